@@ -1,0 +1,140 @@
+package messages
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// What happens to the user's own triggers when the fleet updates a row.
+const (
+	TriggersFire = "fire"
+	TriggersSkip = "skip"
+)
+
+// MaxChunkRows is the most rows that a request may ask to have in one transaction.
+const MaxChunkRows = 100_000
+
+// StartRequest asks for a job over one table. Sending it again with the same RequestID answers with the same job.
+// Names are literal: never folded, never quoted.
+type StartRequest struct {
+	V            int             `json:"v"`
+	RequestID    string          `json:"request_id"`
+	Schema       string          `json:"schema,omitempty"` // empty: public
+	Table        string          `json:"table"`
+	Columns      []ColumnRequest `json:"columns"`
+	Key          []string        `json:"key,omitempty"`           // empty: the primary key, else a NOT NULL unique index
+	ChunkRows    int             `json:"chunk_rows,omitempty"`    // 0: the coordinator's default
+	Prepare      bool            `json:"prepare,omitempty"`       // also adds a missing target column
+	UserTriggers string          `json:"user_triggers,omitempty"` // empty: refused when it matters; else fire or skip
+	Actor        string          `json:"actor,omitempty"`         // who asks, for the event log
+}
+
+// ColumnRequest names one column to encrypt and where its cells go.
+type ColumnRequest struct {
+	Source string `json:"source"`
+	Target string `json:"target,omitempty"` // empty: the source's name with "_encrypted" behind it
+}
+
+// Marshal writes the body in the current version whatever V says.
+func (r StartRequest) Marshal() ([]byte, error) {
+	r.V = Version
+	return json.Marshal(r)
+}
+
+// ParseStartRequest reads a request strictly and fills in its defaults. Every error is a *Problem that names the
+// field; that of an unknown version is ErrVersion too.
+func ParseStartRequest(body []byte) (StartRequest, error) {
+	var r StartRequest
+	if err := readStrictly(body, &r); err != nil {
+		return StartRequest{}, err
+	}
+	r = r.withDefaults()
+	if err := r.Validate(); err != nil {
+		return StartRequest{}, err
+	}
+	return r, nil
+}
+
+func (r StartRequest) withDefaults() StartRequest {
+	if r.Schema == "" {
+		r.Schema = "public"
+	}
+	columns := make([]ColumnRequest, len(r.Columns))
+	for i, column := range r.Columns {
+		if column.Target == "" && column.Source != "" {
+			column.Target = column.Source + "_encrypted"
+		}
+		columns[i] = column
+	}
+	r.Columns = columns
+	return r
+}
+
+// Validate checks everything that can be checked without a database; its error is a *Problem that names the field.
+func (r StartRequest) Validate() error {
+	switch {
+	case !isRequestID(r.RequestID):
+		return invalid("request_id", "must be 1 to 128 visible ASCII characters: it makes repeating the request safe")
+	case r.Schema != "" && !isName(r.Schema):
+		return badName("schema")
+	case !isName(r.Table):
+		return badName("table")
+	case r.ChunkRows < 0 || r.ChunkRows > MaxChunkRows:
+		return invalid("chunk_rows", "was %d; accepted is 1 to %d, or 0 for the default", r.ChunkRows, MaxChunkRows)
+	case r.UserTriggers != "" && r.UserTriggers != TriggersFire && r.UserTriggers != TriggersSkip:
+		return invalid("user_triggers", "was %.40q; accepted is fire or skip", r.UserTriggers)
+	case len(r.Actor) > 128 || !isText(r.Actor):
+		return invalid("actor", "must be at most 128 bytes of printable text")
+	}
+	if err := r.validateColumns(); err != nil {
+		return err
+	}
+	return r.validateKey()
+}
+
+func (r StartRequest) validateColumns() error {
+	if len(r.Columns) == 0 {
+		return invalid("columns", "is empty; name at least one column")
+	}
+	used := map[string]string{}
+	for i, column := range r.Columns {
+		for _, name := range []struct{ field, value string }{{"source", column.Source}, {"target", column.Target}} {
+			field := fmt.Sprintf("columns[%d].%s", i, name.field)
+			if name.field == "target" && name.value == "" {
+				continue
+			}
+			if !isName(name.value) {
+				return badName(field)
+			}
+			if before, taken := used[name.value]; taken {
+				return invalid(field, "names the same column as %s", before)
+			}
+			used[name.value] = field
+		}
+	}
+	return nil
+}
+
+func (r StartRequest) validateKey() error {
+	used := map[string]bool{}
+	for i, name := range r.Key {
+		field := fmt.Sprintf("key[%d]", i)
+		if !isName(name) {
+			return badName(field)
+		}
+		if used[name] {
+			return invalid(field, "names a column that stands in the key already")
+		}
+		used[name] = true
+	}
+	return nil
+}
+
+func badName(field string) *Problem {
+	return invalid(field, "must be a name of 1 to 63 bytes")
+}
+
+func isRequestID(s string) bool {
+	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
