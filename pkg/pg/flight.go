@@ -1,0 +1,68 @@
+package pg
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Statement is one statement of a flight, with its parameters and results in raw wire form.
+type Statement struct {
+	SQL     string
+	Params  [][]byte // nil is NULL
+	OIDs    []uint32 // the parameters' types; 0 lets the server infer
+	Formats []int16  // of the parameters: 0 text, 1 binary
+	Results []int16  // wanted formats of the result columns
+
+	Row      func(values [][]byte) error // called for each row; the slices live until it returns
+	Affected *int64                      // receives the rows affected, if set
+}
+
+// Flight sends the statements in one go and waits for all answers: one round trip. The first failure is returned, the
+// statements behind it did not run. A transaction that was open stays open, failed or not. A statement is planned for
+// its very parameters, and nothing stays prepared, so it works through a pooler.
+func (c *Conn) Flight(ctx context.Context, statements ...Statement) error {
+	pipeline := c.Raw().StartPipeline(ctx)
+	for _, s := range statements {
+		pipeline.SendQueryParams(s.SQL, s.Params, s.OIDs, s.Formats, s.Results)
+	}
+	if err := pipeline.Sync(); err != nil {
+		pipeline.Close() //nolint:errcheck // the first error is the one that matters
+		return Safe(err)
+	}
+	var first error
+	for i := 0; i < len(statements) && first == nil; i++ {
+		first = collect(pipeline, statements[i])
+	}
+	closing := pipeline.Close()
+	if first == nil {
+		first = closing
+	}
+	return Safe(first)
+}
+
+func collect(pipeline *pgconn.Pipeline, s Statement) error {
+	answer, err := pipeline.GetResults()
+	if err != nil {
+		return err
+	}
+	rows, ok := answer.(*pgconn.ResultReader)
+	if !ok {
+		return errors.New("read the flight's answers: the server's answer is out of order")
+	}
+	var refused error
+	for rows.NextRow() {
+		if s.Row != nil && refused == nil {
+			refused = s.Row(rows.Values())
+		}
+	}
+	tag, err := rows.Close()
+	if err != nil {
+		return err
+	}
+	if s.Affected != nil {
+		*s.Affected = tag.RowsAffected()
+	}
+	return refused
+}
