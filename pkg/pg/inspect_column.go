@@ -1,0 +1,86 @@
+package pg
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Type is a data type by its catalog names, without modifiers.
+type Type struct {
+	OID          uint32
+	Schema, Name string
+	SQL          string // qualified and quoted where needed, no modifiers: pg_catalog.int8, pg_catalog.bpchar, public.citext
+	ArraySQL     string // the array type over it, in the same spelling; "" where there is none (arrays of arrays are arrays)
+	Kind         string // typtype: b base, c composite, e enum, r range, m multirange, p pseudo
+	Category     string // typcategory: N numeric, S string, A array, …
+}
+
+// Column is one column of a relation.
+type Column struct {
+	Name          string
+	Attnum        int16
+	TypeOID       uint32 // as declared; a domain stays a domain here
+	Typmod        int32  // as declared, -1 for none
+	Type          string // as declared, for people and for comparing: "character varying(20)", schema-qualified outside pg_catalog
+	Base          Type   // with domains taken off
+	BaseTypmod    int32  // the modifier that holds for Base, from the column or from a domain
+	Collation     string // qualified and quoted: pg_catalog."default"; "" where the type has none
+	Deterministic bool   // equal under the collation means equal bytes; true where there is no collation
+	NotNull       bool   // and proven so: a NOT NULL that was never validated does not count
+	Generated     string // "" or s stored, v virtual
+	Identity      string // "" or a always, d by default
+	HasDefault    bool
+	Storage       string // p plain, e external, m main, x extended
+	MaySelect     bool   // the present user may read it in the table and in every leaf
+	MayUpdate     bool   // the present user may write it in the table and in every leaf
+}
+
+// format_type writes a type's schema only when the search path does not find it; the CASE makes the text the same
+// under every search path.
+const columnsSQL = `
+WITH RECURSIVE chain AS (
+  SELECT a.attnum, a.atttypid AS type, a.atttypmod AS typmod
+  FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL
+  SELECT c.attnum, t.typbasetype, t.typtypmod FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.type WHERE t.typtype = 'd')
+SELECT a.attname::text, a.attnum, a.atttypid, a.atttypmod,
+       CASE WHEN shown_ns.nspname = 'pg_catalog' OR NOT pg_catalog.pg_type_is_visible(shown.oid) THEN ''
+            ELSE pg_catalog.quote_ident(shown_ns.nspname) || '.' END || pg_catalog.format_type(a.atttypid, a.atttypmod),
+       base.oid, base_ns.nspname::text, base.typname::text, pg_catalog.format('%I.%I', base_ns.nspname, base.typname),
+       CASE WHEN base.typarray = 0 THEN '' ELSE pg_catalog.format('%I.%I[]', base_ns.nspname, base.typname) END,
+       base.typtype::text, base.typcategory::text, chain.typmod,
+       coalesce(pg_catalog.quote_ident(coll_ns.nspname) || '.' || pg_catalog.quote_ident(coll.collname), ''), coalesce(coll.collisdeterministic, true),
+       a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint n
+         WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
+       a.attgenerated::text, a.attidentity::text, a.atthasdef, a.attstorage::text, may.read, may.write
+FROM pg_catalog.pg_attribute a
+     JOIN pg_catalog.pg_type declared ON declared.oid = a.atttypid
+     JOIN pg_catalog.pg_type shown ON shown.oid = CASE WHEN declared.typlen = -1 AND declared.typelem <> 0 THEN declared.typelem ELSE declared.oid END
+     JOIN pg_catalog.pg_namespace shown_ns ON shown_ns.oid = shown.typnamespace
+     JOIN chain ON chain.attnum = a.attnum
+     JOIN pg_catalog.pg_type base ON base.oid = chain.type AND base.typtype <> 'd'
+     JOIN pg_catalog.pg_namespace base_ns ON base_ns.oid = base.typnamespace
+     LEFT JOIN pg_catalog.pg_collation coll ON coll.oid = a.attcollation
+     LEFT JOIN pg_catalog.pg_namespace coll_ns ON coll_ns.oid = coll.collnamespace
+     CROSS JOIN LATERAL (
+       SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(tree.oid, p.attnum, 'SELECT')) AS read,
+              pg_catalog.bool_and(pg_catalog.has_column_privilege(tree.oid, p.attnum, 'UPDATE')) AS write
+       FROM ` + treeSQL + ` tree JOIN pg_catalog.pg_attribute p ON p.attrelid = tree.oid AND p.attname = a.attname AND NOT p.attisdropped) may
+WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum`
+
+func inspectColumns(ctx context.Context, q Querier, r *Relation) (err error) {
+	r.Columns, err = readRows(ctx, q, columnsSQL, scanColumn, r.OID)
+	if err != nil {
+		return fmt.Errorf("read columns: %w", err)
+	}
+	return nil
+}
+
+func scanColumn(row pgx.CollectableRow) (c Column, err error) {
+	return c, row.Scan(&c.Name, &c.Attnum, &c.TypeOID, &c.Typmod, &c.Type,
+		&c.Base.OID, &c.Base.Schema, &c.Base.Name, &c.Base.SQL, &c.Base.ArraySQL, &c.Base.Kind, &c.Base.Category, &c.BaseTypmod,
+		&c.Collation, &c.Deterministic, &c.NotNull, &c.Generated, &c.Identity, &c.HasDefault, &c.Storage, &c.MaySelect, &c.MayUpdate)
+}

@@ -1,0 +1,91 @@
+package pg
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Leaf is a relation that holds rows: a leaf partition, or the table itself.
+type Leaf struct {
+	Named
+	Kind        RelationKind // a leaf may be a foreign table
+	Persistence Persistence
+	Pages       int64 // now, in blocks
+	Rows        int64 // estimated
+}
+
+// Rows follow the planner: density of the last ANALYZE times the present pages; never analysed, a tuple is 28 bytes of
+// header and pointer, its fixed columns, and 32 bytes for each other column.
+const leavesSQL = `
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, size.pages,
+       (CASE WHEN c.relpages > 0 AND c.reltuples >= 0 THEN c.reltuples::float8 / c.relpages * size.pages
+             ELSE size.pages * (size.block - 24) / (
+                  SELECT 28 + coalesce(pg_catalog.sum(CASE WHEN a.attlen > 0 THEN a.attlen ELSE 32 END), 0)::float8
+                  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+        END)::int8
+FROM ` + treeSQL + ` tree
+     JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     CROSS JOIN LATERAL (
+       SELECT b.block, CASE WHEN c.relkind IN ('r', 'm', 't') THEN pg_catalog.pg_relation_size(c.oid) / b.block ELSE 0 END AS pages
+       FROM (SELECT pg_catalog.current_setting('block_size')::int8 AS block) b) size
+WHERE c.relkind <> 'p'
+ORDER BY c.oid`
+
+const rootSQL = `
+SELECT c.oid, n.nspname::text, c.relname::text
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = coalesce(pg_catalog.pg_partition_root($1::pg_catalog.oid)::pg_catalog.oid, $1::pg_catalog.oid)`
+
+// A partitioned table's key columns, plain ones and those inside expressions, are recorded as columns that depend
+// internally on their own table.
+const partitionKeySQL = `
+SELECT DISTINCT a.attname::text
+FROM ` + treeSQL + ` tree
+     JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = tree.oid
+     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = tree.oid AND d.objsubid > 0
+          AND d.refclassid = d.classid AND d.refobjid = tree.oid AND d.refobjsubid = 0 AND d.deptype = 'i'
+     JOIN pg_catalog.pg_attribute a ON a.attrelid = tree.oid AND a.attnum = d.objsubid
+ORDER BY 1`
+
+func inspectPartitions(ctx context.Context, q Querier, r *Relation) (err error) {
+	if r.Leaves, err = readRows(ctx, q, leavesSQL, scanLeaf, r.OID); err != nil {
+		return fmt.Errorf("read leaves: %w", err)
+	}
+	if err := q.QueryRow(ctx, rootSQL, r.OID).Scan(&r.Root.OID, &r.Root.Schema, &r.Root.Name); err != nil {
+		return fmt.Errorf("read the partition root: %w", err)
+	}
+	if r.PartitionKey, err = readRows(ctx, q, partitionKeySQL, pgx.RowTo[string], r.OID); err != nil {
+		return fmt.Errorf("read the partition key: %w", err)
+	}
+	return nil
+}
+
+func scanLeaf(row pgx.CollectableRow) (l Leaf, err error) {
+	return l, row.Scan(&l.OID, &l.Schema, &l.Name, &l.Kind, &l.Persistence, &l.Pages, &l.Rows)
+}
+
+const parentsSQL = `
+SELECT c.oid, n.nspname::text, c.relname::text
+FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhparent JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE i.inhrelid = $1::pg_catalog.oid AND c.relkind <> 'p' ORDER BY i.inhseqno`
+
+const childrenSQL = `
+SELECT c.oid, n.nspname::text, c.relname::text
+FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE i.inhparent = $1::pg_catalog.oid AND NOT c.relispartition ORDER BY 2, 3`
+
+func inspectInheritance(ctx context.Context, q Querier, r *Relation) (err error) {
+	if r.Parents, err = readRows(ctx, q, parentsSQL, scanNamed, r.OID); err != nil {
+		return fmt.Errorf("read inheritance parents: %w", err)
+	}
+	if r.Children, err = readRows(ctx, q, childrenSQL, scanNamed, r.OID); err != nil {
+		return fmt.Errorf("read inheritance children: %w", err)
+	}
+	return nil
+}
+
+func scanNamed(row pgx.CollectableRow) (n Named, err error) {
+	return n, row.Scan(&n.OID, &n.Schema, &n.Name)
+}
