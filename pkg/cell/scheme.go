@@ -1,0 +1,56 @@
+package cell
+
+import "fmt"
+
+// Scheme is one numbered configuration of one column. Once a cell carries it, it never
+// changes; whoever wants another suite, codec, binding, padding or key makes the next number.
+// The zero Scheme is invalid. Schemes compare with ==.
+type Scheme struct {
+	Column   uint32 // column id, from 1
+	Number   uint16 // from 1, only grows
+	Suite    Suite
+	Codec    Codec
+	RowBound bool   // a cell opens only in the row it was sealed for
+	Padding  int    // block in bytes: 0, 16, 32 or 64
+	KeyID    uint32 // the DEK that seals, from 1
+}
+
+// Validate names the first field that is not of the format.
+func (s Scheme) Validate() error {
+	var what string
+	switch {
+	case s.Column == 0:
+		what = "column id must not be 0"
+	case s.Number == 0:
+		what = "scheme number must not be 0"
+	case s.Suite != SuiteXAES256GCM:
+		what = fmt.Sprintf("suite %d is unknown (accepted: 1)", uint8(s.Suite))
+	case !s.Codec.known():
+		what = fmt.Sprintf("codec %#02x is unknown", uint8(s.Codec))
+	case s.Padding != 0 && s.Padding != 16 && s.Padding != 32 && s.Padding != 64:
+		what = fmt.Sprintf("padding %d (accepted: 0, 16, 32, 64)", s.Padding)
+	case s.KeyID == 0:
+		what = "key id must not be 0"
+	}
+	if what != "" {
+		return fmt.Errorf("validate scheme %d of column %d: %s", s.Number, s.Column, what)
+	}
+	return nil
+}
+
+// Header returns the header that every cell of the scheme carries.
+func (s Scheme) Header() Header {
+	return Header{
+		Column: s.Column, Scheme: s.Number, Suite: s.Suite,
+		RowBound: s.RowBound, Padded: s.Padding > 0,
+		Codec: s.Codec, KeyID: s.KeyID,
+	}
+}
+
+// SealedLength returns how many bytes a cell of the scheme has for n bytes of plaintext.
+func (s Scheme) SealedLength(n int) int {
+	if s.Padding > 0 {
+		n += s.Padding - n%s.Padding
+	}
+	return Overhead + n
+}

@@ -1,0 +1,146 @@
+package cell
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// scratch is what one seal or open needs besides its arguments, kept for the next one.
+type scratch struct {
+	redacted
+	sub    subkey
+	check  subkey // of OpenAndCompare: derived anew from the bytes that will be stored
+	aad    []byte
+	padded []byte
+}
+
+func (w *scratch) seal(registry [16]byte, x *XAES, s Scheme, dst []byte, a Address, plaintext []byte) ([]byte, error) {
+	if err := s.admits(a, len(plaintext)); err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	if s.Padding > 0 {
+		w.padded = appendPadding(append(w.padded[:0], plaintext...), 0, s.Padding)
+		plaintext = w.padded
+		defer clear(w.padded)
+	}
+	start := len(dst)
+	dst = s.Header().Append(dst)
+	w.aad = appendAAD(w.aad[:0], registry, dst[start:], s.RowBound, a.Key)
+	sealed, err := x.seal(&w.sub, dst, plaintext, w.aad)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return sealed, nil
+}
+
+// admits refuses an address or a length that the scheme cannot seal.
+func (s Scheme) admits(a Address, n int) error {
+	switch {
+	case a.Column != s.Column:
+		return fmt.Errorf("address of column %d, scheme of column %d: %w", a.Column, s.Column, ErrForeignColumn)
+	case s.RowBound && !bindable(a.Key):
+		return ErrNoKey
+	case n > MaxPlaintext:
+		return fmt.Errorf("%d bytes: %w", n, ErrTooLong)
+	}
+	return nil
+}
+
+func (w *scratch) open(registry [16]byte, x *XAES, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
+	x.derive(&w.sub, cell[HeaderSize:])
+	if err := w.sub.expand(); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	return w.unlock(&w.sub, registry, s, dst, a, cell)
+}
+
+// unlock opens a parsed cell with its expanded subkey and removes the padding.
+func (w *scratch) unlock(k *subkey, registry [16]byte, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
+	if s.RowBound && !bindable(a.Key) {
+		return nil, fmt.Errorf("open: %w", ErrNoKey)
+	}
+	h, err := Parse(cell)
+	if err != nil || h != s.Header() {
+		return nil, fmt.Errorf("open: header does not agree with scheme %d of column %d: %w", s.Number, s.Column, ErrAuth)
+	}
+	w.aad = appendAAD(w.aad[:0], registry, cell, s.RowBound, a.Key)
+	start := len(dst)
+	out, err := k.unlock(dst, cell[HeaderSize:], w.aad)
+	if err != nil {
+		return nil, fmt.Errorf("open: scheme %d of column %d: %w", s.Number, s.Column, err)
+	}
+	body, ok := unpad(out[start:], s.Padding)
+	if !ok {
+		clear(out[start:])
+		return nil, fmt.Errorf("open: padding of scheme %d of column %d: %w", s.Number, s.Column, ErrAuth)
+	}
+	if out == nil {
+		out = []byte{}
+	}
+	return out[:start+len(body)], nil
+}
+
+// Sealer seals for one scheme and keeps its buffers. It belongs to one goroutine.
+type Sealer struct {
+	redacted
+	registry [16]byte
+	scheme   Scheme
+	key      *XAES
+	work     scratch
+	plain    []byte
+}
+
+// Sealer returns a sealer for a scheme that was added to the keyring exactly so.
+func (k *Keyring) Sealer(s Scheme) (*Sealer, error) {
+	x, err := k.sealing(s)
+	if err != nil {
+		return nil, fmt.Errorf("make sealer: %w", err)
+	}
+	return &Sealer{registry: k.registry, scheme: s, key: x}, nil
+}
+
+// Scheme returns what the sealer seals under.
+func (s *Sealer) Scheme() Scheme { return s.scheme }
+
+// Seal is Keyring.Seal for the sealer's scheme.
+func (s *Sealer) Seal(dst []byte, a Address, plaintext []byte) ([]byte, error) {
+	return s.work.seal(s.registry, s.key, s.scheme, dst, a, plaintext)
+}
+
+// OpenAndCompare proves that cell, as it will be stored, opens at address a to plaintext.
+// Header, salt, nonce, ciphertext and tag are all read from cell and the associated data is
+// built anew from a. The subkey is derived anew from the stored salt; only when it equals the
+// one that the preceding Seal used is that one's expanded key schedule used again, which makes
+// a check right after its Seal the cheap one. Any cell of the scheme may be checked.
+func (s *Sealer) OpenAndCompare(a Address, cell, plaintext []byte) error {
+	h, err := Parse(cell)
+	if err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	if h.Column != a.Column {
+		return fmt.Errorf("compare: column %d, want %d: %w", h.Column, a.Column, ErrForeignColumn)
+	}
+	k, err := s.subkeyOf(cell)
+	if err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	s.plain, err = s.work.unlock(k, s.registry, s.scheme, s.plain[:0], a, cell)
+	if err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	defer clear(s.plain)
+	if !bytes.Equal(s.plain, plaintext) {
+		return fmt.Errorf("compare: scheme %d of column %d: %w", s.scheme.Number, s.scheme.Column, ErrDiffers)
+	}
+	return nil
+}
+
+// subkeyOf derives the subkey of a stored cell and returns it expanded.
+func (s *Sealer) subkeyOf(cell []byte) (*subkey, error) {
+	check, sealed := &s.work.check, &s.work.sub
+	s.key.derive(check, cell[HeaderSize:])
+	if sealed.aead != nil && check.key == sealed.key {
+		return sealed, nil
+	}
+	return check, check.expand()
+}
