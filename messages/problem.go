@@ -36,23 +36,43 @@ func (p *Problem) Error() string {
 
 // Status is the number of the problem's code: 500 when it is unknown.
 func (p *Problem) Status() int {
-	switch p.Code {
-	case CodeInvalid:
-		return 400
-	case CodeDenied:
-		return 401
-	case CodeNotFound:
-		return 404
-	case CodeConflict:
-		return 409
-	case CodeRefused:
-		return 422
-	case CodeBusy:
-		return 429
-	case CodeUnavailable:
-		return 503
+	for _, known := range statuses() {
+		if known.code == p.Code {
+			return known.status
+		}
 	}
 	return 500
+}
+
+// CodeOf is the code with this number: CodeInternal when there is none.
+func CodeOf(status int) string {
+	for _, known := range statuses() {
+		if known.status == status {
+			return known.code
+		}
+	}
+	return CodeInternal
+}
+
+type codeStatus struct {
+	code   string
+	status int
+}
+
+func statuses() []codeStatus {
+	return []codeStatus{
+		{CodeInvalid, 400}, {CodeDenied, 401}, {CodeNotFound, 404}, {CodeConflict, 409},
+		{CodeRefused, 422}, {CodeBusy, 429}, {CodeInternal, 500}, {CodeUnavailable, 503},
+	}
+}
+
+// Marshal writes the body.
+func (p *Problem) Marshal() []byte {
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // four strings always marshal
+	}
+	return body
 }
 
 // ParseProblem reads a problem, ignoring fields it does not know. What is no problem is ErrMalformed.

@@ -29,10 +29,20 @@ const (
 	SubjectCancel = "cipherfleet.v1.job.cancel"
 )
 
-// Headers that a message may carry beside trace context.
+// HeaderType is the header that names a body's type and version. It is for people and routers: nothing here needs it.
+const HeaderType = "Cipherfleet-Type"
+
+// The values of HeaderType.
 const (
-	// HeaderType names a body's type and version, as in "job.start.v1".
-	HeaderType = "Cipherfleet-Type"
+	TypeTask       = "work.v1"
+	TypeProgress   = "evt.v1"
+	TypeDeadLetter = "dlq.v1"
+	TypeStart      = "job.start.v1"
+	TypeGet        = "job.get.v1"
+	TypeList       = "job.list.v1"
+	TypePause      = "job.pause.v1"
+	TypeResume     = "job.resume.v1"
+	TypeCancel     = "job.cancel.v1"
 )
 
 // TableToken is how a table is named in subjects and tasks: by its number, since a name may hold dots, stars and
