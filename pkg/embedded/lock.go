@@ -7,17 +7,29 @@ import (
 	"syscall"
 )
 
-// ErrLocked says that another process uses the folder.
-var ErrLocked = errors.New("another process uses this folder")
+// ErrLocked says that somebody else uses what the lock protects.
+var ErrLocked = errors.New("it is in use by another process")
 
-// lockFile takes an exclusive lock that the kernel releases with the process; closing the file releases it too.
-func lockFile(path string) (*os.File, error) {
+// Lock waits for the exclusive lock on the file at path and takes it. The kernel releases it with the process, and
+// closing the file releases it too; the file itself stays.
+func Lock(path string) (*os.File, error) { return lock(path, 0) }
+
+// TryLock is Lock without waiting: ErrLocked when another holder has it.
+func TryLock(path string) (*os.File, error) { return lock(path, syscall.LOCK_NB) }
+
+func lock(path string, mode int) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		file.Close() // nothing was written
+	for {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|mode)
+		if !errors.Is(err, syscall.EINTR) { // the Go scheduler interrupts waiting system calls
+			break
+		}
+	}
+	if err != nil {
+		file.Close() //nolint:errcheck // nothing was written
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			err = ErrLocked
 		}

@@ -62,7 +62,7 @@ func (n *NATS) open() (err error) {
 	if err := os.MkdirAll(n.options.Dir, 0o700); err != nil {
 		return fmt.Errorf("make folder for NATS: %w", err)
 	}
-	if n.lock, err = lockFile(filepath.Join(n.options.Dir, "lock")); err != nil {
+	if n.lock, err = TryLock(filepath.Join(n.options.Dir, "lock")); err != nil {
 		return fmt.Errorf("open NATS store: %w", err)
 	}
 	n.token, err = keepSecret(n.TokenFile(), n.options.Token)
