@@ -140,6 +140,12 @@ func (c *Conn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return safeRow{c.conn.QueryRow(ctx, sql, args...)}
 }
 
+// Begin starts a transaction of [DB.Begin]'s kind on this connection.
+func (c *Conn) Begin(ctx context.Context) (Tx, error) {
+	tx, err := c.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	return Tx{tx}, Safe(err)
+}
+
 // Tx is a transaction whose errors are safe. It is a [pgx.Tx].
 type Tx struct{ pgx.Tx }
 

@@ -19,6 +19,14 @@ type Statement struct {
 	Affected *int64                      // receives the rows affected, if set
 }
 
+// Add appends one parameter; value nil is NULL, oid 0 lets the server infer the type.
+func (s *Statement) Add(value []byte, oid uint32, format int16) {
+	s.Params, s.OIDs, s.Formats = append(s.Params, value), append(s.OIDs, oid), append(s.Formats, format)
+}
+
+// AddText appends one parameter in its text form, its type inferred.
+func (s *Statement) AddText(value string) { s.Add([]byte(value), 0, 0) }
+
 // Flight sends the statements in one go and waits for all answers: one round trip. The first failure is returned, the
 // statements behind it did not run. A transaction that was open stays open, failed or not. A statement is planned for
 // its very parameters, and nothing stays prepared, so it works through a pooler.
