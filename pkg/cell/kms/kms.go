@@ -1,0 +1,59 @@
+// Package kms opens key-encryption keys (KEKs) by URI.
+//
+// A URI's scheme says where the key lives: file: is a Tink keyset in a local file, so key and
+// data are as far apart as the operator puts them. Each kind is one file of this package and
+// one case of Open. Every failure is a *cell.KEKError, whose hint says what to do.
+package kms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+)
+
+// Open returns the key that uri names. A relative file: path begins at baseDir, the folder of
+// the manifest.
+func Open(ctx context.Context, uri, baseDir string) (cell.KEK, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open key-encryption key: %w", err)
+	}
+	scheme, rest, ok := strings.Cut(uri, ":")
+	switch {
+	case ok && scheme == "file" && rest != "":
+		return openFile(uri, resolve(rest, baseDir))
+	case ok:
+		return nil, unknown(scheme + ":…")
+	}
+	return nil, unknown("…")
+}
+
+// Path returns the file that a file: URI names, or "" for any other URI.
+func Path(uri, baseDir string) string {
+	if rest, ok := strings.CutPrefix(uri, "file:"); ok && rest != "" {
+		return resolve(rest, baseDir)
+	}
+	return ""
+}
+
+func resolve(path, baseDir string) string {
+	if rest, ok := strings.CutPrefix(path, "///"); ok { // file:///etc/kek.json is file:/etc/kek.json
+		return "/" + rest
+	}
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(baseDir, path)
+}
+
+// unknown shows no more of the URI than its scheme: the rest may hold a credential.
+func unknown(shown string) error {
+	return &cell.KEKError{
+		Class: cell.KEKCorrupt, URI: shown,
+		Hint: "write file:PATH, for example file:cipherfleet.kek.json",
+		Err:  errors.New("the URI's scheme is not known (accepted: file)"),
+	}
+}
