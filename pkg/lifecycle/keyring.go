@@ -1,0 +1,63 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Keys are the loaded keys of one installation, as of one revision of its registry.
+type Keys struct {
+	Keyring  *cell.Keyring
+	Revision int64                  // when the installation's is greater, load again
+	Active   map[uint32]cell.Scheme // by column id: what it is sealed with
+}
+
+// LoadKeys unwraps and proves every readable or active key of the given columns, or of all when none is given. One key
+// that does not open its canary fails the whole: cells sealed or opened with it would be lost or refused.
+func LoadKeys(ctx context.Context, q pg.Querier, kek cell.KEK, columns ...uint32) (*Keys, error) {
+	installation, err := ReadInstallation(ctx, q) // first: keys newer than the revision do no harm, older ones would
+	if err != nil {
+		return nil, err
+	}
+	if columns == nil {
+		columns = []uint32{}
+	}
+	keys, err := collect(ctx, q, scanKey, keySQL+` AND (pg_catalog.cardinality($1::bigint[]) = 0 OR s.column_id = ANY ($1)) ORDER BY d.id`, columns)
+	if err != nil {
+		return nil, fmt.Errorf("load keys: %w", err)
+	}
+	loaded := &Keys{Keyring: cell.NewKeyring(installation.Registry), Revision: installation.Revision, Active: map[uint32]cell.Scheme{}}
+	for _, k := range keys {
+		if err := loaded.add(ctx, installation.Registry, kek, k); err != nil {
+			return nil, fmt.Errorf("load key %d of column %d: %w", k.scheme.KeyID, k.scheme.Column, err)
+		}
+	}
+	return loaded, nil
+}
+
+func (k *Keys) add(ctx context.Context, registry [16]byte, kek cell.KEK, one key) error {
+	dek, err := one.unwrap(ctx, registry, kek)
+	if err != nil {
+		return err
+	}
+	defer dek.Wipe()
+	if err := k.Keyring.Add(one.scheme, dek); err != nil {
+		return err
+	}
+	if one.state == SchemeActive {
+		k.Active[one.scheme.Column], _ = k.Keyring.Scheme(one.scheme.Column, one.scheme.Number)
+	}
+	return nil
+}
+
+// LoadKeyring is the keyring of [LoadKeys] for all columns.
+func LoadKeyring(ctx context.Context, q pg.Querier, kek cell.KEK) (*cell.Keyring, error) {
+	keys, err := LoadKeys(ctx, q, kek)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Keyring, nil
+}

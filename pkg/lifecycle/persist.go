@@ -1,0 +1,150 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// findKey is the key of want's number, or ok = false if there is none yet.
+func findKey(ctx context.Context, q pg.Querier, want cell.Scheme) (k key, ok bool, err error) {
+	keys, err := collect(ctx, q, scanKey, keySQL+` AND s.column_id = $1 AND s.number = $2 AND d.tenant IS NULL`, want.Column, want.Number)
+	if err != nil || len(keys) == 0 {
+		return key{}, false, wrap("read key", err)
+	}
+	want.KeyID = keys[0].scheme.KeyID
+	if keys[0].scheme != want {
+		return key{}, false, &SchemeConflictError{Have: keys[0].scheme, Want: want}
+	}
+	return keys[0], true, nil
+}
+
+// persistKey commits a scheme with a fresh wrapped DEK, unless the number has one. The KEK is asked before the
+// transaction: it may be far away, and the registry stands still while the transaction is open.
+func persistKey(ctx context.Context, conn *pg.Conn, registry [16]byte, kek cell.KEK, want cell.Scheme) error {
+	if _, ok, err := findKey(ctx, conn, want); err != nil || ok {
+		return err
+	}
+	err := conn.QueryRow(ctx, `SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('cipherfleet.deks', 'id'))`).Scan(&want.KeyID)
+	if err != nil {
+		return fmt.Errorf("draw key id: %w", err)
+	}
+	fresh, err := freshKey(ctx, registry, kek, want)
+	if err != nil {
+		return err
+	}
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it does nothing
+	if err := insertKey(ctx, tx, fresh); err != nil {
+		return err
+	}
+	return wrap("commit", tx.Commit(ctx))
+}
+
+// freshKey draws a DEK, wraps it and seals its canary.
+func freshKey(ctx context.Context, registry [16]byte, kek cell.KEK, s cell.Scheme) (key, error) {
+	if err := s.Validate(); err != nil {
+		return key{}, err
+	}
+	dek, err := cell.NewDEK()
+	if err != nil {
+		return key{}, err
+	}
+	defer dek.Wipe()
+	k := key{scheme: s, kek: kek.URI()}
+	if k.wrapped, err = cell.WrapDEK(ctx, kek, dekID(registry, s), dek); err != nil {
+		return key{}, err
+	}
+	k.canary, err = cell.Canary(registry, s, dek)
+	return k, err
+}
+
+func dekID(registry [16]byte, s cell.Scheme) cell.DEKID {
+	return cell.DEKID{Registry: registry, Column: s.Column, KeyID: s.KeyID, Suite: s.Suite}
+}
+
+const insertSchemeSQL = `INSERT INTO cipherfleet.schemes (column_id, number, suite, codec, binding, padding, nulls, state)
+ SELECT $1, $2, $3, $4, $5, $6, 'keep', 'readable' WHERE NOT EXISTS (SELECT FROM cipherfleet.schemes s WHERE s.column_id = $1 AND s.number >= $2)`
+
+const insertKeySQL = `INSERT INTO cipherfleet.deks (id, column_id, scheme, kek, wrapped, canary) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6)`
+
+// insertKey adds scheme and key, unless somebody else was quicker: the registry's lock orders them.
+func insertKey(ctx context.Context, tx pg.Tx, k key) error {
+	if err := bumpRevision(ctx, tx); err != nil {
+		return err
+	}
+	s := k.scheme
+	if _, ok, err := findKey(ctx, tx, s); err != nil || ok {
+		return err
+	}
+	tag, err := tx.Exec(ctx, insertSchemeSQL, s.Column, s.Number, s.Suite, s.Codec, binding(s), s.Padding)
+	if err != nil {
+		return fmt.Errorf("insert scheme: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return errors.New("the number was used before: schemes are numbered upwards")
+	}
+	_, err = tx.Exec(ctx, insertKeySQL, s.KeyID, s.Column, s.Number, k.kek, k.wrapped, k.canary)
+	return wrap("insert wrapped key", err)
+}
+
+// proveKey reads the key as everybody else will read it, unwraps it and opens its canary.
+func proveKey(ctx context.Context, q pg.Querier, registry [16]byte, kek cell.KEK, want cell.Scheme) (key, error) {
+	k, ok, err := findKey(ctx, q, want)
+	if err != nil {
+		return key{}, err
+	}
+	if !ok {
+		return key{}, errors.New("it was committed, but another connection does not see it")
+	}
+	dek, err := k.unwrap(ctx, registry, kek)
+	if err != nil {
+		return key{}, err
+	}
+	dek.Wipe()
+	return k, nil
+}
+
+// unwrap is the key's DEK, proven by its canary.
+func (k key) unwrap(ctx context.Context, registry [16]byte, kek cell.KEK) (cell.DEK, error) {
+	dek, err := cell.UnwrapDEK(ctx, kek, dekID(registry, k.scheme), k.wrapped)
+	if err != nil {
+		return cell.DEK{}, err
+	}
+	if err := cell.CheckCanary(registry, k.scheme, dek, k.canary); err != nil {
+		dek.Wipe()
+		return cell.DEK{}, err
+	}
+	return dek, nil
+}
+
+// activate makes s the scheme its column is sealed with; the one before stays readable.
+func activate(ctx context.Context, conn *pg.Conn, s cell.Scheme) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it does nothing
+	if err := bumpRevision(ctx, tx); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'readable' WHERE column_id = $1 AND state = 'active' AND number <> $2`, s.Column, s.Number); err != nil {
+		return fmt.Errorf("step the scheme before down: %w", err)
+	}
+	tag, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'active' WHERE column_id = $1 AND number = $2 AND state IN ('readable', 'active')`, s.Column, s.Number)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
+		return fmt.Errorf("step up: %w", err)
+	}
+	return wrap("commit", tx.Commit(ctx))
+}

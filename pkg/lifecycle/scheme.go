@@ -1,0 +1,104 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// SchemeState says what may be done with a scheme's cells.
+type SchemeState string
+
+// The states of a scheme.
+const (
+	SchemeReadable  SchemeState = "readable"  // opened, not sealed with
+	SchemeActive    SchemeState = "active"    // sealed with; at most one per column
+	SchemeRetired   SchemeState = "retired"   // no cell is left; its key is kept
+	SchemeDestroyed SchemeState = "destroyed" // its key is gone for good
+)
+
+// SchemeConflictError refuses a scheme whose number is taken by another definition: schemes are immutable.
+type SchemeConflictError struct{ Have, Want cell.Scheme }
+
+// Error says what to do.
+func (e *SchemeConflictError) Error() string {
+	return fmt.Sprintf("scheme %d of column %d is another one already (suite %s, codec %s, row-bound %t, padding %d): give the new definition the next number",
+		e.Have.Number, e.Have.Column, e.Have.Suite, e.Have.Codec, e.Have.RowBound, e.Have.Padding)
+}
+
+// key is a scheme with its wrapped DEK, as the registry holds them.
+type key struct {
+	scheme          cell.Scheme
+	state           SchemeState
+	kek             string
+	wrapped, canary []byte
+}
+
+const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, d.id, d.kek, d.wrapped, d.canary
+ FROM cipherfleet.schemes s JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number
+ WHERE d.wrapped IS NOT NULL AND s.state IN ('readable', 'active')`
+
+func scanKey(row pgx.CollectableRow) (k key, err error) {
+	var binding string
+	s := &k.scheme
+	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary); err != nil {
+		return k, err
+	}
+	s.RowBound, err = parseBinding(binding)
+	return k, err
+}
+
+const boundToKey, boundToNothing = "pk", "none"
+
+func binding(s cell.Scheme) string {
+	if s.RowBound {
+		return boundToKey
+	}
+	return boundToNothing
+}
+
+func parseBinding(text string) (rowBound bool, err error) {
+	switch text {
+	case boundToKey:
+		return true, nil
+	case boundToNothing:
+		return false, nil
+	}
+	return false, fmt.Errorf("binding %.20q is unknown to this program", text)
+}
+
+// ActivateScheme makes a scheme the one its column is sealed with, and returns it with its key id. A new number gets a
+// fresh DEK: wrapped, committed with its canary, read back on another connection, unwrapped and proven before the
+// scheme becomes active. A number that exists must have the same definition ([*SchemeConflictError]); its key is proven
+// again. After a failure half-way the next call goes on where this one stood.
+func ActivateScheme(ctx context.Context, db *pg.DB, kek cell.KEK, want cell.Scheme) (cell.Scheme, error) {
+	installation, err := ReadInstallation(ctx, db)
+	if err != nil {
+		return cell.Scheme{}, err
+	}
+	writer, err := db.Acquire(ctx)
+	if err != nil {
+		return cell.Scheme{}, fmt.Errorf("persist key: %w", err)
+	}
+	defer writer.Release()
+	if err := persistKey(ctx, writer, installation.Registry, kek, want); err != nil {
+		return cell.Scheme{}, fmt.Errorf("persist key of scheme %d of column %d: %w", want.Number, want.Column, err)
+	}
+	reader, err := db.Acquire(ctx) // another connection: the writer's is still held
+	if err != nil {
+		return cell.Scheme{}, fmt.Errorf("prove key: %w", err)
+	}
+	defer reader.Release()
+	proven, err := proveKey(ctx, reader, installation.Registry, kek, want)
+	if err != nil {
+		return cell.Scheme{}, fmt.Errorf("prove key of scheme %d of column %d: %w", want.Number, want.Column, err)
+	}
+	if proven.state == SchemeActive {
+		return proven.scheme, nil
+	}
+	return proven.scheme, wrap(fmt.Sprintf("activate scheme %d of column %d", want.Number, want.Column), activate(ctx, reader, proven.scheme))
+}
