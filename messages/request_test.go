@@ -1,0 +1,157 @@
+package messages_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/messages"
+)
+
+// start is a good request with one part replaced, or added when it is not there.
+func start(replace ...string) []byte {
+	body := `{"v":1,"request_id":"r","table":"users","columns":[{"source":"email"}]}`
+	return []byte(strings.NewReplacer(replace...).Replace(body))
+}
+
+func TestAShortStartRequestGetsItsDefaults(t *testing.T) {
+	t.Parallel()
+	request, err := messages.ParseStartRequest(start())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if request.Schema != "public" || request.Columns[0].Target != "email_encrypted" {
+		t.Errorf("read %+v", request)
+	}
+}
+
+func TestAWrongStartRequestIsToldWhere(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("n", 64)
+	for _, test := range []struct {
+		name, field string
+		body        []byte
+	}{
+		{"not JSON", "", []byte(`start it`)},
+		{"nothing", "", nil},
+		{"a list", "", []byte(`[]`)},
+		{"two objects", "", start(`}]}`, `}]}{}`)},
+		{"too large", "", start(`"r"`, `"`+strings.Repeat("r", messages.MaxBody)+`"`)},
+		{"no version", "v", start(`"v":1,`, ``)},
+		{"another version", "v", start(`"v":1`, `"v":2,"new":true`)},
+		{"version as text", "v", start(`"v":1`, `"v":"1"`)},
+		{"unknown field", "tabel", start(`"table"`, `"tabel"`)},
+		{"unknown field of a column", "soruce", start(`"source"`, `"soruce"`)},
+		{"number for text", "table", start(`"users"`, `7`)},
+		{"text for number", "chunk_rows", start(`"v":1`, `"v":1,"chunk_rows":"7"`)},
+		{"text for list", "columns", start(`[{"source":"email"}]`, `"email"`)},
+		{"text for flag", "prepare", start(`"v":1`, `"v":1,"prepare":"yes"`)},
+		{"no request id", "request_id", start(`"r"`, `""`)},
+		{"request id with space", "request_id", start(`"r"`, `"a b"`)},
+		{"long request id", "request_id", start(`"r"`, `"`+strings.Repeat("r", 129)+`"`)},
+		{"no table", "table", start(`"users"`, `""`)},
+		{"long table", "table", start(`"users"`, `"`+long+`"`)},
+		{"table with zero byte", "table", start(`"users"`, `"a\u0000b"`)},
+		{"long schema", "schema", start(`"v":1`, `"v":1,"schema":"`+long+`"`)},
+		{"no columns", "columns", start(`[{"source":"email"}]`, `[]`)},
+		{"column without source", "columns[0].source", start(`{"source":"email"}`, `{"target":"x"}`)},
+		{"same source twice", "columns[1].source", start(`}]`, `},{"source":"email","target":"other"}]`)},
+		{"same target twice", "columns[1].target", start(`}]`, `},{"source":"name","target":"email_encrypted"}]`)},
+		{"target is a source", "columns[1].target", start(`}]`, `},{"source":"name","target":"email"}]`)},
+		{"default target too long", "columns[0].target", start(`"email"`, `"`+long[:60]+`"`)},
+		{"key twice", "key[1]", start(`"v":1`, `"v":1,"key":["id","id"]`)},
+		{"empty key part", "key[0]", start(`"v":1`, `"v":1,"key":[""]`)},
+		{"negative chunk", "chunk_rows", start(`"v":1`, `"v":1,"chunk_rows":-1`)},
+		{"huge chunk", "chunk_rows", start(`"v":1`, `"v":1,"chunk_rows":100001`)},
+		{"unknown triggers", "user_triggers", start(`"v":1`, `"v":1,"user_triggers":"sometimes"`)},
+		{"actor with newline", "actor", start(`"v":1`, `"v":1,"actor":"a\nb"`)},
+	} {
+		_, err := messages.ParseStartRequest(test.body)
+		checkProblem(t, test.name, err, test.field)
+		if wrongVersion := test.name == "another version"; errors.Is(err, messages.ErrVersion) != wrongVersion {
+			t.Errorf("%s: error is %v", test.name, err)
+		}
+	}
+}
+
+func TestAGoodStartRequestIsNotRefused(t *testing.T) {
+	t.Parallel()
+	for _, body := range [][]byte{
+		start(`"users"`, `"Weird \"table\" . naïve"`),
+		start(`"v":1`, `"v":1,"key":["b","a"],"chunk_rows":100000,"user_triggers":"skip","prepare":true,"actor":"Ada L."`),
+		start(`}]`, `},{"source":"name"}]`),
+		start(`"users"`, `"`+strings.Repeat("n", 63)+`"`),
+	} {
+		if _, err := messages.ParseStartRequest(body); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+func TestAWrongJobRequestIsToldWhere(t *testing.T) {
+	t.Parallel()
+	good := fmt.Sprintf(`{"v":1,"job":%q}`, job)
+	if request, err := messages.ParseJobRequest([]byte(good)); err != nil || request.Job != job {
+		t.Fatalf("read %+v, %v", request, err)
+	}
+	for _, test := range []struct{ name, field, body string }{
+		{"no job", "job", `{"v":1}`},
+		{"not a UUID", "job", `{"v":1,"job":"1"}`},
+		{"dashes elsewhere", "job", `{"v":1,"job":"` + strings.ReplaceAll(job, "-", "a") + `"}`},
+		{"no hexadecimal", "job", `{"v":1,"job":"` + strings.Replace(job, "a", "g", 1) + `"}`},
+		{"unknown field", "jobs", `{"v":1,"jobs":"` + job + `"}`},
+		{"request id with space", "request_id", strings.Replace(good, "}", `,"request_id":"a b"}`, 1)},
+		{"actor with newline", "actor", strings.Replace(good, "}", `,"actor":"a\tb"}`, 1)},
+	} {
+		_, err := messages.ParseJobRequest([]byte(test.body))
+		checkProblem(t, test.name, err, test.field)
+	}
+	_, err := messages.ParseListRequest([]byte(`{"v":1,"state":"running"}`))
+	checkProblem(t, "list with a field", err, "state")
+}
+
+func checkProblem(t *testing.T, name string, err error, field string) {
+	t.Helper()
+	var problem *messages.Problem
+	if !errors.As(err, &problem) {
+		t.Errorf("%s: error is %v", name, err)
+		return
+	}
+	if problem.Code != messages.CodeInvalid || problem.Field != field || problem.Message == "" {
+		t.Errorf("%s: problem is %+v, the field is %q", name, *problem, field)
+	}
+}
+
+func TestEachProblemHasItsNumber(t *testing.T) {
+	t.Parallel()
+	for code, status := range map[string]int{
+		messages.CodeInvalid: 400, messages.CodeDenied: 401, messages.CodeNotFound: 404, messages.CodeConflict: 409,
+		messages.CodeRefused: 422, messages.CodeBusy: 429, messages.CodeInternal: 500, messages.CodeUnavailable: 503, "NEW": 500,
+	} {
+		if got := (&messages.Problem{Code: code}).Status(); got != status {
+			t.Errorf("%s has %d", code, got)
+		}
+		if code != "NEW" && messages.CodeOf(status) != code {
+			t.Errorf("%d is %s", status, messages.CodeOf(status))
+		}
+	}
+	if got := messages.CodeOf(418); got != messages.CodeInternal {
+		t.Errorf("418 is %s", got)
+	}
+}
+
+func FuzzParseStartRequest(f *testing.F) {
+	f.Add(start())
+	f.Add([]byte(`{"v":1,"columns":[{"source":1}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		request, err := messages.ParseStartRequest(body)
+		var problem *messages.Problem
+		switch {
+		case err == nil && request.Validate() != nil:
+			t.Fatal("read what does not validate")
+		case err != nil && !errors.As(err, &problem):
+			t.Fatalf("error is no problem: %v", err)
+		}
+	})
+}
