@@ -1,0 +1,38 @@
+package ddl
+
+import (
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// leastCell is the length of the shortest cell of any suite of the format, in bytes: a header and the tag of the
+// deterministic suite. A scheme of another suite then needs no new constraint.
+const leastCell = cell.HeaderSize + cell.TagSize
+
+// CheckName is the constraint on a column's target. It carries the id, so it marks the column whatever its name, in
+// every partition, and after a restore.
+func CheckName(id uint32) string { return fmt.Sprintf("cipherfleet_%d_cell", id) }
+
+// checkSQL adds the constraint. E” reads the same whatever standard_conforming_strings is.
+const checkSQL = `ALTER TABLE %[1]s ADD CONSTRAINT %[2]s CHECK (%[3]s IS NULL` +
+	` OR (pg_catalog.octet_length(%[3]s) OPERATOR(pg_catalog.>=) %[4]d` +
+	` AND pg_catalog.substr(%[3]s, 1, %[5]d) OPERATOR(pg_catalog.=) E'\\x%[6]x'::pg_catalog.bytea)) NOT VALID`
+
+// Check lets only NULL and what begins like a cell of this column into the target, from now on. It takes an ACCESS
+// EXCLUSIVE lock for a moment and reads no row; see [Column.Validate] for those that are there.
+func (c Column) Check() Step {
+	prefix := cell.Prefix(c.ID)
+	name := pg.Ident(CheckName(c.ID))
+	return Step{
+		Do:   []string{fmt.Sprintf(checkSQL, c.Table.SQL(), name, pg.Ident(c.Target), leastCell, cell.PrefixSize, prefix[:])},
+		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", c.Table.SQL(), name)},
+	}
+}
+
+// Validate proves the check for every row that was there before it. It reads the whole table beside readers and
+// writers, in a transaction of its own. There is nothing to undo.
+func (c Column) Validate() Step {
+	return Step{Do: []string{fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", c.Table.SQL(), pg.Ident(CheckName(c.ID)))}}
+}

@@ -1,0 +1,34 @@
+package ddl
+
+import (
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Column is one column to prepare. Names are the present ones, literal and unquoted.
+type Column struct {
+	ID             uint32   // its number in the registry, part of each of its cells
+	Table          pg.Table // the table; of a partitioned table its root
+	Source, Target string
+	Key            []string // the columns of the key that the job walks, each part of the cell's address
+}
+
+// Step is a change and what takes it back: statements in order, for one transaction.
+type Step struct{ Do, Undo []string }
+
+// AddTarget adds the target column: nullable, and stored uncompressed, for a cell never compresses. It takes an ACCESS
+// EXCLUSIVE lock for a moment and rewrites nothing. Undone, the column is gone with whatever it holds.
+func (c Column) AddTarget() Step {
+	target := pg.Ident(c.Target)
+	return Step{
+		Do:   []string{fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.bytea, ALTER COLUMN %s SET STORAGE EXTERNAL", c.Table.SQL(), target, target)},
+		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", c.Table.SQL(), target)},
+	}
+}
+
+// Store sets the storage of a target that was there before. Cells written until then stay as they are.
+func (c Column) Store() Step {
+	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE ", c.Table.SQL(), pg.Ident(c.Target))
+	return Step{Do: []string{alter + "EXTERNAL"}, Undo: []string{alter + "EXTENDED"}}
+}
