@@ -26,7 +26,7 @@ func floors() [][]string {
 		6: {"coordinator/control", "worker/runner"},
 		7: {"coordinator/web"},
 		8: {"coordinator/cli"},
-		9: {"coordinator", "worker", "loadtest"},
+		9: {"coordinator", "worker", "loadtest", "deploy/postgres/find"},
 	}
 }
 
@@ -45,7 +45,7 @@ func doors() []door {
 		{to: "github.com/nats-io/nats-server", open: []string{"pkg/embedded"}, tests: true},
 		{to: "github.com/caarlos0/env", open: []string{"pkg/app"}},
 		{to: "pkg/bus", open: []string{"coordinator/control", "coordinator/cli", "worker/runner", "worker", "pkg/app", "pkg/testenv", "loadtest"}, tests: true},
-		{to: "pkg/embedded", open: []string{"coordinator/cli", "pkg/testenv", "loadtest"}, tests: true},
+		{to: "pkg/embedded", open: []string{"coordinator/cli", "pkg/testenv", "loadtest", "deploy/postgres/find"}, tests: true},
 		{to: "pkg/testenv", tests: true},
 		{to: "worker/runner", open: []string{"worker", "coordinator/cli", "loadtest"}},
 		{to: "coordinator/", open: []string{"coordinator/...", "loadtest"}},
@@ -62,7 +62,7 @@ type wall struct {
 func walls() []wall {
 	return []wall{
 		{"pkg/backfill", []string{"github.com/nats-io/", "pkg/bus", "pkg/embedded"}, "the engine knows no NATS: it is handed functions"},
-		{"worker/...", []string{"pkg/embedded", "pkg/ddl", "coordinator"}, "the worker has least privilege: no servers, no DDL"},
+		{"worker/...", []string{"pkg/embedded", "coordinator"}, "the worker is small and has least privilege: no servers, no web, nothing of the control plane"},
 		{"pkg/client", []string{"github.com/nats-io/", "pkg/bus", "pkg/embedded"}, "an application imports it: it must stay small"},
 		{"messages", []string{"."}, "the wire contract needs nothing but the standard library"},
 	}

@@ -1,0 +1,51 @@
+# Every target says what it does; `make` lists them.
+
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+COMPOSE     := docker compose
+
+# What `go install` would do, minus what differs between machines.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build bench fuzz lint up down clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## encrypt a live table before your eyes, on private servers (DEMO_ROWS, DEMO_DATABASE_URL, DEMO_INSTALL)
+	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs bin/cipherfleet demo $(DEMO_FLAGS)
+
+test: ## run every test, on real servers; ends with a count (PKG)
+	@programs=$$(deploy/postgres/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs \
+		go run $(GOTESTSUM) --format pkgname --jsonfile build/test.json --raw-command \
+		--post-run-command=.ci/count -- .ci/gotest $(PKG)
+
+build: ## build both programs into bin/
+	@$(GO_BUILD) -o bin/cipherfleet ./coordinator
+	@$(GO_BUILD) -o bin/cipherfleet-worker ./worker
+
+bench: build ## measure the fleet against the ceiling; writes build/bench.json
+	@$(GO_BUILD) -o bin/loadtest ./loadtest
+	@programs=$$(deploy/postgres/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs bin/loadtest bench --out build/bench.json
+
+fuzz: ## run every fuzz target for a while (FUZZTIME, default 20s each)
+	@.ci/fuzz $(or $(FUZZTIME),20s)
+
+lint: ## formatting, vet, staticcheck, tidy modules
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	@go vet ./...
+	@go run $(STATICCHECK) ./...
+	@go mod tidy -diff
+	@go mod verify
+	@cd deploy/postgres/download && go vet . && go mod tidy -diff
+
+up: ## start the compose stack: Postgres, NATS, Jaeger, a coordinator, workers (WORKERS)
+	@deploy/compose/env.sh .env
+	@$(COMPOSE) up --build --detach --wait --scale worker=$(or $(WORKERS),2)
+
+down: ## stop the compose stack; its volumes stay (make down DOWN=--volumes removes them)
+	@$(COMPOSE) down $(DOWN)
+
+clean: ## remove what the other targets made
+	@rm -rf bin build
