@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -21,6 +22,20 @@ func TestEachTestHasItsOwnDatabase(t *testing.T) {
 	names := testenv.Column[string](t, one, "SELECT nspname::text FROM pg_namespace WHERE nspname IN ('public', 'cipherfleet')")
 	if len(names) != 1 || names[0] != "public" {
 		t.Errorf("an empty database holds the schemas %v", names)
+	}
+}
+
+func TestDatabaseHasTheSchema(t *testing.T) {
+	t.Parallel()
+	one, two := testenv.Database(t), testenv.Database(t)
+	for _, db := range []*testenv.DB{one, two} {
+		if version, err := lifecycle.Installed(t.Context(), db); version == 0 || err != nil {
+			t.Errorf("schema cipherfleet has version %d, %v", version, err)
+		}
+	}
+	one.Run(t, "CREATE TABLE only_here ()")
+	if testenv.One[bool](t, two, "SELECT to_regclass('only_here') IS NOT NULL") {
+		t.Error("two databases share a table")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -33,5 +34,5 @@ func install(ctx context.Context, url string) error {
 		return fmt.Errorf("connect to the template database: %w", err)
 	}
 	defer db.Close()
-	return nil
+	return lifecycle.Install(ctx, db)
 }
