@@ -15,6 +15,7 @@ type Type struct {
 	ArraySQL     string // the array type over it, in the same spelling; "" where there is none (arrays of arrays are arrays)
 	Kind         string // typtype: b base, c composite, e enum, r range, m multirange, p pseudo
 	Category     string // typcategory: N numeric, S string, A array, …
+	Parts        []Type // what it is made of, at any depth, in oid order: an array's element, a range's bounds, a composite's fields
 }
 
 // Column is one column of a relation.
@@ -71,10 +72,46 @@ FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum`
 
+// UNION, not UNION ALL: a composite may hold arrays of itself.
+const partsSQL = `
+WITH RECURSIVE part AS (
+  SELECT a.attnum, a.atttypid AS type
+  FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
+  UNION
+  SELECT p.attnum, inner_type.oid
+  FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.type
+       CROSS JOIN LATERAL (
+         SELECT t.typbasetype WHERE t.typtype = 'd'
+         UNION ALL SELECT t.typelem WHERE t.typelem <> 0 AND t.typlen = -1
+         UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+         UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f WHERE f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
+       ) inner_type (oid))
+SELECT p.attnum, t.oid, n.nspname::text, t.typname::text, pg_catalog.format('%I.%I', n.nspname, t.typname), t.typtype::text, t.typcategory::text
+FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.type JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+WHERE t.typtype <> 'd' ORDER BY p.attnum, t.oid`
+
+// typePart is one row of partsSQL.
+type typePart struct {
+	attnum int16
+	Type
+}
+
 func inspectColumns(ctx context.Context, q Querier, r *Relation) (err error) {
-	r.Columns, err = readRows(ctx, q, columnsSQL, scanColumn, r.OID)
-	if err != nil {
+	if r.Columns, err = readRows(ctx, q, columnsSQL, scanColumn, r.OID); err != nil {
 		return fmt.Errorf("read columns: %w", err)
+	}
+	parts, err := readRows(ctx, q, partsSQL, func(row pgx.CollectableRow) (p typePart, err error) {
+		return p, row.Scan(&p.attnum, &p.OID, &p.Schema, &p.Name, &p.SQL, &p.Kind, &p.Category)
+	}, r.OID)
+	if err != nil {
+		return fmt.Errorf("read the parts of types: %w", err)
+	}
+	for i := range r.Columns {
+		for _, p := range parts {
+			if p.attnum == r.Columns[i].Attnum && p.OID != r.Columns[i].Base.OID {
+				r.Columns[i].Base.Parts = append(r.Columns[i].Base.Parts, p.Type)
+			}
+		}
 	}
 	return nil
 }
