@@ -60,7 +60,8 @@ type Bus struct {
 	lingering sync.WaitGroup // fetches that nobody waits for any more
 
 	mu       sync.Mutex
-	consumer jetstream.Consumer
+	consumer jetstream.Consumer // nil: not known
+	since    time.Time          // when it was last looked up
 }
 
 // violation is the last time that the server refused a subject to us: it does so beside the request, which times out.

@@ -33,7 +33,6 @@ const (
 	codeMemoryFull  jetstream.ErrorCode = 10028
 	codeStorageFull jetstream.ErrorCode = 10047
 	codeStoreFailed jetstream.ErrorCode = 10077
-	codeUnavailable jetstream.ErrorCode = 10008
 )
 
 // connectError classifies the error of a first connect.
@@ -58,6 +57,14 @@ func (b *Bus) classify(start time.Time, operation string, err error) error {
 		return fmt.Errorf("%s: %w: %w", operation, kind, err)
 	}
 	return fmt.Errorf("%s: %w", operation, err)
+}
+
+// manage is classify for operations on streams and consumers, which JetStream itself answers if it is there at all.
+func (b *Bus) manage(start time.Time, operation string, err error) error {
+	if errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Errorf("%s: %w: nobody answers for it", operation, ErrNoJetStream)
+	}
+	return b.classify(start, operation, err)
 }
 
 func (b *Bus) kind(start time.Time, err error) error {

@@ -20,10 +20,11 @@ const unknownDelay = 30 * time.Second
 // Delivery is a task in this worker's hands, until it is settled by Ack, Nak or Bury, or until neither that nor
 // InProgress is called for as long as the consumer waits.
 type Delivery struct {
-	Task    messages.Task
-	Attempt int // which delivery of the message this is; forgetful, so only a hint
-	bus     *Bus
-	message jetstream.Msg
+	Task      messages.Task
+	Attempt   int           // which delivery of the message this is; forgetful, so only a hint
+	Heartbeat time.Duration // how often to call InProgress: a third of what the consumer waits
+	bus       *Bus
+	message   jetstream.Msg
 }
 
 // Fetch waits up to wait for one task, and returns nil and no error when none came. Every error but the context's
@@ -38,11 +39,12 @@ func (b *Bus) Fetch(ctx context.Context, wait time.Duration) (*Delivery, error) 
 		if left < time.Millisecond {
 			return nil, nil
 		}
-		message, err := b.fetch(ctx, left)
+		consumer, message, err := b.fetch(ctx, left)
 		if message == nil || err != nil {
 			return nil, err
 		}
 		if delivery := b.open(ctx, message); delivery != nil {
+			delivery.Heartbeat = consumer.CachedInfo().Config.AckWait / 3
 			return delivery, nil
 		}
 	}
@@ -50,31 +52,34 @@ func (b *Bus) Fetch(ctx context.Context, wait time.Duration) (*Delivery, error) 
 }
 
 // fetch asks for one message. Nothing is taken in advance: what lies in one worker's memory no other can take.
-func (b *Bus) fetch(ctx context.Context, wait time.Duration) (jetstream.Msg, error) {
+func (b *Bus) fetch(ctx context.Context, wait time.Duration) (jetstream.Consumer, jetstream.Msg, error) {
 	start := time.Now()
+	if err := b.connected(ctx, wait); err != nil {
+		return nil, nil, err
+	}
 	lost := b.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer b.nc.RemoveStatusListener(lost)
-	if err := b.connected(ctx, wait); err != nil {
-		return nil, err
+	if !b.nc.IsConnected() {
+		return nil, nil, fmt.Errorf("fetch a task: %w", ErrUnreachable)
 	}
 	consumer, err := b.workers(ctx)
 	if err != nil {
-		return nil, b.classify(start, "fetch a task", err)
+		return nil, nil, b.manage(start, "fetch a task", err)
 	}
 	batch, err := consumer.Fetch(1, jetstream.FetchMaxWait(wait))
 	if err != nil {
-		return nil, b.classify(start, "fetch a task", err)
+		return nil, nil, b.classify(start, "fetch a task", err)
 	}
 	select {
 	case message := <-batch.Messages():
-		return message, b.outcome(start, message, batch.Error())
+		return consumer, message, b.outcome(start, message, batch.Error())
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-lost:
 		err = fmt.Errorf("fetch a task: %w", ErrUnreachable)
 	}
 	b.lingering.Go(func() { handBack(batch) })
-	return nil, err
+	return nil, nil, err
 }
 
 // outcome tells the end of a fetch without a message from its failure.
@@ -120,12 +125,15 @@ func (b *Bus) connected(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// workers finds the consumer and remembers it until a fetch fails.
+// consumerAge is how long a consumer is remembered: the coordinator may change how long it waits.
+const consumerAge = time.Minute
+
+// workers finds the consumer and remembers it for a while, or until a fetch fails.
 func (b *Bus) workers(ctx context.Context) (jetstream.Consumer, error) {
 	b.mu.Lock()
-	known := b.consumer
+	known, since := b.consumer, b.since
 	b.mu.Unlock()
-	if known != nil {
+	if known != nil && time.Since(since) < consumerAge {
 		return known, nil
 	}
 	found, err := b.js.Consumer(ctx, messages.StreamWork, messages.ConsumerWorkers)
@@ -134,7 +142,7 @@ func (b *Bus) workers(ctx context.Context) (jetstream.Consumer, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.consumer = found
+	b.consumer, b.since = found, time.Now()
 	return found, nil
 }
 

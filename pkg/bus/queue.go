@@ -49,7 +49,7 @@ func (b *Bus) Ensure(ctx context.Context, settings Settings) (Identity, error) {
 	}
 	start := time.Now()
 	if _, err := b.js.CreateOrUpdateConsumer(ctx, messages.StreamWork, workers(settings)); err != nil {
-		return Identity{}, b.classify(start, "set up the workers' consumer", err)
+		return Identity{}, b.manage(start, "set up the workers' consumer", err)
 	}
 	return b.Identity(ctx)
 }
@@ -139,10 +139,10 @@ func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) e
 			wanted.Replicas = 1
 		}
 		_, err = b.js.CreateStream(ctx, wanted)
-		return b.classify(start, "create stream "+wanted.Name, err)
+		return b.manage(start, "create stream "+wanted.Name, err)
 	}
 	if err != nil {
-		return b.classify(start, "look at stream "+wanted.Name, err)
+		return b.manage(start, "look at stream "+wanted.Name, err)
 	}
 	present := stream.CachedInfo().Config
 	if err := compare(present, wanted); err != nil {
@@ -153,7 +153,7 @@ func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) e
 		return nil
 	}
 	_, err = b.js.UpdateStream(ctx, merged)
-	return b.classify(start, "update stream "+wanted.Name, err)
+	return b.manage(start, "update stream "+wanted.Name, err)
 }
 
 // compare refuses a stream that we could not have made, in words that say what is different.
@@ -211,7 +211,7 @@ func (b *Bus) Identity(ctx context.Context) (Identity, error) {
 	start := time.Now()
 	stream, err := b.js.Stream(ctx, messages.StreamWork)
 	if err != nil {
-		return Identity{}, b.classify(start, "look at the work queue", err)
+		return Identity{}, b.manage(start, "look at the work queue", err)
 	}
 	info := stream.CachedInfo()
 	return Identity{Created: info.Created, LastSeq: info.State.LastSeq}, nil
@@ -223,7 +223,7 @@ func (b *Bus) Pending(ctx context.Context) (waiting, held int, err error) {
 	start := time.Now()
 	consumer, err := b.js.Consumer(ctx, messages.StreamWork, messages.ConsumerWorkers)
 	if err != nil {
-		return 0, 0, b.classify(start, "look at the workers' consumer", err)
+		return 0, 0, b.manage(start, "look at the workers' consumer", err)
 	}
 	info := consumer.CachedInfo()
 	return int(info.NumPending), info.NumAckPending, nil
