@@ -206,6 +206,9 @@ func TestInspectServer(t *testing.T) {
 	if have.User != role || have.Superuser || have.BypassRowSecurity || have.MaySetReplication || have.MayCreateSchema {
 		t.Errorf("of a plain role have %+v", have)
 	}
+	if have.Major() < 15 {
+		return // only a superuser may set session_replication_role there
+	}
 	run(t, tx, `RESET ROLE`, `GRANT SET ON PARAMETER session_replication_role TO `+pg.Ident(role), `ALTER ROLE `+pg.Ident(role)+` BYPASSRLS`,
 		`GRANT CREATE ON DATABASE `+pg.Ident(have.Database)+` TO `+pg.Ident(role), `SET LOCAL ROLE `+pg.Ident(role))
 	have, err = pg.InspectServer(t.Context(), tx)
