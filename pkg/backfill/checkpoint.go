@@ -1,0 +1,144 @@
+package backfill
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Checkpoint is what one committed chunk left behind.
+type Checkpoint struct {
+	Rows      int64 // rows written
+	Skipped   int64 // rows left for a later pass, because somebody holds them
+	Conflicts int64 // rows that must be read again, because the application wrote first
+	Done      bool  // the range is closed
+	Took      time.Duration
+}
+
+// progress is one step of a claim's cursor.
+type progress struct {
+	to     bound // nil: the cursor stays
+	points Checkpoint
+}
+
+// advanceSQL moves the cursor only if it is still the one this claim left there. $1 id, $2 epoch, $3 owner,
+// $4 the cursor as known, $5 lease in seconds, $6 rows, $7 skipped, $8 conflicts, $9 done; the verbs are the new
+// cursor and the elements of it to return.
+const advanceSQL = `UPDATE cipherfleet.ranges r
+   SET cursor_key = %s, lease_until = CASE WHEN $9::bool THEN NULL ELSE clock_timestamp() + make_interval(secs => $5::float8) END,
+       rows = r.rows + $6::int8, skipped = r.skipped + $7::int8, conflicts = r.conflicts + $8::int8,
+       state = CASE WHEN $9::bool THEN 'done' ELSE r.state END
+  FROM cipherfleet.jobs j
+ WHERE r.id = $1::int8 AND r.epoch = $2::int8 AND r.owner = $3::uuid AND r.state = 'pending'
+   AND r.cursor_key IS NOT DISTINCT FROM $4::text[]
+   AND j.id = r.job_id AND j.state IN ('running', 'sweeping', 'watching')
+RETURNING %s`
+
+// advance moves the cursor and writes the checkpoint inside the chunk's transaction; ErrLost if the range is not ours.
+// It returns the new cursor, which holds once the transaction is committed.
+func (w *writer) advance(ctx context.Context, p progress) (Key, error) {
+	statement := w.advanceStatement(p)
+	var cursor Key
+	ours := false
+	statement.Row = func(wire [][]byte) error {
+		ours = true
+		for _, part := range wire {
+			if part != nil {
+				cursor = append(cursor, string(part))
+			}
+		}
+		return nil
+	}
+	if err := w.conn.Flight(ctx, statement); err != nil {
+		return nil, fmt.Errorf("advance range %d: %w", w.claim.ID, err)
+	}
+	if !ours {
+		return nil, fmt.Errorf("advance range %d: %w", w.claim.ID, ErrLost)
+	}
+	if p.points.Rows == 0 && p.points.Skipped == 0 {
+		return cursor, nil
+	}
+	if err := w.conn.Flight(ctx, w.checkpoints(ctx, cursor, p.points)...); err != nil {
+		return nil, fmt.Errorf("append the checkpoint of range %d: %w", w.claim.ID, err)
+	}
+	return cursor, nil
+}
+
+func (w *writer) advanceStatement(p progress) pg.Statement {
+	var s pg.Statement
+	for _, text := range []string{strconv.FormatInt(w.claim.ID, 10), strconv.FormatInt(w.claim.Epoch, 10), w.claim.Owner.String()} {
+		s.AddText(text)
+	}
+	s.Add(textArray(w.claim.Cursor), 0, 0)
+	s.AddText(strconv.FormatFloat(w.lease.Seconds(), 'f', 3, 64))
+	for _, n := range []int64{p.points.Rows, p.points.Skipped, p.points.Conflicts} {
+		s.AddText(strconv.FormatInt(n, 10))
+	}
+	s.AddText(strconv.FormatBool(p.points.Done))
+	elements := make([]string, len(w.shape.Key))
+	for i := range elements {
+		elements[i] = fmt.Sprintf("r.cursor_key[%d]", i+1)
+	}
+	s.SQL = fmt.Sprintf(advanceSQL, w.bindCursor(&s, p.to), strings.Join(elements, ", "))
+	return s
+}
+
+// bindCursor is SQL for the new cursor: as it is, from text, or from wire values through their types' output
+// functions (format, because a cast to text is not always the output form).
+func (w *writer) bindCursor(s *pg.Statement, to bound) string {
+	if to.open() {
+		return "r.cursor_key"
+	}
+	parts := make([]string, len(to.parts))
+	for i, k := range w.shape.Key {
+		if to.asText {
+			s.Add(to.parts[i], oidText, 0)
+			parts[i] = fmt.Sprintf("$%d", len(s.Params))
+			continue
+		}
+		s.Add(to.parts[i], k.OID, k.format())
+		parts[i] = fmt.Sprintf("format('%%s', $%d)", len(s.Params))
+	}
+	return "ARRAY[" + strings.Join(parts, ", ") + "]::text[]"
+}
+
+func textArray(k Key) []byte {
+	if k == nil {
+		return nil
+	}
+	var a array
+	a.reset(oidText, false)
+	for _, part := range k {
+		a.add([]byte(part))
+	}
+	return a.bytes()
+}
+
+// checkpoints are the events of a chunk, one per column.
+func (w *writer) checkpoints(ctx context.Context, cursor Key, points Checkpoint) []pg.Statement {
+	statements := make([]pg.Statement, len(w.columns))
+	for i, event := range w.columns {
+		event.Kind, event.Phase = lifecycle.KindCheckpoint, lifecycle.PhaseBackfilling
+		event.Rows, event.Skipped, event.Cursor = points.Rows, points.Skipped, cursorText(cursor)
+		event.Epoch, event.TraceID = w.claim.Epoch, traceID(ctx)
+		statements[i] = w.log.Statement(event)
+	}
+	return statements
+}
+
+// cursorText is the cursor as the event log shows it: the elements, comma-separated, quoted where they need it.
+func cursorText(k Key) string {
+	parts := make([]string, len(k))
+	for i, part := range k {
+		parts[i] = part
+		if strings.ContainsAny(part, `,"`) || len(k) > 1 && part == "" {
+			parts[i] = `"` + strings.ReplaceAll(part, `"`, `""`) + `"`
+		}
+	}
+	return strings.Join(parts, ",")
+}

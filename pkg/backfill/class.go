@@ -1,0 +1,42 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+// Retryable says that the same range may succeed later without anybody's help.
+func Retryable(err error) bool {
+	switch pg.ClassOf(err) {
+	case pg.ClassLock, pg.ClassConflict, pg.ClassUnavailable, pg.ClassReadOnly:
+		return true
+	}
+	return errors.Is(err, context.DeadlineExceeded)
+}
+
+// ErrorClass names what kind of error stopped a range, for the work list, spans and dead letters: a word or an
+// SQLSTATE, never a text that could quote a value.
+func ErrorClass(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, ErrLost):
+		return "lost"
+	case errors.Is(err, ErrShape):
+		return "shape"
+	case errors.Is(err, ErrDrained), errors.Is(err, context.Canceled):
+		return "drained"
+	case errors.Is(err, ErrQuarantineFull):
+		return "quarantine"
+	case errors.Is(err, transform.ErrValue):
+		return "value"
+	case pg.Code(err) != "":
+		return pg.Code(err)
+	case pg.ClassOf(err) == pg.ClassUnavailable:
+		return "unavailable"
+	}
+	return "other"
+}

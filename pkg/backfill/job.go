@@ -1,0 +1,198 @@
+package backfill
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// JobState is where a job stands.
+type JobState string
+
+// The states of a job. Running, sweeping and watching are those in which its ranges may be claimed.
+const (
+	Planning  JobState = "planning"
+	Running   JobState = "running"
+	Sweeping  JobState = "sweeping"
+	Watching  JobState = "watching"
+	Paused    JobState = "paused"
+	Done      JobState = "done"
+	Failed    JobState = "failed"
+	Cancelled JobState = "cancelled"
+)
+
+// Ended says that nothing will happen to the job any more.
+func (s JobState) Ended() bool { return s == Done || s == Failed || s == Cancelled }
+
+// Spec is what a job was asked to do, with every name resolved to what it meant then.
+type Spec struct {
+	Schema       string       `json:"schema"`
+	Table        string       `json:"table"`
+	Key          []string     `json:"key"`
+	Columns      []SpecColumn `json:"columns"`
+	Limits       Limits       `json:"limits,omitzero"`
+	UserTriggers string       `json:"user_triggers,omitempty"` // fire or skip
+	Budget       int          `json:"quarantine_budget"`
+}
+
+// SpecColumn is one column of a job. The attribute numbers are those of the table, or of the partitions' root.
+type SpecColumn struct {
+	ID           uint32 `json:"id"`
+	Source       string `json:"source"`
+	Target       string `json:"target"`
+	SourceAttnum int16  `json:"source_attnum"`
+	TargetAttnum int16  `json:"target_attnum"`
+	Scheme       uint16 `json:"scheme"`
+	LogTable     string `json:"log_table"` // names under which the event log knows the column
+	LogColumn    string `json:"log_column"`
+}
+
+// Job is one pass of transforms over one table, as the projection holds it.
+type Job struct {
+	ID, RequestID string
+	Relation      uint32 // oid of the table
+	Spec          Spec
+	State         JobState
+	Pass          int
+	Total         int64
+	StoppedBy     string
+	TraceParent   string
+	CreatedAt     time.Time
+}
+
+// Events are the beginnings of its events, one per column: table, column and job.
+func (j Job) Events() []lifecycle.Event {
+	list := make([]lifecycle.Event, len(j.Spec.Columns))
+	for i, c := range j.Spec.Columns {
+		list[i] = lifecycle.Event{Table: c.LogTable, Column: c.LogColumn, Job: j.ID}
+	}
+	return list
+}
+
+// ErrNoJob says that there is no such job.
+var ErrNoJob = errors.New("there is no such job")
+
+// ErrJobBusy says that another job over the same table has not ended.
+var ErrJobBusy = errors.New("another job over the same table has not ended")
+
+// ErrJobState says that the job is not in a state in which this can be done.
+var ErrJobState = errors.New("the job's state does not allow it")
+
+// Jobs is the projection of jobs. It is changed only in the transaction that appends the event of the change.
+type Jobs struct {
+	DB  *pg.DB
+	Log *lifecycle.Log
+	// Fence runs first in every transaction that changes a job: the coordinator proves there that it still leads.
+	// Nil for workers.
+	Fence func(ctx context.Context, tx pg.Tx) error
+}
+
+const jobSQL = `SELECT id::text, coalesce(request_id, ''), relid, spec, state, pass, total, coalesce(stopped_by, ''), coalesce(trace_parent, ''), created_at FROM cipherfleet.jobs `
+
+func scanJob(row pgx.CollectableRow) (j Job, err error) {
+	err = row.Scan(&j.ID, &j.RequestID, &j.Relation, &j.Spec, &j.State, &j.Pass, &j.Total, &j.StoppedBy, &j.TraceParent, &j.CreatedAt)
+	return j, err
+}
+
+func jobBy(ctx context.Context, q pg.Querier, condition string, arg any) (Job, error) {
+	rows, err := q.Query(ctx, jobSQL+condition, arg)
+	if err != nil {
+		return Job{}, fmt.Errorf("read a job: %w", err)
+	}
+	job, err := pgx.CollectExactlyOneRow(rows, scanJob)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Job{}, ErrNoJob
+	case err != nil:
+		return Job{}, fmt.Errorf("read a job: %w", pg.Safe(err))
+	}
+	return job, nil
+}
+
+// Load reads a job by its id; [ErrNoJob] if there is none.
+func (s *Jobs) Load(ctx context.Context, id string) (Job, error) {
+	return jobBy(ctx, s.DB, "WHERE id::text = $1", id)
+}
+
+// ByRequest reads the job that a request made; [ErrNoJob] if there is none.
+func (s *Jobs) ByRequest(ctx context.Context, request string) (Job, error) {
+	return jobBy(ctx, s.DB, "WHERE request_id = $1", request)
+}
+
+// Live reads the job over a table that has not ended; [ErrNoJob] if there is none.
+func (s *Jobs) Live(ctx context.Context, relation uint32) (Job, error) {
+	return jobBy(ctx, s.DB, "WHERE relid = $1 AND state NOT IN ('done', 'failed', 'cancelled')", relation)
+}
+
+// List reads the newest jobs first, at most limit.
+func (s *Jobs) List(ctx context.Context, limit int) ([]Job, error) {
+	rows, err := s.DB.Query(ctx, jobSQL+"ORDER BY created_at DESC, id LIMIT $1", limit)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	jobs, err := pgx.CollectRows(rows, scanJob)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", pg.Safe(err))
+	}
+	return jobs, nil
+}
+
+// Unfinished reads the jobs that have not ended, the oldest first.
+func (s *Jobs) Unfinished(ctx context.Context) ([]Job, error) {
+	rows, err := s.DB.Query(ctx, jobSQL+"WHERE state NOT IN ('done', 'failed', 'cancelled') ORDER BY created_at, id")
+	if err != nil {
+		return nil, fmt.Errorf("list unfinished jobs: %w", err)
+	}
+	jobs, err := pgx.CollectRows(rows, scanJob)
+	if err != nil {
+		return nil, fmt.Errorf("list unfinished jobs: %w", pg.Safe(err))
+	}
+	return jobs, nil
+}
+
+const createJobSQL = `INSERT INTO cipherfleet.jobs (request_id, relid, spec, state, total, trace_parent) VALUES ($1, $2, $3, 'planning', $4, nullif($5, ''))
+ON CONFLICT (request_id) DO NOTHING RETURNING id::text, created_at`
+
+// Create adds a job in state planning; the same request id gives the same job again. [ErrJobBusy] if the table has a
+// job that has not ended. The job's backfill_started is written when its ranges are ([Planner.Plan]).
+func (s *Jobs) Create(ctx context.Context, j Job) (Job, error) {
+	spec, err := json.Marshal(j.Spec)
+	if err != nil {
+		return Job{}, fmt.Errorf("write the job's spec: %w", err)
+	}
+	j.State = Planning
+	err = s.change(ctx, func(tx pg.Tx) error {
+		return tx.QueryRow(ctx, createJobSQL, j.RequestID, j.Relation, spec, j.Total, j.TraceParent).Scan(&j.ID, &j.CreatedAt)
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return s.ByRequest(ctx, j.RequestID)
+	case pg.Code(err) == "23505":
+		return Job{}, ErrJobBusy
+	case err != nil:
+		return Job{}, fmt.Errorf("create a job: %w", err)
+	}
+	return j, nil
+}
+
+// change runs f in a transaction that the fence opens and that commits synchronously.
+func (s *Jobs) change(ctx context.Context, f func(pg.Tx) error) error {
+	return s.DB.InTx(ctx, func(tx pg.Tx) error {
+		if _, err := tx.Exec(ctx, durable); err != nil {
+			return err
+		}
+		if s.Fence != nil {
+			if err := s.Fence(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return f(tx)
+	})
+}

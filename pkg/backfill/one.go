@@ -1,0 +1,123 @@
+package backfill
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+// outcome is how the locked write of one row ended.
+type outcome int
+
+const (
+	oneGone       outcome = iota // deleted, moved, or covered meanwhile
+	oneWritten                   // written, and covered afterwards
+	oneSuppressed                // a trigger kept our update from happening
+	oneCleared                   // a trigger changed the source inside our update, so the target was cleared again
+)
+
+// one writes a row that loses every race: it is locked, read, sealed and written in one transaction. A row that
+// somebody holds is left for later; one that a user's trigger keeps from us is quarantined.
+func (w *writer) one(ctx context.Context, r row) error {
+	h := w.history(r.id())
+	for {
+		result := oneGone
+		err := w.transact(ctx, func(pg.Tx) (Key, error) {
+			var err error
+			if result, err = w.lockAndWrite(ctx, r); err != nil || result == oneGone || result == oneSuppressed {
+				return w.claim.Cursor, err
+			}
+			return w.advance(ctx, progress{points: Checkpoint{Rows: 1}})
+		})
+		switch {
+		case pg.ClassOf(err) == pg.ClassLock || pg.ClassOf(err) == pg.ClassConflict:
+			w.skipped++
+			return nil
+		case pg.ClassOf(err) == pg.ClassData:
+			return w.quarantine(ctx, r, reasonRefused+pg.Code(err))
+		case err != nil:
+			return fmt.Errorf("write one row of %s: %w", w.shape.Table, err)
+		case result == oneSuppressed:
+			return w.quarantine(ctx, r, reasonSuppressed)
+		case result == oneGone:
+			return nil
+		}
+		w.report(Checkpoint{Rows: 1})
+		if result == oneWritten {
+			return nil
+		}
+		if h.cleared++; h.cleared >= maxCleared {
+			return w.quarantine(ctx, r, reasonCleared)
+		}
+	}
+}
+
+// lockAndWrite reads the row under its lock, seals it and writes it.
+func (w *writer) lockAndWrite(ctx context.Context, r row) (outcome, error) {
+	sources, found, err := w.lock(ctx, r)
+	if err != nil || !found {
+		return oneGone, err
+	}
+	s := span{rows: []row{r}, values: make([][]transform.Value, len(sources))}
+	address, err := w.shape.Keys.Append(nil, r.key)
+	if err != nil {
+		return oneGone, fmt.Errorf("encode a key of %s: %w", w.shape.Table, err)
+	}
+	for i, c := range w.shape.Columns {
+		s.values[i] = []transform.Value{{Address: cell.Address{Column: c.ID, Key: address}, In: sources[i]}}
+	}
+	if err := seal(ctx, w.transforms, s); err != nil {
+		return oneGone, err
+	}
+	return w.writeLocked(ctx, r, s)
+}
+
+// lock takes the row and reads its sources; not found also says that it is covered by now.
+func (w *writer) lock(ctx context.Context, r row) (sources [][]byte, found bool, err error) {
+	print := ""
+	statement := pg.Statement{SQL: w.shape.lockSQL(), Results: []int16{1}}
+	w.shape.bind(&statement, bound{parts: r.key})
+	for _, c := range w.shape.Columns {
+		statement.Results = append(statement.Results, formatCode(c.Binary))
+	}
+	statement.Row = func(wire [][]byte) error {
+		found = wire[0][0] == 1
+		for _, source := range wire[1:] {
+			sources = append(sources, keepNull(source))
+		}
+		return nil
+	}
+	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: asynchronous}, statement, w.fingerprint(&print))
+	if err == nil && print != w.shape.Fingerprint {
+		err = ErrShape
+	}
+	return sources, found, err
+}
+
+func keepNull(wire []byte) []byte {
+	if wire == nil {
+		return nil
+	}
+	return append([]byte{}, wire...)
+}
+
+func (w *writer) writeLocked(ctx context.Context, r row, s span) (outcome, error) {
+	result := oneSuppressed
+	statement := pg.Statement{SQL: w.shape.writeOneSQL(), Results: []int16{1}}
+	w.shape.bind(&statement, bound{parts: r.key})
+	for i := range w.shape.Columns {
+		statement.Add(s.values[i][0].Out, oidBytea, 1)
+	}
+	statement.Row = func(wire [][]byte) error {
+		result = oneWritten
+		if wire[0][0] == 1 {
+			result = oneCleared
+		}
+		return nil
+	}
+	err := w.conn.Flight(ctx, statement)
+	return result, err
+}

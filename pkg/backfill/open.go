@@ -1,0 +1,130 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// OpenShape looks at the job's table and takes the shape of one leaf, or returns ErrShape if the table is no longer
+// the one that the job began with. Keys holds the schemes that the job writes.
+func OpenShape(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cell.Keyring) (*Shape, error) {
+	relation, err := pg.Inspect(ctx, db, job.Spec.Schema, job.Spec.Table)
+	var gone *pg.NotFound
+	if errors.As(err, &gone) || err == nil && relation.OID != job.Relation {
+		return nil, fmt.Errorf("table %s.%s: %w", job.Spec.Schema, job.Spec.Table, ErrShape)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at %s.%s: %w", job.Spec.Schema, job.Spec.Table, err)
+	}
+	at := slices.IndexFunc(relation.Leaves, func(l pg.Leaf) bool { return l.OID == leaf })
+	if at < 0 {
+		return nil, fmt.Errorf("a partition of %s is gone: %w", relation.Table(), ErrShape)
+	}
+	s := &Shape{Leaf: leaf, Table: relation.Leaves[at].Table(), SkipUser: job.Spec.UserTriggers == "skip"}
+	if s.Key, s.Keys, err = keyColumns(ctx, db, relation, job.Spec.Key); err != nil {
+		return nil, err
+	}
+	for _, c := range job.Spec.Columns {
+		column, err := openColumn(relation, c, keyring)
+		if err != nil {
+			return nil, err
+		}
+		s.Columns = append(s.Columns, column)
+	}
+	return s, s.takeFingerprint(ctx, db)
+}
+
+// openColumn finds a column by its name and refuses it if it is not the attribute that the job meant.
+func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Column, error) {
+	source, found := relation.Column(c.Source)
+	target, both := relation.Column(c.Target)
+	if !found || !both || source.Attnum != c.SourceAttnum || target.Attnum != c.TargetAttnum {
+		return Column{}, fmt.Errorf("column %s or %s of %s: %w", c.Source, c.Target, relation.Table(), ErrShape)
+	}
+	scheme, known := keyring.Scheme(c.ID, c.Scheme)
+	if !known {
+		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
+	}
+	codec, err := cell.CodecFor(typeInfo(source.Base))
+	if err != nil || codec != scheme.Codec {
+		return Column{}, fmt.Errorf("type of %s: %w", c.Source, ErrShape)
+	}
+	return Column{ID: c.ID, Source: c.Source, Target: c.Target, Binary: codec.Wire() == cell.Binary, Codec: codec, Scheme: scheme}, nil
+}
+
+// keyColumns resolves the key's columns, and how they enter a cell's address.
+func keyColumns(ctx context.Context, q pg.Querier, relation pg.Relation, names []string) ([]KeyColumn, *cell.KeyEncoder, error) {
+	key, found := relation.KeyOf(names)
+	if !found || !key.Usable() {
+		return nil, nil, fmt.Errorf("the key of %s: %w", relation.Table(), ErrShape)
+	}
+	columns := make([]KeyColumn, len(key.Columns))
+	types := make([]cell.TypeInfo, len(key.Columns))
+	for i, k := range key.Columns {
+		column, _ := relation.Column(k.Name)
+		types[i] = typeInfo(column.Base)
+		columns[i] = KeyColumn{Name: k.Name, OID: column.Base.OID, Operators: k.Operators}
+		if err := q.QueryRow(ctx, "SELECT typarray FROM pg_catalog.pg_type WHERE oid = $1", column.Base.OID).Scan(&columns[i].ArrayOID); err != nil {
+			return nil, nil, fmt.Errorf("find the array type of a key column: %w", err)
+		}
+	}
+	encoder, err := cell.NewKeyEncoder(types)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode the key of %s: %w", relation.Table(), err)
+	}
+	for i := range columns {
+		columns[i].Binary = encoder.Wire(i) == cell.Binary
+	}
+	return columns, encoder, nil
+}
+
+func typeInfo(t pg.Type) cell.TypeInfo {
+	return cell.TypeInfo{OID: t.OID, Name: t.Name, Kind: t.Kind[0], Category: t.Category[0]}
+}
+
+// takeFingerprint asks once; every chunk asks again under its lock.
+func (s *Shape) takeFingerprint(ctx context.Context, q pg.Querier) (err error) {
+	watch := ddl.Watch{Relation: s.Leaf}
+	for _, k := range s.Key {
+		watch.Key = append(watch.Key, k.Name)
+	}
+	for _, c := range s.Columns {
+		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target})
+	}
+	s.CheckSQL, s.watch = watch.Fingerprint(), watch
+	if err := q.QueryRow(ctx, s.CheckSQL).Scan(&s.Fingerprint); err != nil {
+		return fmt.Errorf("take the fingerprint of %s: %w", s.Table, err)
+	}
+	s.parts, err = readParts(ctx, q, watch)
+	return err
+}
+
+// Changed says in words what of the table is no longer what it was when the shape was taken; "" if nothing is known.
+func (s *Shape) Changed(ctx context.Context, q pg.Querier) (string, error) {
+	now, err := readParts(ctx, q, s.watch)
+	if err != nil {
+		return "", err
+	}
+	return strings.Join(ddl.Changes(s.parts, now), "; "), nil
+}
+
+func readParts(ctx context.Context, q pg.Querier, watch ddl.Watch) ([]ddl.Part, error) {
+	rows, err := q.Query(ctx, watch.Parts())
+	if err != nil {
+		return nil, fmt.Errorf("read what the table looks like: %w", err)
+	}
+	parts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ddl.Part])
+	if err != nil {
+		return nil, fmt.Errorf("read what the table looks like: %w", pg.Safe(err))
+	}
+	return parts, nil
+}

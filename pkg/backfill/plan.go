@@ -1,0 +1,136 @@
+package backfill
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Planner cuts a table into ranges of about equal numbers of rows. Nothing of it grows with the table: the boundaries
+// are found and stored inside Postgres.
+type Planner struct {
+	Jobs      *Jobs
+	RangeRows int64 // rows a range should have; default: a fortieth of the table, at least 10 000, at most 100 000
+}
+
+const (
+	fewestRangeRows = 10_000
+	mostRangeRows   = 100_000
+	rangesWanted    = 40     // of a small table, so that several workers share it and a kill costs little
+	hopPages        = 65_536 // up to half a gigabyte boundaries are exact: index probes at equal distances
+	samplePages     = 2_000  // of a larger leaf at least so many pages are sampled
+	samplesPerRange = 100
+)
+
+// Plan writes the job's ranges, its backfill_started and its state running, all in one transaction. A job that is
+// planned already is returned as it is.
+func (p *Planner) Plan(ctx context.Context, id string, relation pg.Relation) (Job, error) {
+	var job Job
+	err := p.Jobs.change(ctx, func(tx pg.Tx) (err error) {
+		if job, err = jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id); err != nil || job.State != Planning {
+			return err
+		}
+		if _, err := tx.Exec(ctx, pg.Pinned); err != nil {
+			return err
+		}
+		if job.Total, err = p.cut(ctx, tx, job, relation); err != nil {
+			return err
+		}
+		job.State = Running
+		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'running', total = $2 WHERE id = $1`, id, job.Total); err != nil {
+			return err
+		}
+		return p.started(ctx, tx, job)
+	})
+	if err != nil {
+		return Job{}, fmt.Errorf("plan job %s: %w", id, err)
+	}
+	return job, nil
+}
+
+func (p *Planner) started(ctx context.Context, tx pg.Tx, job Job) error {
+	for _, event := range job.Events() {
+		event.Kind, event.Phase, event.Total, event.TraceID = lifecycle.KindBackfillStarted, lifecycle.PhaseBackfilling, job.Total, traceID(ctx)
+		if _, err := p.Jobs.Log.Append(ctx, tx, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut writes the first pass's ranges of every leaf, and returns the rows they are thought to hold.
+func (p *Planner) cut(ctx context.Context, tx pg.Tx, job Job, relation pg.Relation) (int64, error) {
+	key, _, err := keyColumns(ctx, tx, relation, job.Spec.Key)
+	if err != nil {
+		return 0, err
+	}
+	total := int64(0)
+	for _, leaf := range relation.Leaves {
+		total += leaf.Rows
+		shape := &Shape{Leaf: leaf.OID, Table: leaf.Table(), Key: key}
+		if err := p.cutLeaf(ctx, tx, job, shape, leaf); err != nil {
+			return 0, fmt.Errorf("cut %s: %w", leaf.Table(), err)
+		}
+	}
+	return total, nil
+}
+
+func (p *Planner) cutLeaf(ctx context.Context, tx pg.Tx, job Job, shape *Shape, leaf pg.Leaf) error {
+	step := p.RangeRows
+	if step <= 0 {
+		step = min(max(leaf.Rows/rangesWanted, fewestRangeRows), mostRangeRows)
+	}
+	if leaf.Pages <= hopPages {
+		_, err := tx.Exec(ctx, shape.hopsSQL(), job.ID, shape.Leaf, step)
+		return err
+	}
+	percent := 100 * max(float64(samplesPerRange)/float64(step), samplePages/float64(leaf.Pages))
+	_, err := tx.Exec(ctx, shape.sampleSQL(), job.ID, shape.Leaf, samplesPerRange, min(percent, 100))
+	return err
+}
+
+// hopsSQL cuts by index probes: every $3-th key is a boundary. Parameters: job, leaf, rows per range.
+func (s *Shape) hopsSQL() string {
+	first := fmt.Sprintf("(SELECT %s FROM ONLY %s t ORDER BY %s OFFSET $3::int8 - 1 LIMIT 1)", s.keyAs(), s.Table.SQL(), s.keyList())
+	next := fmt.Sprintf("SELECT n.* FROM hop, LATERAL (SELECT %s FROM ONLY %s t WHERE %s ORDER BY %s OFFSET $3::int8 - 1 LIMIT 1) n",
+		s.keyAs(), s.Table.SQL(), s.boundBy(">", s.numbered("hop.k%d")), s.keyList())
+	return fmt.Sprintf("WITH RECURSIVE hop AS (%s UNION ALL %s), b AS (SELECT * FROM hop) %s", first, next, s.insertRanges())
+}
+
+// sampleSQL cuts by a sample of whole rows' keys, so that composite keys are cut as well as single ones. Parameters:
+// job, leaf, sampled rows per range, percent of the pages.
+func (s *Shape) sampleSQL() string {
+	return fmt.Sprintf(`WITH sample AS (SELECT %s FROM ONLY %s t TABLESAMPLE SYSTEM ($4::float8)),
+ ranked AS (SELECT *, row_number() OVER (ORDER BY %s) AS n FROM sample), b AS (SELECT * FROM ranked WHERE n %% $3::int8 = 0) %s`,
+		s.keyAs(), s.Table.SQL(), strings.Join(s.numbered("k%d"), ", "), s.insertRanges())
+}
+
+// insertRanges turns the boundaries in b, with columns k0…, into ranges; the last one is open.
+func (s *Shape) insertRanges() string {
+	parts := s.numbered("format('%%s', k%d)")
+	order := strings.Join(s.numbered("k%d"), ", ")
+	return fmt.Sprintf(`, cut AS (SELECT ARRAY[%s]::text[] AS key, row_number() OVER (ORDER BY %s) AS n FROM b)
+INSERT INTO cipherfleet.ranges (job_id, relid, after_key, through_key)
+SELECT $1::uuid, $2::oid, l.key, u.key FROM cut u FULL JOIN cut l ON l.n = u.n - 1
+UNION ALL SELECT $1::uuid, $2::oid, NULL, NULL WHERE NOT EXISTS (SELECT FROM cut)`, strings.Join(parts, ", "), order)
+}
+
+// keyAs is the key's columns under the names k0….
+func (s *Shape) keyAs() string {
+	names := make([]string, len(s.Key))
+	for i, k := range s.Key {
+		names[i] = fmt.Sprintf("t.%s AS k%d", pg.Ident(k.Name), i)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (s *Shape) numbered(pattern string) []string {
+	list := make([]string, len(s.Key))
+	for i := range list {
+		list[i] = fmt.Sprintf(pattern, i)
+	}
+	return list
+}

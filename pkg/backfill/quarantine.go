@@ -1,0 +1,92 @@
+package backfill
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Why a row is in quarantine.
+const (
+	reasonRefused    = "the database refuses the write: SQLSTATE "
+	reasonValue      = "the value cannot be transformed"
+	reasonSuppressed = "a trigger suppresses the write"
+	reasonCleared    = "a trigger changes the source with every write"
+)
+
+// ErrQuarantineFull says that more rows are in quarantine than the job's budget allows: the job must stop.
+var ErrQuarantineFull = errors.New("more rows are in quarantine than the budget allows")
+
+const quarantineSQL = `INSERT INTO cipherfleet.quarantine (job_id, column_id, relid, key, key_hash, reason) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (job_id, column_id, relid, key) DO UPDATE SET reason = excluded.reason, at = now(), resolved_at = NULL`
+
+const quarantinedSQL = `SELECT count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine WHERE job_id = $1 AND resolved_at IS NULL) q`
+
+// quarantine sets one row aside, in its own transaction under the claim, so that the range can go on without it.
+func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
+	key, err := w.keyText(ctx, r)
+	if err != nil {
+		return err
+	}
+	waiting := 0
+	err = w.transact(ctx, func(tx pg.Tx) (Key, error) {
+		for i, c := range w.shape.Columns {
+			if _, err := tx.Exec(ctx, quarantineSQL, w.claim.Job, c.ID, w.shape.Leaf, []string(key), KeyHash(key), reason); err != nil {
+				return nil, err
+			}
+			if err := w.appendQuarantined(ctx, tx, w.columns[i], key, reason); err != nil {
+				return nil, err
+			}
+		}
+		if err := tx.QueryRow(ctx, quarantinedSQL, w.claim.Job).Scan(&waiting); err != nil {
+			return nil, err
+		}
+		return w.advance(ctx, progress{})
+	})
+	if err != nil {
+		return fmt.Errorf("quarantine a row of %s: %w", w.shape.Table, err)
+	}
+	if waiting > w.budget {
+		return ErrQuarantineFull
+	}
+	return nil
+}
+
+func (w *writer) appendQuarantined(ctx context.Context, tx pg.Tx, event lifecycle.Event, key Key, reason string) error {
+	detail, err := json.Marshal(map[string]string{"key_hash": KeyHash(key), "reason": reason})
+	if err != nil {
+		return err
+	}
+	event.Kind, event.Phase, event.Detail = lifecycle.KindRowQuarantined, lifecycle.PhaseBackfilling, detail
+	event.Epoch, event.TraceID = w.claim.Epoch, traceID(ctx)
+	_, err = w.log.Append(ctx, tx, event)
+	return err
+}
+
+// keyText asks Postgres for the output form of a key: it is never worked out here.
+func (w *writer) keyText(ctx context.Context, r row) (Key, error) {
+	statement := pg.Statement{SQL: "SELECT "}
+	for i, k := range w.shape.Key {
+		statement.Add(r.key[i], k.OID, k.format())
+		if i > 0 {
+			statement.SQL += ", "
+		}
+		statement.SQL += fmt.Sprintf("format('%%s', $%d)", i+1)
+	}
+	var key Key
+	statement.Row = func(wire [][]byte) error {
+		for _, part := range wire {
+			key = append(key, string(part))
+		}
+		return nil
+	}
+	err := w.conn.Flight(ctx, pg.Statement{SQL: "BEGIN READ ONLY"}, pg.Statement{SQL: pg.Pinned}, statement, pg.Statement{SQL: "COMMIT"})
+	if err != nil {
+		return nil, fmt.Errorf("write out a key of %s: %w", w.shape.Table, err)
+	}
+	return key, nil
+}

@@ -1,0 +1,125 @@
+package backfill
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+const readTimeout = 10 * time.Second // a chunk's read that takes longer is given up and made smaller
+
+// reader reads chunks on a connection of its own; no transaction stays open behind it.
+type reader struct {
+	shape    *Shape
+	conn     *pg.Conn
+	settings string
+	limits   Limits
+}
+
+func newReader(conn *pg.Conn, shape *Shape, limits Limits) *reader {
+	return &reader{shape: shape, conn: conn, limits: limits,
+		settings: fmt.Sprintf("%s, set_config('statement_timeout','%d',true)", pg.Pinned, readTimeout.Milliseconds())}
+}
+
+// read fills b with the uncovered rows among the next rows of (after, through], at most most rows and the byte bound.
+func (r *reader) read(ctx context.Context, b *batch, after, through bound, most int) error {
+	b.reset(len(r.shape.Columns))
+	b.after, b.last = after, after
+	full := false // the byte bound was met: what still arrives is dropped
+	statement := r.statement(after, through, most)
+	statement.Row = func(wire [][]byte) error {
+		if full {
+			return nil
+		}
+		err := r.keep(b, wire)
+		full = b.bytes >= r.limits.Bytes
+		return err
+	}
+	err := r.conn.Flight(ctx,
+		pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"},
+		pg.Statement{SQL: r.settings}, statement, pg.Statement{SQL: "COMMIT"})
+	if err != nil {
+		_, _ = r.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
+		return fmt.Errorf("read a chunk of %s: %w", r.shape.Table, err)
+	}
+	b.end = !full && b.scanned < most
+	if b.end && !through.open() {
+		b.last = through
+	}
+	return nil
+}
+
+func (r *reader) statement(after, through bound, most int) pg.Statement {
+	s := pg.Statement{SQL: r.shape.readSQL(!after.open(), !through.open())}
+	r.shape.bind(&s, after)
+	r.shape.bind(&s, through)
+	s.Add(strconv.AppendInt(nil, int64(most), 10), oidInt8, 0)
+	for _, k := range r.shape.Key {
+		s.Results = append(s.Results, k.format())
+	}
+	s.Results = append(s.Results, 1, 1)
+	for _, c := range r.shape.Columns {
+		s.Results = append(s.Results, formatCode(c.Binary))
+	}
+	return s
+}
+
+// keep takes one scanned row: every row moves the cursor, an uncovered one is kept.
+func (r *reader) keep(b *batch, wire [][]byte) error {
+	keys := len(r.shape.Key)
+	b.scanned++
+	key := b.keepKey(wire[:keys])
+	b.last = bound{parts: key}
+	if wire[keys+1][0] == 0 {
+		return nil
+	}
+	kept := row{key: key}
+	copy(kept.xmin[:], wire[keys])
+	address, err := r.address(b, key)
+	if err != nil {
+		return err
+	}
+	b.rows = append(b.rows, kept)
+	for i, c := range r.shape.Columns {
+		in := b.keep(wire[keys+2+i])
+		b.bytes += int64(len(in))
+		b.values[i] = append(b.values[i], transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: in})
+	}
+	return nil
+}
+
+func (r *reader) address(b *batch, key [][]byte) ([]byte, error) {
+	start := len(b.arena)
+	arena, err := r.shape.Keys.Append(b.arena, key)
+	if err != nil {
+		return nil, fmt.Errorf("encode a key of %s: %w", r.shape.Table, err)
+	}
+	b.arena = arena
+	return arena[start:len(arena):len(arena)], nil
+}
+
+// bind appends the parameters of one bound.
+func (s *Shape) bind(statement *pg.Statement, b bound) {
+	for i, part := range b.parts {
+		format := s.Key[i].format()
+		if b.asText {
+			format = 0
+		}
+		statement.Add(part, s.Key[i].OID, format)
+	}
+}
+
+// Types of our own parameters (pg_type.dat).
+const (
+	oidInt8       = 20
+	oidXid        = 28
+	oidXidArray   = 1011
+	oidBytea      = 17
+	oidText       = 25
+	oidByteaArray = 1001
+)

@@ -1,0 +1,75 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+var errOutOfOrder = errors.New("a transform lost, doubled or reordered rows")
+
+// seal runs every column's transform over the span and checks that each row came back, once, in order.
+func seal(ctx context.Context, transforms []transform.Transform, s span) error {
+	for c, t := range transforms {
+		values := s.values[c]
+		if err := t.Apply(ctx, values); err != nil {
+			return err
+		}
+		if len(values) != len(s.rows) {
+			return errOutOfOrder
+		}
+		for i := range values {
+			if (values[i].In == nil) != (values[i].Out == nil) {
+				return errOutOfOrder
+			}
+		}
+	}
+	return nil
+}
+
+// sealOrIsolate seals the span; rows whose value cannot be transformed are found by bisection and moved to refused.
+func sealOrIsolate(ctx context.Context, transforms []transform.Transform, s span) (span, error) {
+	err := seal(ctx, transforms, s)
+	if !errors.Is(err, transform.ErrValue) {
+		return s, err
+	}
+	bad := map[int]bool{}
+	if err := isolate(ctx, transforms, s, 0, bad); err != nil {
+		return s, err
+	}
+	var keep []int
+	refused := s.refused
+	for i, r := range s.rows {
+		if bad[i] {
+			refused = append(refused, r)
+			continue
+		}
+		keep = append(keep, i)
+	}
+	s = s.subset(keep)
+	s.refused = refused
+	return s, nil
+}
+
+// isolate seals the halves of a span that failed, and notes the positions of single rows that fail.
+func isolate(ctx context.Context, transforms []transform.Transform, s span, offset int, bad map[int]bool) error {
+	if len(s.rows) == 1 {
+		bad[offset] = true
+		return nil
+	}
+	first, second := s.halves()
+	for _, half := range []struct {
+		span
+		offset int
+	}{{first, offset}, {second, offset + len(first.rows)}} {
+		err := seal(ctx, transforms, half.span)
+		if errors.Is(err, transform.ErrValue) {
+			err = isolate(ctx, transforms, half.span, half.offset, bad)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

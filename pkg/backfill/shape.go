@@ -1,0 +1,67 @@
+package backfill
+
+import (
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Shape is what one leaf table looks like to the engine: enough to write every statement, and the fingerprint under
+// which they are true.
+type Shape struct {
+	Leaf        uint32 // oid
+	Table       pg.Table
+	Key         []KeyColumn
+	Columns     []Column
+	Fingerprint string // what the fingerprint query answered when the shape was taken
+	CheckSQL    string // the fingerprint query
+	SkipUser    bool   // users' triggers do not fire on the fleet's writes
+
+	Keys *cell.KeyEncoder // how the key enters a cell's address
+
+	watch ddl.Watch
+	parts []ddl.Part // what the watch answered when the shape was taken
+}
+
+// KeyColumn is one column of the key.
+type KeyColumn struct {
+	Name      string
+	OID       uint32 // base type
+	ArrayOID  uint32
+	Operators pg.Operators
+	Binary    bool // wire format it is read and sent in
+}
+
+// operator is the key's own operator for op: of its index's operator class, qualified.
+func (k KeyColumn) operator(op string) pg.Operator {
+	switch op {
+	case "<":
+		return k.Operators.Less
+	case "<=":
+		return k.Operators.LessEqual
+	case ">":
+		return k.Operators.Greater
+	case ">=":
+		return k.Operators.GreaterEqual
+	}
+	return k.Operators.Equal
+}
+
+// Column is one column in work.
+type Column struct {
+	ID             uint32
+	Source, Target string
+	Binary         bool // wire format its source is read in
+	Codec          cell.Codec
+	Scheme         cell.Scheme
+}
+
+// keyFormat is the protocol's format code of a key column.
+func (k KeyColumn) format() int16 { return formatCode(k.Binary) }
+
+func formatCode(isBinary bool) int16 {
+	if isBinary {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,172 @@
+package backfill
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// The statements of the engine are texts made from a shape, with every identifier quoted and every operator
+// qualified: users' triggers rely on their own search_path, so ours must not matter. testdata/*.sql holds them.
+
+// rowOperator is the one operator that compares all columns of the key, or "" if they have several.
+func (s *Shape) rowOperator(op string) string {
+	first := s.Key[0].operator(op)
+	for _, k := range s.Key[1:] {
+		if k.operator(op) != first {
+			return ""
+		}
+	}
+	return first.SQL()
+}
+
+// keyList is the key's columns of alias t, comma-separated.
+func (s *Shape) keyList() string {
+	names := make([]string, len(s.Key))
+	for i, k := range s.Key {
+		names[i] = "t." + pg.Ident(k.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// bound is "the key stands in relation op (one of >, <=) to parameters $first…". A row comparison collapses to one
+// index condition; operators of several schemas cannot be written as one, so they are spelled out.
+func (s *Shape) bound(op string, first int) string {
+	params := make([]string, len(s.Key))
+	for i := range s.Key {
+		params[i] = "$" + strconv.Itoa(first+i)
+	}
+	return s.boundBy(op, params)
+}
+
+// boundBy is the same for any expressions.
+func (s *Shape) boundBy(op string, params []string) string {
+	if len(s.Key) == 1 {
+		return s.Key[0].compare(op, params[0])
+	}
+	if operator := s.rowOperator(op); operator != "" {
+		return fmt.Sprintf("ROW(%s) %s ROW(%s)", s.keyList(), operator, strings.Join(params, ", "))
+	}
+	return s.boundSpelled(op, params)
+}
+
+func (s *Shape) boundSpelled(op string, params []string) string {
+	strict := op[:1]
+	var terms []string
+	for i, k := range s.Key {
+		var term []string
+		for j := range s.Key[:i] {
+			term = append(term, s.Key[j].compare("=", params[j]))
+		}
+		use := strict
+		if i == len(s.Key)-1 {
+			use = op
+		}
+		terms = append(terms, strings.Join(append(term, k.compare(use, params[i])), " AND "))
+	}
+	start := s.Key[0].compare(strict+"=", params[0]) // lets the index begin, or end, there
+	return start + " AND ((" + strings.Join(terms, ") OR (") + "))"
+}
+
+func (k KeyColumn) compare(op, param string) string {
+	return fmt.Sprintf("t.%s %s %s", pg.Ident(k.Name), k.operator(op).SQL(), param)
+}
+
+// uncovered is true for a row of alias t whose target is missing or left over. IS DISTINCT FROM NULL and not IS NULL:
+// the latter is true of a composite value whose fields are all null.
+func (s *Shape) uncovered() string {
+	terms := make([]string, len(s.Columns))
+	for i, c := range s.Columns {
+		terms[i] = fmt.Sprintf("(t.%s IS NULL) OPERATOR(pg_catalog.=) (t.%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
+	}
+	return strings.Join(terms, " OR ")
+}
+
+// readSQL reads key, xmin, "is uncovered" and the sources of uncovered rows, in key order. Parameters: the lower
+// bound if there is one, the upper bound if there is one, the most rows.
+func (s *Shape) readSQL(lower, upper bool) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "SELECT %s, t.xmin, %s", s.keyList(), s.uncovered())
+	for _, c := range s.Columns {
+		fmt.Fprintf(&b, ", CASE WHEN %s THEN t.%s END", s.uncovered(), pg.Ident(c.Source))
+	}
+	fmt.Fprintf(&b, " FROM ONLY %s t", s.Table.SQL())
+	next := s.where(&b, lower, upper, 1)
+	fmt.Fprintf(&b, " ORDER BY %s LIMIT $%d", s.keyList(), next)
+	return b.String()
+}
+
+// where appends the bounds and says which parameter comes next.
+func (s *Shape) where(b *strings.Builder, lower, upper bool, next int) int {
+	word := " WHERE "
+	if lower {
+		b.WriteString(word + s.bound(">", next))
+		next, word = next+len(s.Key), " AND "
+	}
+	if upper {
+		b.WriteString(word + s.bound("<=", next))
+		next += len(s.Key)
+	}
+	return next
+}
+
+// updateSQL is the compare-and-set of a chunk. Parameters: one array per key column, the xmins, one array of cells per
+// column, then the chunk's own bounds: without them the planner may walk the whole index for a merge join.
+// With skipLocked, rows that somebody holds are left alone instead of waited for.
+func (s *Shape) updateSQL(lower, skipLocked bool) string {
+	keys, columns := len(s.Key), len(s.Columns)
+	var sets, params, names, match []string
+	for i, k := range s.Key {
+		params = append(params, fmt.Sprintf("$%d", i+1))
+		names = append(names, fmt.Sprintf("k%d", i))
+		match = append(match, k.compare("=", fmt.Sprintf("v.k%d", i)))
+	}
+	params, names = append(params, fmt.Sprintf("$%d", keys+1)), append(names, "x")
+	match = append(match, "t.xmin OPERATOR(pg_catalog.=) v.x")
+	for i, c := range s.Columns {
+		params = append(params, fmt.Sprintf("$%d", keys+2+i))
+		names = append(names, fmt.Sprintf("c%d", i))
+		sets = append(sets, fmt.Sprintf("%s = v.c%d", pg.Ident(c.Target), i))
+	}
+	bounds := s.bound("<=", keys+columns+2)
+	if lower {
+		bounds += " AND " + s.bound(">", 2*keys+columns+2)
+	}
+	list := strings.Join(names, ", ")
+	values := fmt.Sprintf("ROWS FROM (pg_catalog.unnest(%s)) AS v(%s)", strings.Join(params, "), pg_catalog.unnest("), list)
+	where := strings.Join(match, " AND ") + " AND " + bounds
+	if !skipLocked {
+		return fmt.Sprintf("UPDATE ONLY %s AS t SET %s FROM %s WHERE %s", s.Table.SQL(), strings.Join(sets, ", "), values, where)
+	}
+	return fmt.Sprintf("WITH v AS MATERIALIZED (SELECT %s FROM ONLY %s AS t, %s WHERE %s FOR NO KEY UPDATE OF t SKIP LOCKED) UPDATE ONLY %s AS t SET %s FROM v WHERE %s",
+		"v."+strings.Join(names, ", v."), s.Table.SQL(), values, where, s.Table.SQL(), strings.Join(sets, ", "), where)
+}
+
+// lockSQL takes one row, whoever fights for it, and reads it under the lock. Parameters: the key.
+func (s *Shape) lockSQL() string {
+	sources := make([]string, len(s.Columns))
+	for i, c := range s.Columns {
+		sources[i] = "t." + pg.Ident(c.Source)
+	}
+	return fmt.Sprintf("SELECT %s, %s FROM ONLY %s t WHERE %s FOR NO KEY UPDATE",
+		s.uncovered(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
+}
+
+// writeOneSQL writes the row that lockSQL holds and says whether it is covered afterwards. Parameters: key, cells.
+func (s *Shape) writeOneSQL() string {
+	sets := make([]string, len(s.Columns))
+	for i, c := range s.Columns {
+		sets[i] = fmt.Sprintf("%s = $%d", pg.Ident(c.Target), len(s.Key)+1+i)
+	}
+	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s RETURNING %s", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), s.uncovered())
+}
+
+func (s *Shape) rowIs(first int) string {
+	terms := make([]string, len(s.Key))
+	for i, k := range s.Key {
+		terms[i] = k.compare("=", "$"+strconv.Itoa(first+i))
+	}
+	return strings.Join(terms, " AND ")
+}

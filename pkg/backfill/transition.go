@@ -1,0 +1,97 @@
+package backfill
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// transition is one change of a job's state and the event that records it.
+type transition struct {
+	from   []JobState
+	to     JobState
+	kind   lifecycle.Kind
+	reason string
+	actor  string
+}
+
+// Pause keeps the job's ranges from being claimed; chunks in flight that have not committed are fenced out.
+func (s *Jobs) Pause(ctx context.Context, id, actor string) (Job, error) {
+	return s.move(ctx, id, transition{from: []JobState{Running, Sweeping, Watching}, to: Paused, kind: lifecycle.KindJobPaused, actor: actor})
+}
+
+// Resume lets a paused job go on where it stood.
+func (s *Jobs) Resume(ctx context.Context, id, actor string) (Job, error) {
+	return s.move(ctx, id, transition{from: []JobState{Paused}, to: Running, kind: lifecycle.KindJobResumed, actor: actor})
+}
+
+// Cancel ends a job for good; what it has written stays, and another job will find it.
+func (s *Jobs) Cancel(ctx context.Context, id, actor string) (Job, error) {
+	return s.move(ctx, id, transition{from: []JobState{Planning, Running, Sweeping, Watching, Paused}, to: Cancelled, kind: lifecycle.KindJobCancelled, actor: actor})
+}
+
+// Fail ends a job that cannot go on. The reason is shown to people and holds no value.
+func (s *Jobs) Fail(ctx context.Context, id, reason string) (Job, error) {
+	return s.move(ctx, id, transition{from: []JobState{Planning, Running, Sweeping, Watching, Paused}, to: Failed, kind: lifecycle.KindError, reason: reason})
+}
+
+// bumpSQL fences every claim of the job's unfinished ranges, and lets them be offered again.
+const bumpSQL = `UPDATE cipherfleet.ranges SET epoch = epoch + 1, owner = NULL, lease_until = NULL, published_at = NULL
+ WHERE job_id = $1 AND state = 'pending'`
+
+// move changes the job's state, appends its event and fences its ranges in one transaction. A job that is there
+// already is left alone, so that repeating a request changes nothing; [ErrJobState] if it cannot get there.
+func (s *Jobs) move(ctx context.Context, id string, t transition) (Job, error) {
+	var job Job
+	err := s.change(ctx, func(tx pg.Tx) (err error) {
+		if job, err = jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id); err != nil || job.State == t.to {
+			return err
+		}
+		if !slices.Contains(t.from, job.State) {
+			return fmt.Errorf("it is %s: %w", job.State, ErrJobState)
+		}
+		if t.kind == lifecycle.KindJobResumed {
+			t.to = resumed(job)
+		}
+		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = $2, stopped_by = nullif($3, '') WHERE id = $1`, id, t.to, t.reason); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, bumpSQL, id); err != nil {
+			return err
+		}
+		job.State, job.StoppedBy = t.to, t.reason
+		return s.record(ctx, tx, job, t)
+	})
+	if err != nil {
+		return Job{}, fmt.Errorf("change job %s: %w", id, err)
+	}
+	return job, nil
+}
+
+// resumed is the state a paused job goes back to.
+func resumed(j Job) JobState {
+	if j.Pass > 0 {
+		return Sweeping
+	}
+	return Running
+}
+
+// record appends the transition's event for every column.
+func (s *Jobs) record(ctx context.Context, tx pg.Tx, j Job, t transition) (err error) {
+	for _, event := range j.Events() {
+		event.Kind, event.Actor, event.TraceID = t.kind, t.actor, traceID(ctx)
+		if t.reason != "" {
+			if event.Detail, err = json.Marshal(map[string]string{"reason": t.reason}); err != nil {
+				return err
+			}
+		}
+		if _, err := s.Log.Append(ctx, tx, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+// desk keeps what the ranges of the present jobs need, so that it is looked up once per job and leaf.
+type desk struct {
+	db  *pg.DB
+	kek cell.KEK
+
+	mu   sync.Mutex
+	open map[string]*folder
+}
+
+// folder is one job on the desk.
+type folder struct {
+	job      backfill.Job
+	keyring  *cell.Keyring
+	timeouts backfill.Timeouts
+	shapes   map[uint32]*backfill.Shape
+}
+
+const mostFolders = 8 // jobs a worker remembers; the rest is looked up again
+
+// executor prepares one for the claim's leaf.
+func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Executor, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, err := d.folder(ctx, claim.Job)
+	if err != nil {
+		return nil, err
+	}
+	shape := f.shapes[claim.Leaf]
+	if shape == nil {
+		if shape, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring); err != nil {
+			return nil, err
+		}
+		f.shapes[claim.Leaf] = shape
+	}
+	return &backfill.Executor{
+		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
+		Log: &lifecycle.Log{}, Columns: f.job.Events(),
+		Transform: func(c backfill.Column) (transform.Transform, error) { return transform.NewEncrypt(f.keyring, c.Scheme) },
+	}, nil
+}
+
+func (d *desk) folder(ctx context.Context, id string) (*folder, error) {
+	if f := d.open[id]; f != nil {
+		return f, nil
+	}
+	job, err := (&backfill.Jobs{DB: d.db}).Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]uint32, len(job.Spec.Columns))
+	for i, c := range job.Spec.Columns {
+		ids[i] = c.ID
+	}
+	keys, err := lifecycle.LoadKeys(ctx, d.db, d.kek, ids...)
+	if err != nil {
+		return nil, err
+	}
+	server, err := pg.InspectServer(ctx, d.db)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.open) >= mostFolders || d.open == nil {
+		d.open = map[string]*folder{}
+	}
+	f := &folder{job: job, keyring: keys.Keyring, timeouts: timeouts(server.DeadlockTimeout), shapes: map[uint32]*backfill.Shape{}}
+	d.open[id] = f
+	return f, nil
+}
+
+// timeouts keep a chunk's statements below the time after which Postgres looks for a deadlock's victim.
+func timeouts(deadlock time.Duration) backfill.Timeouts {
+	return backfill.Timeouts{Lock: min(time.Second, deadlock/2), Statement: min(10*time.Second, deadlock*8/10)}
+}
+
+// forget drops a job, so that the next range of it looks everything up again.
+func (d *desk) forget(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, id)
+}
+
+// reason says for people why a job cannot go on.
+func (d *desk) reason(ctx context.Context, claim backfill.Claim, cause error) string {
+	if !errors.Is(cause, backfill.ErrShape) {
+		return cause.Error()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.open[claim.Job]
+	if f == nil || f.shapes[claim.Leaf] == nil {
+		return cause.Error()
+	}
+	what, err := f.shapes[claim.Leaf].Changed(ctx, d.db)
+	if err != nil || what == "" {
+		return cause.Error()
+	}
+	return fmt.Sprintf("%v: %s", backfill.ErrShape, what)
+}

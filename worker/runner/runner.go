@@ -1,0 +1,135 @@
+// Package runner is the worker's role: it pulls tasks, claims the ranges they name, carries them through the engine
+// and settles the tasks, until it is told to drain.
+//
+// A slot is one range in work; a worker has several. A desk holds what a job's ranges need: its shapes and its keys.
+// The message only wakes a worker: Postgres decides whether a range may be worked on, and whether a chunk counts.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Runner works on ranges. All fields are required.
+type Runner struct {
+	DB     *pg.DB // room for two connections per slot, and two more
+	Bus    *bus.Bus
+	KEK    cell.KEK
+	Worker string        // id in events, ranges and logs
+	Build  string        // version, for the list of workers
+	Slots  int           // ranges in work at once
+	Lease  time.Duration // of a range
+	Beat   time.Duration // between signs of life for a task; a third of the consumer's ack wait
+	Log    *slog.Logger
+	Tracer trace.Tracer
+}
+
+const fetchWait = 5 * time.Second
+
+// Run works until drain ends, then finishes the chunks in hand; the end of work gives them up. It returns nil after a
+// drain, and an error only if it cannot work at all.
+func (r *Runner) Run(work, drain context.Context) error {
+	present, leave := context.WithCancel(work)
+	defer leave()
+	desk := &desk{db: r.DB, kek: r.KEK}
+	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
+	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
+	if err := r.present(work); err != nil {
+		return err
+	}
+	attendance := make(chan struct{})
+	go func() {
+		defer close(attendance)
+		r.attend(present)
+	}()
+	var slots errgroup.Group
+	for range r.Slots {
+		s := &slot{Runner: r, desk: desk, ranges: ranges, jobs: jobs, drained: drain.Done()}
+		slots.Go(func() error { return s.run(work, drain) })
+	}
+	err := slots.Wait()
+	leave()
+	<-attendance
+	return err
+}
+
+// slot works on one range after the other.
+type slot struct {
+	*Runner
+	desk    *desk
+	ranges  *backfill.Ranges
+	jobs    *backfill.Jobs
+	drained <-chan struct{}
+}
+
+func (s *slot) run(work, drain context.Context) error {
+	for drain.Err() == nil && work.Err() == nil {
+		delivery, err := s.Bus.Fetch(drain, fetchWait)
+		switch {
+		case errors.Is(err, bus.ErrClosed):
+			return fmt.Errorf("fetch a task: %w", err)
+		case err != nil && drain.Err() == nil:
+			s.Log.WarnContext(work, "no tasks for now", "error", err)
+			pause(drain, time.Second)
+		case delivery != nil:
+			s.handle(work, delivery)
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+const presentSQL = `INSERT INTO cipherfleet.workers (id, kind, revision, slots, build, seen_at, expires_at)
+SELECT $1, 'worker', i.revision, $2, $3, clock_timestamp(), clock_timestamp() + $4::interval FROM cipherfleet.installation i
+ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, slots = excluded.slots, seen_at = excluded.seen_at, expires_at = excluded.expires_at`
+
+const presence = 15 * time.Second // how long a worker that says nothing still counts as present
+
+// present says in Postgres that this worker is there.
+func (r *Runner) present(ctx context.Context) error {
+	if _, err := r.DB.Exec(ctx, presentSQL, r.Worker, r.Slots, r.Build, presence); err != nil {
+		return fmt.Errorf("register the worker: %w", err)
+	}
+	return nil
+}
+
+// attend repeats that until ctx ends, and then signs off.
+func (r *Runner) attend(ctx context.Context) {
+	tick := time.NewTicker(presence / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := r.present(ctx); err != nil && ctx.Err() == nil {
+				r.Log.WarnContext(ctx, "the worker could not say that it lives", "error", err)
+			}
+		case <-ctx.Done():
+			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if _, err := r.DB.Exec(bye, `DELETE FROM cipherfleet.workers WHERE id = $1`, r.Worker); err != nil {
+				r.Log.WarnContext(bye, "the worker could not sign off", "error", err)
+			}
+			return
+		}
+	}
+}
