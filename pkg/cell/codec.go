@@ -1,6 +1,7 @@
 package cell
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -146,10 +147,8 @@ func (c Codec) checkText(b []byte) error {
 	if !utf8.Valid(b) {
 		return fmt.Errorf("not UTF-8: %w", ErrWire)
 	}
-	for _, x := range b {
-		if x == 0 {
-			return fmt.Errorf("holds a zero byte: %w", ErrWire)
-		}
+	if bytes.IndexByte(b, 0) >= 0 {
+		return fmt.Errorf("holds a zero byte: %w", ErrWire)
 	}
 	return nil
 }

@@ -9,16 +9,22 @@ import (
 // DEK is a data-encryption key of 32 bytes. The zero DEK holds no key. It prints as "redacted".
 type DEK struct {
 	redacted
-	key *[KeySize]byte // behind a pointer, so that not even a struct that holds a DEK prints it
+	secret *secret
+}
+
+// secret keeps key bytes two pointers away, so that no verb of fmt prints them, not even
+// from a hidden field of somebody's struct, whose methods fmt cannot call.
+type secret struct {
+	key *[KeySize]byte
 }
 
 // NewDEK draws a key at random.
 func NewDEK() (DEK, error) {
-	d := DEK{key: new([KeySize]byte)}
-	if _, err := rand.Read(d.key[:]); err != nil {
+	key := new([KeySize]byte)
+	if _, err := rand.Read(key[:]); err != nil {
 		return DEK{}, fmt.Errorf("draw data-encryption key: %w", err)
 	}
-	return d, nil
+	return DEK{secret: &secret{key}}, nil
 }
 
 // DEKFromBytes copies a key of 32 bytes.
@@ -26,21 +32,20 @@ func DEKFromBytes(key []byte) (DEK, error) {
 	if len(key) != KeySize {
 		return DEK{}, fmt.Errorf("read data-encryption key: %d bytes, want %d", len(key), KeySize)
 	}
-	d := DEK{key: new([KeySize]byte)}
-	copy(d.key[:], key)
-	return d, nil
+	own := [KeySize]byte(key)
+	return DEK{secret: &secret{&own}}, nil
 }
 
 // Wipe overwrites the key. A keyring that it was added to keeps working.
 func (d DEK) Wipe() {
-	if d.key != nil {
-		clear(d.key[:])
+	if d.secret != nil {
+		clear(d.secret.key[:])
 	}
 }
 
 func (d DEK) cipher() (*XAES, error) {
-	if d.key == nil {
+	if d.secret == nil {
 		return nil, errors.New("no data-encryption key")
 	}
-	return NewXAES(d.key[:])
+	return NewXAES(d.secret.key[:])
 }

@@ -12,6 +12,7 @@ type scratch struct {
 	check  subkey // of OpenAndCompare: derived anew from the bytes that will be stored
 	aad    []byte
 	padded []byte
+	plain  []byte
 }
 
 func (w *scratch) seal(registry [16]byte, x *XAES, s Scheme, dst []byte, a Address, plaintext []byte) ([]byte, error) {
@@ -86,8 +87,7 @@ type Sealer struct {
 	registry [16]byte
 	scheme   Scheme
 	key      *XAES
-	work     scratch
-	plain    []byte
+	work     *scratch // behind a pointer, like all that is secret: see secret
 }
 
 // Sealer returns a sealer for a scheme that was added to the keyring exactly so.
@@ -96,7 +96,7 @@ func (k *Keyring) Sealer(s Scheme) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make sealer: %w", err)
 	}
-	return &Sealer{registry: k.registry, scheme: s, key: x}, nil
+	return &Sealer{registry: k.registry, scheme: s, key: x, work: new(scratch)}, nil
 }
 
 // Scheme returns what the sealer seals under.
@@ -124,12 +124,13 @@ func (s *Sealer) OpenAndCompare(a Address, cell, plaintext []byte) error {
 	if err != nil {
 		return fmt.Errorf("compare: %w", err)
 	}
-	s.plain, err = s.work.unlock(k, s.registry, s.scheme, s.plain[:0], a, cell)
+	opened, err := s.work.unlock(k, s.registry, s.scheme, s.work.plain[:0], a, cell)
 	if err != nil {
 		return fmt.Errorf("compare: %w", err)
 	}
-	defer clear(s.plain)
-	if !bytes.Equal(s.plain, plaintext) {
+	s.work.plain = opened
+	defer clear(opened)
+	if !bytes.Equal(opened, plaintext) {
 		return fmt.Errorf("compare: scheme %d of column %d: %w", s.scheme.Number, s.scheme.Column, ErrDiffers)
 	}
 	return nil

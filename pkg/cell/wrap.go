@@ -35,7 +35,7 @@ func (id DEKID) aad() []byte {
 // which stock Tink and the same KEK can read. Before it returns it unwraps the result again and
 // proves that the KEK refuses it under another id, because some servers ignore associated data.
 func WrapDEK(ctx context.Context, kek KEK, id DEKID, dek DEK) ([]byte, error) {
-	if dek.key == nil || id.Column == 0 || id.KeyID == 0 || id.Suite != SuiteXAES256GCM {
+	if dek.secret == nil || id.Column == 0 || id.KeyID == 0 || id.Suite != SuiteXAES256GCM {
 		return nil, fmt.Errorf("wrap key %d of column %d: incomplete", id.KeyID, id.Column)
 	}
 	handle, err := dek.keyset()
@@ -61,7 +61,7 @@ func proveWrapped(ctx context.Context, kek KEK, id DEKID, dek DEK, wrapped []byt
 		return err
 	}
 	defer again.Wipe()
-	if *again.key != *dek.key {
+	if *again.secret.key != *dek.secret.key {
 		return corrupt(kek, "it returned another key than it was given")
 	}
 	wrong := id
@@ -102,7 +102,7 @@ func (d DEK) keyset() (*keyset.Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make keyset: %w", err)
 	}
-	material := secretdata.NewBytesFromData(d.key[:], insecuresecretdataaccess.Token{})
+	material := secretdata.NewBytesFromData(d.secret.key[:], insecuresecretdataaccess.Token{})
 	key, err := xaesgcm.NewKey(material, 0, parameters)
 	if err != nil {
 		return nil, fmt.Errorf("make keyset: %w", err)

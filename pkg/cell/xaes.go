@@ -15,7 +15,7 @@ import (
 type XAES struct {
 	redacted
 	block cipher.Block
-	mask  [aes.BlockSize]byte // CMAC subkey K1
+	mask  *[aes.BlockSize]byte // CMAC subkey K1
 }
 
 // NewXAES returns the cipher for a key of 32 bytes.
@@ -27,9 +27,9 @@ func NewXAES(key []byte) (*XAES, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cipher: %w", err)
 	}
-	x := &XAES{block: block}
+	x := &XAES{block: block, mask: new([aes.BlockSize]byte)}
 	x.block.Encrypt(x.mask[:], x.mask[:])
-	double(&x.mask)
+	double(x.mask)
 	return x, nil
 }
 
