@@ -63,19 +63,24 @@ func (c *cluster) prepare(ctx context.Context, template string) error {
 		return fmt.Errorf("make cluster in %s: the folder is not empty and holds no cluster of ours", c.home)
 	}
 	if template != "" {
-		return c.copyFrom(template)
+		return c.copyFrom(ctx, template)
 	}
 	return c.create(ctx)
+}
+
+// handOver gives everything to the account and makes sure that it can get there.
+func (c *cluster) handOver(ctx context.Context) error {
+	if err := c.as.own(c.home); err != nil {
+		return fmt.Errorf("hand %s to %s: %w", c.home, c.as, err)
+	}
+	return c.as.canEnter(ctx, c.home)
 }
 
 func (c *cluster) create(ctx context.Context) error {
 	if _, err := keepSecret(c.passwordFile(), ""); err != nil {
 		return err
 	}
-	if err := c.as.own(c.home); err != nil {
-		return fmt.Errorf("hand %s to %s: %w", c.home, c.as, err)
-	}
-	if err := c.as.canEnter(ctx, c.home); err != nil {
+	if err := c.handOver(ctx); err != nil {
 		return err
 	}
 	initdb := c.as.command(ctx, c.home, filepath.Join(c.bindir, "initdb"), "--pgdata="+c.data(), "--username="+superuser,
@@ -87,17 +92,14 @@ func (c *cluster) create(ctx context.Context) error {
 }
 
 // copyFrom copies a stopped cluster, which takes a tenth of the time of initdb.
-func (c *cluster) copyFrom(template string) error {
+func (c *cluster) copyFrom(ctx context.Context, template string) error {
 	if err := os.CopyFS(c.home, os.DirFS(template)); err != nil {
 		return fmt.Errorf("copy cluster: %w", err)
 	}
 	if err := os.Chmod(c.data(), 0o700); err != nil { // the server insists
 		return fmt.Errorf("protect %s: %w", c.data(), err)
 	}
-	if err := c.as.own(c.home); err != nil {
-		return fmt.Errorf("hand %s to %s: %w", c.home, c.as, err)
-	}
-	return nil
+	return c.handOver(ctx)
 }
 
 const settingsFile = "cipherfleet.conf"

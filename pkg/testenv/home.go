@@ -29,11 +29,16 @@ func newHome() (*home, error) {
 	if err := os.Chmod(dir, 0o711); err != nil { // the server may run as another user; what is inside is closed
 		return nil, errors.Join(fmt.Errorf("open folder for the test server: %w", err), os.RemoveAll(dir))
 	}
-	lock, err := embedded.TryLock(filepath.Join(dir, "lock"))
-	if err != nil {
+	h := &home{dir: dir}
+	if err := h.takeLock(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &home{dir: dir, lock: lock}, nil
+	return h, nil
+}
+
+func (h *home) takeLock() (err error) {
+	h.lock, err = embedded.TryLock(filepath.Join(h.dir, "lock"))
+	return err
 }
 
 func (h *home) cluster() string { return filepath.Join(h.dir, "cluster") }
@@ -45,16 +50,16 @@ const abandonedAfter = time.Minute
 
 // removeAbandonedHomes deletes the folders of suites that were killed. It is housekeeping: what it may not delete,
 // another user's, stays.
-func removeAbandonedHomes() {
-	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), homePattern+"*")) // the pattern is well-formed
+func removeAbandonedHomes(parent string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, homePattern+"*")) // the pattern is well-formed
 	for _, dir := range dirs {
 		info, err := os.Stat(dir)
 		if err != nil || time.Since(info.ModTime()) < abandonedAfter {
 			continue
 		}
-		if lock, err := embedded.TryLock(filepath.Join(dir, "lock")); err == nil {
-			os.RemoveAll(dir)
-			lock.Close()
+		h := &home{dir: dir}
+		if h.takeLock() == nil {
+			h.remove() //nolint:errcheck // housekeeping
 		}
 	}
 }

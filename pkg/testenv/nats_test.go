@@ -13,33 +13,44 @@ import (
 
 func TestEachTestHasItsOwnNATS(t *testing.T) {
 	t.Parallel()
-	for range 2 {
-		server := testenv.NATS(t)
-		js := dial(t, server)
-		config := jetstream.StreamConfig{Name: "CIPHERFLEET_WORK", Subjects: []string{"work"}}
-		if _, err := js.CreateStream(t.Context(), config); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := js.Publish(t.Context(), "work", nil); err != nil {
-			t.Fatal(err)
-		}
-		stream, err := js.Stream(t.Context(), config.Name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := stream.CachedInfo().State.Msgs; n != 1 {
-			t.Errorf("the stream of this test holds %d messages", n)
-		}
+	for _, name := range []string{"one", "another"} {
+		t.Run(name, func(t *testing.T) {
+			server := testenv.NATS(t)
+			js := dial(t, server.URL, server.TokenFile)
+			config := jetstream.StreamConfig{Name: "CIPHERFLEET_WORK", Subjects: []string{"work"}}
+			if _, err := js.CreateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.Publish(t.Context(), "work", nil); err != nil {
+				t.Fatal(err)
+			}
+			if n := held(t, js, config.Name); n != 1 {
+				t.Errorf("the stream of this test holds %d messages", n)
+			}
+		})
 	}
 }
 
-func dial(t *testing.T, server testenv.NATSServer) jetstream.JetStream {
+func held(t *testing.T, js jetstream.JetStream, name string) uint64 {
 	t.Helper()
-	token, err := os.ReadFile(server.TokenFile)
+	stream, err := js.Stream(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := nats.Connect(server.URL, nats.Token(strings.TrimSpace(string(token))))
+	return stream.CachedInfo().State.Msgs
+}
+
+func dial(t *testing.T, url, tokenFile string) jetstream.JetStream {
+	t.Helper()
+	var options []nats.Option
+	if tokenFile != "" {
+		token, err := os.ReadFile(tokenFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		options = append(options, nats.Token(strings.TrimSpace(string(token))))
+	}
+	conn, err := nats.Connect(url, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

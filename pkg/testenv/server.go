@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 
@@ -38,7 +39,7 @@ func startServer(ctx context.Context, from environment) (*server, error) {
 }
 
 func (s *server) startPrivate(ctx context.Context, bindir string) error {
-	removeAbandonedHomes()
+	removeAbandonedHomes(os.TempDir())
 	template, err := cachedCluster(ctx, bindir)
 	if err != nil {
 		return err
