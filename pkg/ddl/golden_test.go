@@ -1,0 +1,55 @@
+package ddl_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing")
+
+// awkward is a column whose names hold everything a name can.
+func awkward() ddl.Column {
+	return ddl.Column{ID: 4294967295, Table: pg.Table{Schema: `My "Shop"`, Name: `or.ders\`}, Source: `e'mail "x"`, Target: `e.mail $capture$ cell`, Key: []string{`Tenant`, `id;--`}}
+}
+
+const awkwardSchema = `CREATE SCHEMA "My ""Shop"""`
+const awkwardTable = `CREATE TABLE "My ""Shop"""."or.ders\" ("Tenant" uuid, "id;--" int, "e'mail ""x""" text, PRIMARY KEY ("id;--", "Tenant"))`
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	c := awkward()
+	watch := ddl.Watch{Relation: 4000000000, Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
+	for name, step := range map[string]ddl.Step{
+		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(),
+		"missed": {Do: []string{ddl.Missed(c.ID)}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},
+	} {
+		text := strings.Join(step.Do, ";\n") + ";\n"
+		if len(step.Undo) > 0 {
+			text += "-- undo\n" + strings.Join(step.Undo, ";\n") + ";\n"
+		}
+		compareGolden(t, name, text)
+	}
+}
+
+func compareGolden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".sql")
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != text {
+		t.Errorf("%s differs; go test -update writes it anew:\n%s", path, text)
+	}
+}

@@ -1,0 +1,3 @@
+ALTER TABLE "My ""Shop"""."or.ders\" ADD COLUMN "e.mail $capture$ cell" pg_catalog.bytea, ALTER COLUMN "e.mail $capture$ cell" SET STORAGE EXTERNAL;
+-- undo
+ALTER TABLE "My ""Shop"""."or.ders\" DROP COLUMN "e.mail $capture$ cell";
