@@ -107,6 +107,7 @@ type Privileges struct {
 	Schema  bool // USAGE on the schema of the table and of every leaf
 	Owner   bool // may alter the table
 	Trigger bool // may create triggers on it
+	Version bool // may read xmin, the version of a row: a right on chosen columns alone does not include it
 }
 
 // Inspect reads everything [Relation] says about one table. An empty schema means "the first on the search path".
@@ -160,12 +161,13 @@ SELECT pg_catalog.bool_or(c.relrowsecurity), pg_catalog.bool_or(c.relforcerowsec
        pg_catalog.bool_or(c.relkind IN ('r', 'p') AND pg_catalog.row_security_active(c.oid)),
        pg_catalog.bool_and(pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')),
        pg_catalog.bool_and(pg_catalog.pg_has_role(c.relowner, 'USAGE')),
-       pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, 'TRIGGER'))
+       pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, 'TRIGGER')),
+       coalesce(pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, (-2)::int2, 'SELECT')), false)
 FROM ` + treeSQL + ` tree JOIN pg_catalog.pg_class c USING (oid)`
 
 func inspectAccess(ctx context.Context, q Querier, r *Relation) error {
 	s, p := &r.RowSecurity, &r.Privileges
-	err := q.QueryRow(ctx, accessSQL, r.OID).Scan(&s.Enabled, &s.Forced, &s.Applies, &p.Schema, &p.Owner, &p.Trigger)
+	err := q.QueryRow(ctx, accessSQL, r.OID).Scan(&s.Enabled, &s.Forced, &s.Applies, &p.Schema, &p.Owner, &p.Trigger, &p.Version)
 	if err != nil {
 		return fmt.Errorf("read privileges: %w", err)
 	}

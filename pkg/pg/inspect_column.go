@@ -13,6 +13,7 @@ type Type struct {
 	Schema, Name string
 	SQL          string // qualified and quoted where needed, no modifiers: pg_catalog.int8, pg_catalog.bpchar, public.citext
 	ArraySQL     string // the array type over it, in the same spelling; "" where there is none (arrays of arrays are arrays)
+	ArrayOID     uint32 // of the array type over it; 0 where there is none
 	Kind         string // typtype: b base, c composite, e enum, r range, m multirange, p pseudo
 	Category     string // typcategory: N numeric, S string, A array, …
 	Parts        []Type // what it is made of, at any depth, in oid order: an array's element, a range's bounds, a composite's fields
@@ -50,7 +51,7 @@ SELECT a.attname::text, a.attnum, a.atttypid, a.atttypmod,
        CASE WHEN shown_ns.nspname = 'pg_catalog' OR NOT pg_catalog.pg_type_is_visible(shown.oid) THEN ''
             ELSE pg_catalog.quote_ident(shown_ns.nspname) || '.' END || pg_catalog.format_type(a.atttypid, a.atttypmod),
        base.oid, base_ns.nspname::text, base.typname::text, pg_catalog.format('%I.%I', base_ns.nspname, base.typname),
-       CASE WHEN base.typarray = 0 THEN '' ELSE pg_catalog.format('%I.%I[]', base_ns.nspname, base.typname) END,
+       CASE WHEN base.typarray = 0 THEN '' ELSE pg_catalog.format('%I.%I[]', base_ns.nspname, base.typname) END, base.typarray,
        base.typtype::text, base.typcategory::text, chain.typmod,
        coalesce(pg_catalog.quote_ident(coll_ns.nspname) || '.' || pg_catalog.quote_ident(coll.collname), ''), coalesce(coll.collisdeterministic, true),
        a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint n
@@ -86,7 +87,7 @@ WITH RECURSIVE part AS (
          UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
          UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f WHERE f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
        ) inner_type (oid))
-SELECT p.attnum, t.oid, n.nspname::text, t.typname::text, pg_catalog.format('%I.%I', n.nspname, t.typname), t.typtype::text, t.typcategory::text
+SELECT p.attnum, t.oid, n.nspname::text, t.typname::text, pg_catalog.format('%I.%I', n.nspname, t.typname), t.typarray, t.typtype::text, t.typcategory::text
 FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.type JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE t.typtype <> 'd' ORDER BY p.attnum, t.oid`
 
@@ -101,7 +102,7 @@ func inspectColumns(ctx context.Context, q Querier, r *Relation) (err error) {
 		return fmt.Errorf("read columns: %w", err)
 	}
 	parts, err := readRows(ctx, q, partsSQL, func(row pgx.CollectableRow) (p typePart, err error) {
-		return p, row.Scan(&p.attnum, &p.OID, &p.Schema, &p.Name, &p.SQL, &p.Kind, &p.Category)
+		return p, row.Scan(&p.attnum, &p.OID, &p.Schema, &p.Name, &p.SQL, &p.ArrayOID, &p.Kind, &p.Category)
 	}, r.OID)
 	if err != nil {
 		return fmt.Errorf("read the parts of types: %w", err)
@@ -118,6 +119,6 @@ func inspectColumns(ctx context.Context, q Querier, r *Relation) (err error) {
 
 func scanColumn(row pgx.CollectableRow) (c Column, err error) {
 	return c, row.Scan(&c.Name, &c.Attnum, &c.TypeOID, &c.Typmod, &c.Type,
-		&c.Base.OID, &c.Base.Schema, &c.Base.Name, &c.Base.SQL, &c.Base.ArraySQL, &c.Base.Kind, &c.Base.Category, &c.BaseTypmod,
+		&c.Base.OID, &c.Base.Schema, &c.Base.Name, &c.Base.SQL, &c.Base.ArraySQL, &c.Base.ArrayOID, &c.Base.Kind, &c.Base.Category, &c.BaseTypmod,
 		&c.Collation, &c.Deterministic, &c.NotNull, &c.Generated, &c.Identity, &c.HasDefault, &c.Storage, &c.MaySelect, &c.MayUpdate)
 }

@@ -172,6 +172,9 @@ func inspectSpellings(t *testing.T, db *testenv.DB, r pg.Relation) {
 		if oid := testenv.One[uint32](t, tx, `SELECT pg_typeof(NULL::`+c.Base.SQL+`)::oid`); oid != c.Base.OID {
 			t.Errorf("%s: %s means type %d, not %d", c.Name, c.Base.SQL, oid, c.Base.OID)
 		}
+		if array := testenv.One[uint32](t, tx, `SELECT typarray FROM pg_type WHERE oid = $1`, c.Base.OID); array != c.Base.ArrayOID {
+			t.Errorf("%s: the array type is %d, not %d", c.Name, array, c.Base.ArrayOID)
+		}
 		if c.Base.ArraySQL == "" {
 			continue
 		}
@@ -256,7 +259,7 @@ func TestInspectAccess(t *testing.T) {
 		run(t, tx, `ALTER TABLE s.`+table+` OWNER TO `+role)
 	}
 	p, s, _ = access()
-	same(t, "privileges of the owner", p, pg.Privileges{Schema: true, Owner: true, Trigger: true})
+	same(t, "privileges of the owner", p, pg.Privileges{Schema: true, Owner: true, Trigger: true, Version: true})
 	same(t, "row security for the owner", s, pg.RowSecurity{Enabled: true})
 	run(t, tx, `ALTER TABLE s.t2 FORCE ROW LEVEL SECURITY`)
 	_, s, _ = access()
