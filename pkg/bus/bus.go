@@ -162,10 +162,10 @@ func credentials(options []nats.Option, config Config) ([]nats.Option, error) {
 	return options, nil
 }
 
-// reconnectDelay doubles from 100 ms to 5 s and spreads the fleet over the upper half of it.
+// reconnectDelay doubles from 100 ms to 2 s and spreads the fleet over the upper half of it.
 func reconnectDelay(attempts int) time.Duration {
-	delay := 5 * time.Second
-	if attempts < 6 {
+	delay := 2 * time.Second
+	if attempts < 5 {
 		delay = 100 * time.Millisecond << max(attempts, 0)
 	}
 	return delay/2 + rand.N(delay/2)

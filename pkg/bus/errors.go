@@ -69,6 +69,8 @@ func (b *Bus) manage(start time.Time, operation string, err error) error {
 
 func (b *Bus) kind(start time.Time, err error) error {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return nil
 	case isDenied(err), b.violatedSince(start):
 		return ErrDenied
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
@@ -79,8 +81,6 @@ func (b *Bus) kind(start time.Time, err error) error {
 		return ErrNoQueue
 	case b.nc.IsClosed(), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
 		return ErrClosed
-	case errors.Is(err, context.Canceled):
-		return nil
 	}
 	return ErrUnreachable
 }

@@ -62,7 +62,7 @@ func (b *Bus) fetch(ctx context.Context, wait time.Duration) (jetstream.Consumer
 	if !b.nc.IsConnected() {
 		return nil, nil, fmt.Errorf("fetch a task: %w", ErrUnreachable)
 	}
-	consumer, err := b.workers(ctx)
+	consumer, err := b.workers(ctx, min(wait, lookupTime))
 	if err != nil {
 		return nil, nil, b.manage(start, "fetch a task", err)
 	}
@@ -128,14 +128,19 @@ func (b *Bus) connected(ctx context.Context, wait time.Duration) error {
 // consumerAge is how long a consumer is remembered: the coordinator may change how long it waits.
 const consumerAge = time.Minute
 
+// lookupTime is how long to wait for the answer about the consumer: it never comes if the server goes meanwhile.
+const lookupTime = time.Second
+
 // workers finds the consumer and remembers it for a while, or until a fetch fails.
-func (b *Bus) workers(ctx context.Context) (jetstream.Consumer, error) {
+func (b *Bus) workers(ctx context.Context, wait time.Duration) (jetstream.Consumer, error) {
 	b.mu.Lock()
 	known, since := b.consumer, b.since
 	b.mu.Unlock()
 	if known != nil && time.Since(since) < consumerAge {
 		return known, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	found, err := b.js.Consumer(ctx, messages.StreamWork, messages.ConsumerWorkers)
 	if err != nil {
 		return nil, err

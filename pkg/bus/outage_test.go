@@ -47,20 +47,20 @@ func TestAFetchEndsWithTheServerAndTheNextOneWorks(t *testing.T) {
 	parked := park(t, q, time.Minute)
 	q.server.Halt()
 	within(t, 10*time.Second, func() { isError(t, <-parked, bus.ErrUnreachable) })
-	within(t, 10*time.Second, func() {
+	within(t, 3*time.Second, func() {
 		_, err := q.Fetch(t.Context(), 300*time.Millisecond)
 		isError(t, err, bus.ErrUnreachable)
 	})
 	if err := q.server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		if err := q.Publish(t.Context(), tasks(1)); err != nil {
-			t.Error(err)
-		}
-	}()
+	published := make(chan error, 1)
+	go func() { published <- q.Publish(t.Context(), tasks(1)) }()
 	if delivery := persist(t, q); delivery.Task != task(1) {
 		t.Errorf("delivered is %+v", delivery.Task)
+	}
+	if err := <-published; err != nil {
+		t.Error(err)
 	}
 }
 
