@@ -55,31 +55,36 @@ func TestStepsWorkUnderAHostileSearchPath(t *testing.T) {
 	for _, step := range []ddl.Step{c.AddTarget(), c.Check(), c.Capture()} {
 		f.do(t, append([]string{"SET LOCAL search_path = evil, pg_catalog, public", "SET LOCAL standard_conforming_strings = off"}, step.Do...))
 	}
-	f.write(t, "", "INSERT INTO users VALUES (1, 'a', $1)", cellOf(7))
+	f.hostile(t, func(tx pg.Tx) error {
+		_, err := tx.Exec(t.Context(), "INSERT INTO users VALUES (1, 'a', $1)", cellOf(7))
+		return err
+	})
 	f.wantCovered(t, false, "an insert with a cloned cell")
 	if _, err := f.Exec(t.Context(), "UPDATE users SET cell = $1", cellOf(8)); pg.Code(err) != "23514" {
 		t.Errorf("a foreign cell got in: %v", err)
 	}
 	relation := testenv.One[uint32](t, f, "SELECT 'users'::regclass::oid")
 	watch := ddl.Watch{Relation: relation, Key: c.Key, Columns: []ddl.Column{c}}
-	if parts := hostileParts(t, f, watch); len(parts) != 8 {
-		t.Errorf("%d parts seen, want 8: %v", len(parts), parts)
-	}
+	f.hostile(t, func(tx pg.Tx) error {
+		if parts := testenv.Column[string](t, tx, "SELECT p.part FROM ("+watch.Parts()+") p"); len(parts) != 8 {
+			t.Errorf("%d parts seen, want 8: %v", len(parts), parts)
+		}
+		return nil
+	})
 }
 
-func hostileParts(t *testing.T, f fixture, w ddl.Watch) (names []string) {
+// hostile runs do in a transaction where evil's operators come before Postgres's own.
+func (f fixture) hostile(t *testing.T, do func(pg.Tx) error) {
 	t.Helper()
 	err := f.InTx(t.Context(), func(tx pg.Tx) error {
 		if _, err := tx.Exec(t.Context(), "SET LOCAL search_path = evil, pg_catalog, public"); err != nil {
 			return err
 		}
-		names = testenv.Column[string](t, tx, "SELECT p.part FROM ("+w.Parts()+") p")
-		return nil
+		return do(tx)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return names
 }
 
 func TestCheckLetsOnlyCellsOfTheColumnIn(t *testing.T) {
