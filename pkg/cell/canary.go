@@ -1,8 +1,6 @@
 package cell
 
-import (
-	"fmt"
-)
+import "fmt"
 
 const canaryLabel = "cfcanary/1"
 
@@ -17,8 +15,8 @@ func Canary(registry [16]byte, s Scheme, dek DEK) ([]byte, error) {
 	return k.Seal(nil, bound, canaryAddress(s), canaryText(s))
 }
 
-// CheckCanary opens a canary and compares. It fails with ErrAuth when the key, the registry or
-// the scheme is another than the one it was sealed with.
+// CheckCanary opens a canary and compares. It fails when key, registry or any field of the scheme
+// is another than the one it was sealed with.
 func CheckCanary(registry [16]byte, s Scheme, dek DEK, canary []byte) error {
 	k, bound, err := canaryRing(registry, s, dek)
 	if err != nil {
@@ -45,11 +43,11 @@ func canaryAddress(s Scheme) Address {
 	return Address{Column: s.Column, Key: appendPart(AppendKeyCount(nil, 1), tagCanary, nil)}
 }
 
-// canaryText tells what of the scheme its header does not: padding, and binding before it was forced.
+// canaryText tells what of the scheme neither header nor padding does: the binding before it was forced.
 func canaryText(s Scheme) []byte {
 	bound := byte(0)
 	if s.RowBound {
 		bound = 1
 	}
-	return append([]byte(canaryLabel), byte(s.Padding), bound)
+	return append([]byte(canaryLabel), bound)
 }

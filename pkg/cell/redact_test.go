@@ -47,6 +47,14 @@ func TestSecretsNeverPrint(t *testing.T) {
 			}
 		}
 	}
+	for name, v := range map[string]interface {
+		fmt.Stringer
+		slog.LogValuer
+	}{"DEK": d, "Keyring": k, "Sealer": w, "XAES": x, "Address": a} {
+		if v.String() != "redacted" || v.LogValue().String() != "redacted" {
+			t.Errorf("%s: %s, %s", name, v.String(), v.LogValue())
+		}
+	}
 }
 
 // TestSecretsInHiddenFieldsNeverPrint: fmt calls no method of a hidden field, it walks into it.
@@ -138,6 +146,7 @@ func TestErrorsHoldNoValue(t *testing.T) {
 	note := func(err error) {
 		if err == nil {
 			t.Error("no error to look at")
+			return
 		}
 		all = append(all, err)
 	}
