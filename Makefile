@@ -7,6 +7,9 @@ COMPOSE     := docker compose
 # What `go install` would do, minus what differs between machines.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath
 
+# Modules of their own, so that what they need stays out of the product.
+MODULES := deploy/postgres/download deploy/compose/check
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test build bench fuzz lint up down clean
 
@@ -38,11 +41,11 @@ lint: ## formatting, vet, staticcheck, tidy modules
 	@go run $(STATICCHECK) ./...
 	@go mod tidy -diff
 	@go mod verify
-	@cd deploy/postgres/download && go vet . && go mod tidy -diff
+	@for module in $(MODULES); do (cd $$module && go vet ./... && go mod tidy -diff) || exit 1; done
 
 up: ## start the compose stack: Postgres, NATS, Jaeger, a coordinator, workers (WORKERS)
 	@deploy/compose/env.sh .env
-	@$(COMPOSE) up --build --detach --wait --scale worker=$(or $(WORKERS),2)
+	@$(COMPOSE) up --build --detach --scale worker=$(or $(WORKERS),2)
 
 down: ## stop the compose stack; its volumes stay (make down DOWN=--volumes removes them)
 	@$(COMPOSE) down $(DOWN)
