@@ -26,6 +26,8 @@ func TestRefusedTypesSayWhy(t *testing.T) {
 		{cell.TypeInfo{OID: 18, Name: "char", Kind: 'b', Category: 'Z'}, "system type"},
 		{cell.TypeInfo{OID: 27, Name: "tid", Kind: 'b', Category: 'U'}, "system type"},
 		{cell.TypeInfo{OID: 1033, Name: "aclitem", Kind: 'b', Category: 'U'}, "system type"},
+		{cell.TypeInfo{OID: 12001, Name: "_pg_index", Kind: 'b', Category: 'A'}, "system type"},
+		{cell.TypeInfo{OID: 75, Name: "pg_attribute", Kind: 'c', Category: 'C'}, "system type"},
 		{cell.TypeInfo{OID: 3361, Name: "pg_ndistinct", Kind: 'b', Category: 'Z'}, "system type"},
 		{cell.TypeInfo{OID: 2249, Name: "record", Kind: 'p', Category: 'P'}, "pseudo-type"},
 		{cell.TypeInfo{OID: 16500, Name: "email", Kind: 'd', Category: 'S'}, "base type"},

@@ -40,8 +40,13 @@ const (
 	oidUUID        = 2950
 )
 
-// firstUserOID is where OIDs of types that are not the server's own begin.
-const firstUserOID = 16384
+// Bounds of OIDs: from the first to the second the server numbers the row types of its own
+// catalogs and of information_schema (FirstGenbkiObjectId), from the second on everything that
+// users and extensions make (FirstNormalObjectId).
+const (
+	firstCatalogOID = 10000
+	firstUserOID    = 16384
+)
 
 // CodecFor chooses the codec for a column of type t, or says why values of the type are not sealed.
 func CodecFor(t TypeInfo) (Codec, error) {
@@ -106,7 +111,7 @@ func refusal(t TypeInfo) string {
 	switch {
 	case isRegAlias(t.OID):
 		return "it names an object of this database and does not survive a dump or a rename"
-	case isServerType(t.OID) || t.Category == 'Z':
+	case isServerType(t.OID) || t.Category == 'Z' || t.OID >= firstCatalogOID && t.OID < firstUserOID:
 		return "it is a system type, whose values mean something in this server only"
 	case t.Kind == 'd':
 		return "it is a domain; its base type decides"
@@ -134,7 +139,7 @@ func isRegAlias(oid uint32) bool {
 }
 
 // isServerType knows "char", int2vector, oidvector, tid, xid, cid, xid8, aclitem, refcursor, pg_lsn,
-// txid_snapshot, pg_snapshot, gtsvector, the row types of the catalogs, and the arrays of them.
+// txid_snapshot, pg_snapshot, gtsvector, the row types of the first catalogs, and the arrays of them.
 func isServerType(oid uint32) bool {
 	switch oid {
 	case 18, 22, 30, 27, 28, 29, 5069, 1033, 1790, 3220, 2970, 5038, 3642, 71, 75, 81, 83, 194:
