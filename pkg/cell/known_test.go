@@ -204,3 +204,30 @@ func infos(t testing.TB, names ...string) []cell.TypeInfo {
 	}
 	return list
 }
+
+// TestTheSpecificationShowsTheKnownAnswer holds docs/envelope.md to the first known answers.
+func TestTheSpecificationShowsTheKnownAnswer(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/envelope.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(b)), "")
+	cells := readKnown(t).Cells
+	plain, padded := strict[knownCell](t, cells[0]), strict[knownCell](t, cells[1])
+	for what, want := range map[string]string{
+		"key":             "key" + plain.DEK,
+		"registry":        "registry" + plain.Registry,
+		"header":          "header" + plain.Cell[:32],
+		"key part":        "keypart" + plain.Key,
+		"plaintext":       "plaintext" + plain.Plaintext,
+		"associated data": "associateddata" + plain.AAD,
+		"cell":            "cell" + plain.Cell,
+		"tag":             "tag" + plain.Cell[len(plain.Cell)-32:],
+		"padded tag":      "thetagis`" + padded.Cell[len(padded.Cell)-32:],
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("docs/envelope.md does not show the %s of its example", what)
+		}
+	}
+}
