@@ -60,14 +60,24 @@ func (w *writer) advance(ctx context.Context, p progress) (Key, error) {
 	if !ours {
 		return nil, fmt.Errorf("advance range %d: %w", w.claim.ID, ErrLost)
 	}
-	if p.points.Rows == 0 && p.points.Skipped == 0 {
+	var more []pg.Statement
+	if p.points.Rows > 0 || p.points.Skipped > 0 {
+		more = w.checkpoints(ctx, cursor, p.points)
+	}
+	if p.points.Done {
+		more = append(more, pg.Statement{SQL: "NOTIFY " + Channel})
+	}
+	if len(more) == 0 {
 		return cursor, nil
 	}
-	if err := w.conn.Flight(ctx, w.checkpoints(ctx, cursor, p.points)...); err != nil {
+	if err := w.conn.Flight(ctx, more...); err != nil {
 		return nil, fmt.Errorf("append the checkpoint of range %d: %w", w.claim.ID, err)
 	}
 	return cursor, nil
 }
+
+// Channel is notified when a range is closed, so that the coordinator need not wait for its next look.
+const Channel = "cipherfleet"
 
 func (w *writer) advanceStatement(p progress) pg.Statement {
 	var s pg.Statement

@@ -60,6 +60,9 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 // Close waits until every connection is back and closes them.
 func (db *DB) Close() { db.pool.Close() }
 
+// Ping makes one round trip.
+func (db *DB) Ping(ctx context.Context) error { return Safe(db.pool.Ping(ctx)) }
+
 // Exec runs one statement on any connection.
 func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	tag, err := db.pool.Exec(ctx, sql, args...)
@@ -138,6 +141,13 @@ func (c *Conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 // QueryRow runs one statement for its first row.
 func (c *Conn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return safeRow{c.conn.QueryRow(ctx, sql, args...)}
+}
+
+// Notified waits for a notification on a channel that this connection listens to; the end of ctx leaves the
+// connection usable.
+func (c *Conn) Notified(ctx context.Context) error {
+	_, err := c.conn.Conn().WaitForNotification(ctx)
+	return Safe(err)
 }
 
 // Begin starts a transaction of [DB.Begin]'s kind on this connection.

@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+)
+
+const backfillLong = `Encrypt columns of one table in place, while applications go on using it.
+
+First everything is checked, and nothing is changed if something stands in the way. Then the missing rungs are
+climbed, each recorded: the target column (with --prepare), the column's id and key, a CHECK that lets only cells into
+the target, and the capture trigger that notices writes which miss it. Then the rows are encrypted, range by range and
+chunk by chunk, and swept until nothing is uncovered.
+
+With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT
+drains: chunks in hand commit, the rest stays; the same command resumes.
+
+Names are literal: upper and lower case differ, and nothing is quoted.
+
+Exit codes: 0 backfilled · 2 bad flag or environment · 4 refused, nothing changed · 5 rows in quarantine or the job
+failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused`
+
+const backfillExample = `  cipherfleet backfill --table users --column email --prepare
+  cipherfleet backfill --schema crm --table "Contacts" --column phone --target phone_sealed --dry-run
+  cipherfleet backfill --table users --column email --user-triggers fire --json`
+
+type backfillOptions struct {
+	request messages.StartRequest
+	columns []string
+	targets []string
+	dryRun  bool
+	asJSON  bool
+}
+
+func newBackfill() *cobra.Command {
+	o := &backfillOptions{}
+	c := &cobra.Command{Use: "backfill", Short: "Encrypt columns of a table in place", Long: backfillLong, Example: backfillExample, Args: noArgs}
+	f := c.Flags()
+	f.StringVar(&o.request.Schema, "schema", "public", "the table's schema")
+	f.StringVar(&o.request.Table, "table", "", "the table; schema.table is understood where no table has that very name")
+	f.StringArrayVar(&o.columns, "column", nil, "a source column; may be repeated, all go in one pass")
+	f.StringArrayVar(&o.targets, "target", nil, "where the cells go, in the order of the columns (default: the source's name with _encrypted behind it)")
+	f.StringSliceVar(&o.request.Key, "key", nil, "columns of the unique key to walk by (default: the primary key, else a NOT NULL unique index)")
+	f.IntVar(&o.request.ChunkRows, "chunk-rows", 0, "most rows in one transaction (default 5000)")
+	f.BoolVar(&o.request.Prepare, "prepare", false, "add a target column that is missing")
+	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted")
+	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
+	f.BoolVar(&o.asJSON, "json", false, "print the job as JSON when it has ended")
+	c.RunE = func(c *cobra.Command, _ []string) error { return o.run(c) }
+	return c
+}
+
+// fill completes the request from the flags.
+func (o *backfillOptions) fill(c *cobra.Command) error {
+	if err := required(c, "table", "column"); err != nil {
+		return err
+	}
+	if len(o.targets) > len(o.columns) {
+		return usage(errors.New("there are more targets than columns"), c)
+	}
+	if schema, table, found := strings.Cut(o.request.Table, "."); found && !c.Flags().Changed("schema") {
+		o.request.Schema, o.request.Table = schema, table
+	}
+	for i, source := range o.columns {
+		column := messages.ColumnRequest{Source: source, Target: source + "_encrypted"}
+		if i < len(o.targets) {
+			column.Target = o.targets[i]
+		}
+		o.request.Columns = append(o.request.Columns, column)
+	}
+	o.request.V, o.request.RequestID = messages.Version, uuid.NewString()
+	return o.request.Validate()
+}
+
+func (o *backfillOptions) run(c *cobra.Command) error {
+	if err := o.fill(c); err != nil {
+		return err
+	}
+	config, err := readConfig()
+	if err != nil {
+		return err
+	}
+	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", planeConns)
+	if err != nil {
+		return err
+	}
+	defer s.close(c.Context())
+	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
+	defer stop()
+	plan, err := control.Preflight(work, s.db, o.request)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.ErrOrStderr(), announce(plan, o.request))
+	if o.dryRun {
+		return nil
+	}
+	if config.NATSURL != "" {
+		return o.inFleet(work, drain, c, s)
+	}
+	return o.inProcess(work, drain, c, s)
+}
+
+// announce is the one line that says what is about to be done.
+func announce(p control.Plan, r messages.StartRequest) string {
+	columns := make([]string, len(p.Columns))
+	for i, c := range p.Columns {
+		columns[i] = fmt.Sprintf("%s (%s, codec %s) into %s", c.Source.Name, c.Source.Type, c.Codec, c.Target.Name)
+	}
+	limits := backfill.Limits{Rows: r.ChunkRows}.WithDefaults()
+	return fmt.Sprintf("encrypt %s: %s; key %s; about %d rows; chunks of at most %d rows, %d MiB, %v; scheme 1, XAES-256-GCM, bound to the row",
+		p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time)
+}
+
+// inFleet starts the job in the fleet and follows it.
+func (o *backfillOptions) inFleet(work, drain context.Context, c *cobra.Command, s *station) error {
+	if err := s.openQueue(work, "", 0); err != nil {
+		return err
+	}
+	job, err := s.queue.Start(work, o.request)
+	if err != nil {
+		return err
+	}
+	job, err = follow(drain, c.ErrOrStderr(), job, func() (messages.Job, error) {
+		return s.queue.Job(work, messages.JobRequest{Job: job.ID})
+	})
+	if drain.Err() != nil {
+		if job, err = s.queue.Pause(work, messages.JobRequest{Job: job.ID}); err != nil {
+			return fmt.Errorf("pause the job: %w", err)
+		}
+	}
+	return o.end(c.OutOrStdout(), job, err)
+}
+
+// inProcess leads, works and follows in this one process.
+func (o *backfillOptions) inProcess(work, drain context.Context, c *cobra.Command, s *station) error {
+	dir, err := os.MkdirTemp("", "cipherfleet-")
+	if err != nil {
+		return fmt.Errorf("make room for the queue: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // the queue may be lost at any time
+	if err := s.openKey(work); err != nil {
+		return err
+	}
+	if err := s.openQueue(work, dir, 0); err != nil {
+		return err
+	}
+	if err := s.openPlane(work); err != nil {
+		return err
+	}
+	var job messages.Job
+	leading, depose := context.WithCancel(work)
+	defer depose()
+	working, rest := context.WithCancel(drain)
+	defer rest()
+	serving := make(chan struct{})
+	err = together(leading,
+		func(ctx context.Context) error {
+			return ended(leading, s.plane.LeadOnce(ctx, func() { close(serving) }))
+		},
+		func(ctx context.Context) error { return s.work(ctx, working, slots()) },
+		func(ctx context.Context) (err error) {
+			defer depose()
+			select {
+			case <-serving:
+			case <-ctx.Done():
+				return nil // whoever could not lead says why
+			}
+			job, err = o.startAndFollow(ctx, drain, c, s)
+			rest()
+			if drain.Err() != nil && err == nil && job.ID != "" {
+				job, err = s.plane.Pause(ctx, messages.JobRequest{Job: job.ID})
+			}
+			return err
+		})
+	return o.end(c.OutOrStdout(), job, err)
+}
+
+func (o *backfillOptions) startAndFollow(ctx, drain context.Context, c *cobra.Command, s *station) (messages.Job, error) {
+	job, err := s.plane.Start(ctx, o.request)
+	if err != nil {
+		return messages.Job{}, err
+	}
+	return follow(drain, c.ErrOrStderr(), job, func() (messages.Job, error) { return s.plane.Get(ctx, messages.JobRequest{Job: job.ID}) })
+}
+
+// ended forgives an error that is only the end that was wanted.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// end prints the job and turns its state into the command's outcome.
+func (o *backfillOptions) end(out io.Writer, job messages.Job, err error) error {
+	if err != nil {
+		return err
+	}
+	if o.asJSON {
+		body, err := job.Marshal()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, string(body))
+	}
+	switch backfill.JobState(job.State) {
+	case backfill.Done:
+		if !o.asJSON {
+			fmt.Fprintf(out, "backfilled %s: %d rows in %v\n", job.Table, job.Rows, time.Since(job.CreatedAt).Round(time.Millisecond))
+		}
+		return nil
+	case backfill.Paused:
+		return &app.Fail{Code: app.CodePaused, Err: fmt.Errorf("paused after %d rows", job.Rows), Hint: "the same command resumes"}
+	case backfill.Cancelled:
+		return &app.Fail{Code: app.CodePaused, Err: errors.New("the job was cancelled"), Hint: "the same command starts a new one, which goes on with what is left"}
+	}
+	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy), Hint: "mend what it names; the same command starts a new job, which goes on with what is left"}
+}

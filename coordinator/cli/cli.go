@@ -1,0 +1,69 @@
+// Package cli is the operator's command line: one file per command, each a thin face of the control plane.
+//
+// A command reads the environment through pkg/app, lets flags override it, does one thing, prints to standard output
+// what was asked for and to standard error everything else, and ends with a documented exit code. Errors are one
+// paragraph and, where something can be done, a hint.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+)
+
+const long = `Cipherfleet encrypts existing plaintext columns of live Postgres tables in place, without downtime and
+without losing a value: in chunks, each committed together with its checkpoint, by as many workers as you like.
+
+Everything it needs is in its environment (docs/configuration.md); flags override it.
+
+Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 4 refused, nothing changed ·
+5 proof failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes ·
+130 second signal`
+
+// Main runs the command line and returns the exit code.
+func Main(args []string, out, errout io.Writer) int {
+	root := &cobra.Command{Use: "cipherfleet", Short: "Move live Postgres data from one form to another", Long: long,
+		SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true}}
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errout)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(err, c) })
+	root.AddCommand(newBackfill(), newServe(), newVersion())
+	command, err := root.ExecuteContextC(context.Background())
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		err = usage(err, command)
+	}
+	if err == nil {
+		return app.CodeDone
+	}
+	return app.Report(errout, err)
+}
+
+// usage is an error in how a command was called.
+func usage(err error, c *cobra.Command) error {
+	return &app.Fail{Code: app.CodeUsage, Err: err, Hint: fmt.Sprintf("see `%s --help`", c.CommandPath())}
+}
+
+// noArgs refuses arguments, with a hint for those who forgot a flag's name.
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(fmt.Errorf("%s takes no arguments, but got %q", c.CommandPath(), args[0]), c)
+	}
+	return nil
+}
+
+// required says which flag is missing.
+func required(c *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if !c.Flags().Changed(name) {
+			return usage(errors.New("--"+name+" is missing"), c)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/embedded"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/manifest"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/worker/runner"
+)
+
+const (
+	patience   = 10 * time.Second // to reach NATS at the start
+	defaultKEK = "file:cipherfleet.kek.json"
+	planeConns = 8 // connections of a coordinator to Postgres
+)
+
+// station is what a command that leads, or follows a leader, has open.
+type station struct {
+	config app.Coordinator
+	log    *slog.Logger
+	traces *app.Traces
+	db     *pg.DB
+	kek    cell.KEK
+	server *embedded.NATS // nil: NATS is elsewhere
+	queue  *bus.Bus
+	plane  *control.Plane
+}
+
+// readConfig reads the environment; flags may still change it before it is validated.
+func readConfig() (app.Coordinator, error) { return app.Read[app.Coordinator]() }
+
+// kekURI is the environment's, else the manifest's, else the file that init makes. Relative files begin at the manifest.
+func kekURI(config app.Coordinator) (uri, base string, err error) {
+	base = filepath.Dir(config.Manifest)
+	if config.KEK != "" {
+		return config.KEK, "", nil
+	}
+	m, err := manifest.Load(config.Manifest)
+	if errors.Is(err, os.ErrNotExist) {
+		return defaultKEK, base, nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return cmp.Or(m.KEK, defaultKEK), base, nil
+}
+
+// openBase opens log, traces, Postgres and the key.
+func openBase(ctx context.Context, config app.Coordinator, errout io.Writer, name string, connections int32) (s *station, err error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	s = &station{config: config, log: app.NewLogger(errout, config.Logging)}
+	if s.traces, err = app.OpenTraces(ctx, config.Tracing, name, app.Version(), s.log); err != nil {
+		return nil, err
+	}
+	if s.db, err = app.OpenDatabase(ctx, config.Database, name, connections, s.traces); err != nil {
+		s.close(ctx)
+		return nil, err
+	}
+	return s, nil
+}
+
+// openKey opens the key-encryption key.
+func (s *station) openKey(ctx context.Context) error {
+	uri, base, err := kekURI(s.config)
+	if err != nil {
+		return err
+	}
+	s.kek, err = kms.Open(ctx, uri, base)
+	return err
+}
+
+// openQueue connects to NATS: the configured one, or one in this process, kept in dir.
+func (s *station) openQueue(ctx context.Context, dir string, port int) (err error) {
+	if s.config.NATSURL != "" {
+		s.queue, err = bus.Connect(ctx, s.config.NATS.Bus("cipherfleet", patience, s.log, s.traces))
+		return err
+	}
+	s.server, err = embedded.StartNATS(embedded.NATSOptions{Dir: dir, Port: port, Relaxed: s.config.NATSSync == "interval", Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.queue, err = bus.Connect(ctx, bus.Config{Name: "cipherfleet", InProcess: s.server, TokenFile: s.server.TokenFile(), Logger: s.log, Tracer: s.traces.Tracer()})
+	return err
+}
+
+// openPlane prepares the control plane; our schema is brought up to date first.
+func (s *station) openPlane(ctx context.Context) error {
+	if err := lifecycle.Install(ctx, s.db); err != nil {
+		return err
+	}
+	s.plane = control.New(control.Plane{DB: s.db, Bus: s.queue, KEK: s.kek, AckWait: s.config.AckWait, Reconcile: s.config.Reconcile,
+		Log: s.log, Tracer: s.traces.Tracer()})
+	return nil
+}
+
+// work runs workers in this process until they have drained.
+func (s *station) work(work, drain context.Context, slots int) error {
+	db, err := app.OpenDatabase(work, s.config.Database, "cipherfleet-worker", int32(2*slots+2), s.traces)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	id := fmt.Sprintf("%s-%d-%s", cmp.Or(hostname(), "local"), os.Getpid(), uuid.NewString()[:8])
+	r := &runner.Runner{DB: db, Bus: s.queue, KEK: s.kek, Worker: id, Build: app.Version(), Slots: slots, Lease: s.config.Lease,
+		Beat: s.config.AckWait / 3, Log: s.log.With("worker", id), Tracer: s.traces.Tracer()}
+	return r.Run(work, drain)
+}
+
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// together runs the roles of one process until all have ended; the first error ends the others.
+func together(ctx context.Context, roles ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, role := range roles {
+		group.Go(func() error { return role(ctx) })
+	}
+	return group.Wait()
+}
+
+// close closes what is open, in the order in which it is no longer needed.
+func (s *station) close(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	if s.queue != nil {
+		s.queue.Close()
+	}
+	if s.server != nil {
+		s.server.Stop()
+	}
+	if s.db != nil {
+		s.db.Close()
+	}
+	if err := s.traces.Close(ctx); err != nil {
+		s.log.WarnContext(ctx, "some spans were not sent", "error", err)
+	}
+}
+
+// slots is how many ranges are in work at once in a process that also serves Postgres's and NATS's needs.
+func slots() int { return max(2, runtime.GOMAXPROCS(0)) }

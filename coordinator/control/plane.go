@@ -1,0 +1,172 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Plane is the control plane of one installation. Every field but RangeRows is required.
+type Plane struct {
+	DB        *pg.DB
+	Bus       *bus.Bus
+	KEK       cell.KEK
+	AckWait   time.Duration // of the consumer
+	Reconcile time.Duration // how often queue and Postgres are compared
+	RangeRows int64         // rows a range should have; 0: by the table's size
+	Log       *slog.Logger
+	Tracer    trace.Tracer
+
+	lead *leadership
+}
+
+// New prepares a plane; fields as in [Plane].
+func New(p Plane) *Plane {
+	p.lead = &leadership{woken: make(chan struct{}, 1)}
+	return &p
+}
+
+// jobs is the projection, fenced by this plane's leadership.
+func (p *Plane) jobs() *backfill.Jobs {
+	return &backfill.Jobs{DB: p.DB, Log: &lifecycle.Log{}, Fence: p.lead.fence}
+}
+
+// Start prepares what is missing and starts a job, or answers with the job that the same request started before.
+// A refusal is a *messages.Problem and has changed nothing.
+func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Job, error) {
+	job, err := p.jobs().ByRequest(ctx, r.RequestID)
+	if err == nil {
+		return p.describe(ctx, job)
+	}
+	if !errors.Is(err, backfill.ErrNoJob) {
+		return messages.Job{}, err
+	}
+	ctx, span := p.Tracer.Start(ctx, "job", trace.WithNewRoot())
+	defer span.End()
+	prepared, err := p.Prepare(ctx, r)
+	if err != nil {
+		return messages.Job{}, problem(err)
+	}
+	if job, err := p.adopt(ctx, prepared); err == nil || !errors.Is(err, backfill.ErrNoJob) {
+		return job, err
+	}
+	job, err = p.jobs().Create(ctx, backfill.Job{RequestID: r.RequestID, Relation: prepared.Relation.OID, Spec: prepared.spec(r), TraceParent: traceParent(ctx)})
+	if err != nil {
+		return messages.Job{}, problem(err)
+	}
+	p.lead.wake()
+	return p.describe(ctx, job)
+}
+
+// adopt answers with the job over the same columns that has not ended, and lets it go on if it was paused: starting is
+// the same act as resuming. ErrNoJob if there is none; another job over the table is in the way.
+func (p *Plane) adopt(ctx context.Context, prepared Prepared) (messages.Job, error) {
+	job, err := p.jobs().Live(ctx, prepared.Relation.OID)
+	if err != nil {
+		return messages.Job{}, err
+	}
+	if !slices.Equal(job.Spec.Columns, prepared.columns) {
+		return messages.Job{}, problem(backfill.ErrJobBusy)
+	}
+	if job.State == backfill.Paused {
+		if job, err = p.jobs().Resume(ctx, job.ID, ""); err != nil {
+			return messages.Job{}, problem(err)
+		}
+		p.lead.wake()
+	}
+	return p.describe(ctx, job)
+}
+
+// Get says how a job stands.
+func (p *Plane) Get(ctx context.Context, r messages.JobRequest) (messages.Job, error) {
+	job, err := p.find(ctx, r)
+	if err != nil {
+		return messages.Job{}, err
+	}
+	return p.describe(ctx, job)
+}
+
+const mostListed = 100
+
+// List says how the newest jobs stand.
+func (p *Plane) List(ctx context.Context) ([]messages.Job, error) {
+	jobs, err := p.jobs().List(ctx, mostListed)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]messages.Job, len(jobs))
+	for i, job := range jobs {
+		if list[i], err = p.describe(ctx, job); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// Pause lets no more chunks of a job commit.
+func (p *Plane) Pause(ctx context.Context, r messages.JobRequest) (messages.Job, error) {
+	return p.change(ctx, r, p.jobs().Pause)
+}
+
+// Resume lets a paused job go on.
+func (p *Plane) Resume(ctx context.Context, r messages.JobRequest) (messages.Job, error) {
+	return p.change(ctx, r, p.jobs().Resume)
+}
+
+// Cancel ends a job for good.
+func (p *Plane) Cancel(ctx context.Context, r messages.JobRequest) (messages.Job, error) {
+	return p.change(ctx, r, p.jobs().Cancel)
+}
+
+func (p *Plane) change(ctx context.Context, r messages.JobRequest, verb func(context.Context, string, string) (backfill.Job, error)) (messages.Job, error) {
+	job, err := p.find(ctx, r)
+	if err != nil {
+		return messages.Job{}, err
+	}
+	if job, err = verb(ctx, job.ID, ""); err != nil {
+		return messages.Job{}, problem(err)
+	}
+	p.lead.wake()
+	return p.describe(ctx, job)
+}
+
+func (p *Plane) find(ctx context.Context, r messages.JobRequest) (backfill.Job, error) {
+	if _, err := uuid.Parse(r.Job); err != nil {
+		return backfill.Job{}, &messages.Problem{Code: messages.CodeInvalid, Field: "job", Message: "is not a job's id", Hint: "a job's id is a UUID; list the jobs to find it"}
+	}
+	job, err := p.jobs().Load(ctx, r.Job)
+	if err != nil {
+		return backfill.Job{}, problem(err)
+	}
+	return job, nil
+}
+
+// problem turns the refusals that a requester can do something about into problems.
+func problem(err error) error {
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return refusal.Problem()
+	case errors.Is(err, backfill.ErrNoJob):
+		return &messages.Problem{Code: messages.CodeNotFound, Field: "job", Message: "there is no such job", Hint: "list the jobs to find it"}
+	case errors.Is(err, backfill.ErrJobBusy):
+		return &messages.Problem{Code: messages.CodeConflict, Field: "table", Message: "another job over the same table has not ended", Hint: "resume, follow or cancel it first"}
+	case errors.Is(err, backfill.ErrJobState):
+		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "the job's state does not allow it", Hint: "ask for the job to see its state"}
+	case errors.Is(err, ErrDeposed):
+		return &messages.Problem{Code: messages.CodeUnavailable, Message: "this coordinator no longer leads", Hint: "repeat the request; the one that leads now will answer"}
+	}
+	return err
+}

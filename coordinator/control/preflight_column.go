@@ -1,0 +1,181 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// checkColumns resolves sources and targets.
+func (p *preflight) checkColumns(ctx context.Context) error {
+	var registered []lifecycle.Column
+	if p.plan.Installed {
+		var err error
+		if registered, err = lifecycle.Columns(ctx, p.q, p.plan.Relation.OID); err != nil {
+			return fmt.Errorf("preflight: %w", err)
+		}
+	}
+	for i := range p.request.Columns {
+		column, err := p.column(i)
+		if err == nil {
+			err = p.checkRegistry(i, &column, registered)
+		}
+		if err != nil {
+			return err
+		}
+		p.plan.Columns = append(p.plan.Columns, column)
+	}
+	return nil
+}
+
+// column resolves one column of the request by what the catalog says.
+func (p *preflight) column(i int) (c PlanColumn, err error) {
+	asked, field := p.request.Columns[i], fmt.Sprintf("columns[%d]", i)
+	if asked.Source == asked.Target {
+		return c, reject(field+".target", "name another column; cutover swaps the names in the end", "source and target are both %q", asked.Source)
+	}
+	for _, other := range p.request.Columns[:i] {
+		if other.Source == asked.Source || other.Target == asked.Target || other.Source == asked.Target || other.Target == asked.Source {
+			return c, reject(field, "name each column once", "%q or %q is named twice", asked.Source, asked.Target)
+		}
+	}
+	var found bool
+	if c.Source, found = p.plan.Relation.Column(asked.Source); !found {
+		return c, p.noColumn(field+".source", asked.Source)
+	}
+	if c.Codec, err = p.checkSource(field+".source", c.Source); err != nil {
+		return c, err
+	}
+	if c.Target, found = p.plan.Relation.Column(asked.Target); found {
+		return c, p.checkTarget(field+".target", c.Target)
+	}
+	c.Add, c.Target = true, pg.Column{Name: asked.Target}
+	return c, p.checkMissing(field+".target", asked.Target)
+}
+
+// checkPartitionKey refuses columns that place rows. It looks before the key is chosen: a table that is partitioned by
+// such a column may have no key without it.
+func (p *preflight) checkPartitionKey(context.Context) error {
+	for i, c := range p.request.Columns {
+		for _, of := range []struct{ field, name string }{{"source", c.Source}, {"target", c.Target}} {
+			if slices.Contains(p.plan.Relation.PartitionKey, of.name) {
+				return refuse(fmt.Sprintf("columns[%d].%s", i, of.field), "rows are placed by its value: name another column, or partition the table by another first",
+					"column %q is part of the partition key of %s", of.name, p.plan.Relation.Table())
+			}
+		}
+	}
+	return nil
+}
+
+// checkSource refuses sources that are computed, that rows are found by, or whose values cannot be sealed.
+func (p *preflight) checkSource(field string, source pg.Column) (cell.Codec, error) {
+	switch {
+	case source.Generated != "":
+		return 0, refuse(field, "do the columns that it is computed from", "column %q is generated: it has no value of its own to move", source.Name)
+	case slices.Contains(p.plan.Key.Names(), source.Name):
+		return 0, refuse(field, "give another key with --key, one without this column", "column %q is part of the key (%s), which must stay readable", source.Name, strings.Join(p.plan.Key.Names(), ", "))
+	}
+	codec, err := cell.CodecFor(typeInfo(source.Base))
+	if err != nil {
+		return 0, refuse(field, "change the column's type first, or leave it", "column %q of type %s cannot be sealed: %s", source.Name, source.Type, reason(err))
+	}
+	if codec == cell.CodecText || codec == cell.CodecOutput {
+		return codec, p.needUTF8(field, source.Name)
+	}
+	return codec, nil
+}
+
+const byteaOID = 17
+
+// checkTarget refuses an existing target that could not hold a cell in one row and NULL in the next.
+func (p *preflight) checkTarget(field string, target pg.Column) error {
+	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", p.plan.Relation.Table().SQL(), pg.Ident(target.Name))
+	switch {
+	case target.TypeOID != byteaOID:
+		return refuse(field, "name another target, or leave it out and let --prepare add one", "target %q has type %s, accepted is bytea", target.Name, target.Type)
+	case target.Generated != "":
+		return refuse(field, "name another target", "target %q is generated: nothing can be written to it", target.Name)
+	case target.NotNull:
+		return refuse(field, alter+"DROP NOT NULL", "target %q is NOT NULL, but a row is NULL there until it is done", target.Name)
+	case target.HasDefault:
+		return refuse(field, alter+"DROP DEFAULT", "target %q has a default, which is no cell", target.Name)
+	case slices.Contains(p.plan.Key.Names(), target.Name):
+		return refuse(field, "name another target", "target %q is part of the key", target.Name)
+	}
+	return nil
+}
+
+func (p *preflight) checkMissing(field, target string) error {
+	switch most := p.plan.Relation.Server.MaxIdentifierBytes; {
+	case len(target) > most:
+		return reject(field, "name a shorter one", "target %q has more than %d bytes; the server would cut its name", target, most)
+	case !p.request.Prepare:
+		hint := fmt.Sprintf("--prepare adds it; or ALTER TABLE %s ADD COLUMN %s bytea", p.plan.Relation.Table().SQL(), pg.Ident(target))
+		return refuse(field, hint, "%s has no column %q to write cells to", p.plan.Relation.Table(), target)
+	}
+	return nil
+}
+
+// checkRegistry compares a column with those that cells were made for before.
+func (p *preflight) checkRegistry(i int, c *PlanColumn, registered []lifecycle.Column) error {
+	field := fmt.Sprintf("columns[%d]", i)
+	for _, r := range registered {
+		sameTarget := !c.Add && r.TargetNum == c.Target.Attnum
+		switch {
+		case r.TargetNum == c.Source.Attnum:
+			return refuse(field+".source", "name the plaintext column", "column %q holds cells already: it is the target of %q", c.Source.Name, r.Source)
+		case r.SourceNum == c.Source.Attnum && !sameTarget && p.hasAttnum(r.TargetNum):
+			return clash(field+".target", fmt.Sprintf("leave --target as %q", r.Target), "column %q is being moved to %q already", c.Source.Name, r.Target)
+		case r.SourceNum == c.Source.Attnum:
+			c.Registered = r
+		case sameTarget && p.hasAttnum(r.SourceNum):
+			return clash(field+".target", "name another target", "column %q is the target of %q already", c.Target.Name, r.Source)
+		}
+	}
+	c.Guarded = c.Registered.ID != 0 && !c.Add && p.guarded(c.Registered.ID)
+	return nil
+}
+
+func (p *preflight) hasAttnum(n int16) bool {
+	return slices.ContainsFunc(p.plan.Relation.Columns, func(c pg.Column) bool { return c.Attnum == n })
+}
+
+// guarded says that a column's check is validated and its capture is as it was installed: enabled always.
+func (p *preflight) guarded(id uint32) bool {
+	checked := slices.ContainsFunc(p.plan.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(id) && c.Validated })
+	capturing := 0
+	for _, t := range p.plan.Relation.Triggers {
+		if isOurs(t) && strings.HasPrefix(t.Name, fmt.Sprintf("%s%d_", ddl.TriggerPrefix, id)) && t.Enabled == "A" && t.Table.OID == p.plan.Relation.OID {
+			capturing++
+		}
+	}
+	return checked && capturing == 2
+}
+
+// typeInfo says to package cell what package pg says of a type.
+func typeInfo(t pg.Type) cell.TypeInfo {
+	info := cell.TypeInfo{OID: t.OID, Name: t.Name, Kind: t.Kind[0], Category: t.Category[0]}
+	for _, part := range t.Parts {
+		info.Parts = append(info.Parts, typeInfo(part))
+	}
+	return info
+}
+
+// reason is the innermost part of an error's text: why, without what was being done.
+func reason(err error) string {
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	text := err.Error()
+	if _, why, found := strings.Cut(text, ": "); found {
+		return why
+	}
+	return text
+}

@@ -1,0 +1,154 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Lead campaigns until it leads, leads until ctx ends or the lead is lost, and campaigns again. It returns nil when ctx
+// ends. Serving tells, once per lead, that requests are answered.
+func (p *Plane) Lead(ctx context.Context, serving func()) error {
+	for ctx.Err() == nil {
+		err := p.LeadOnce(ctx, serving)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, ErrLed) {
+			p.Log.WarnContext(ctx, "this coordinator does not lead", "error", err)
+		}
+		wait(ctx, p.Reconcile)
+	}
+	return nil
+}
+
+// LeadOnce leads until ctx ends or the lead is lost; ErrLed if another coordinator leads.
+func (p *Plane) LeadOnce(ctx context.Context, serving func()) error {
+	conn, err := p.campaign(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Discard(context.WithoutCancel(ctx)) // lets the lock go
+	if err := p.openQueue(ctx); err != nil {
+		return err
+	}
+	service, err := p.Bus.Serve(ctx, p.handlers())
+	if err != nil {
+		return fmt.Errorf("answer requests: %w", err)
+	}
+	defer service.Stop() //nolint:errcheck // the connection's end stops it too
+	p.Log.InfoContext(ctx, "this coordinator leads", "epoch", p.lead.epoch.Load())
+	serving()
+	for {
+		if err := p.round(ctx); err != nil {
+			if errors.Is(err, ErrDeposed) || ctx.Err() != nil {
+				return err
+			}
+			p.Log.WarnContext(ctx, "a round failed and is repeated", "error", err)
+		}
+		if err := p.await(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+func (p *Plane) handlers() bus.Handlers {
+	return bus.Handlers{Start: p.Start, Get: p.Get, List: p.List, Pause: p.Pause, Resume: p.Resume, Cancel: p.Cancel}
+}
+
+// round looks at every job that has not ended and does what it needs next. One job's trouble does not keep the others.
+func (p *Plane) round(ctx context.Context) error {
+	if err := p.reconcile(ctx); err != nil {
+		return err
+	}
+	jobs, err := p.jobs().Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	var trouble error
+	for _, job := range jobs {
+		if err := p.tend(ctx, job); err != nil {
+			trouble = errors.Join(trouble, fmt.Errorf("tend job %s: %w", job.ID, err))
+		}
+	}
+	return trouble
+}
+
+// tend does what one job needs next.
+func (p *Plane) tend(ctx context.Context, job backfill.Job) error {
+	ctx = withParent(ctx, job.TraceParent)
+	switch job.State {
+	case backfill.Planning:
+		return p.plan(ctx, job)
+	case backfill.Running, backfill.Sweeping:
+		open, err := p.open(ctx, job)
+		if err != nil {
+			return err
+		}
+		if open == 0 {
+			return p.step(ctx, job)
+		}
+		return p.refill(ctx, job)
+	}
+	return nil
+}
+
+// plan cuts the table and offers the first window.
+func (p *Plane) plan(ctx context.Context, job backfill.Job) error {
+	ctx, span := p.Tracer.Start(ctx, "plan")
+	defer span.End()
+	relation, err := pg.Inspect(ctx, p.DB, job.Spec.Schema, job.Spec.Table)
+	var gone *pg.NotFound
+	if errors.As(err, &gone) || err == nil && relation.OID != job.Relation {
+		_, err := p.jobs().Fail(ctx, job.ID, "the table is no longer there under its name")
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	planner := &backfill.Planner{Jobs: p.jobs(), RangeRows: p.RangeRows}
+	if job, err = planner.Plan(ctx, job.ID, relation); err != nil {
+		return err
+	}
+	return p.refill(ctx, job)
+}
+
+// step takes a job on whose ranges are all closed; a new sweep's ranges are offered at once.
+func (p *Plane) step(ctx context.Context, job backfill.Job) error {
+	ctx, span := p.Tracer.Start(ctx, "step")
+	defer span.End()
+	leaves, err := p.leaves(ctx, job)
+	if err != nil {
+		return err
+	}
+	if job, err = p.jobs().Step(ctx, job.ID, leaves); err != nil {
+		return err
+	}
+	if job.State.Ended() {
+		p.Log.InfoContext(ctx, "the job ended", "job", job.ID, "state", job.State, "stopped_by", job.StoppedBy)
+		return nil
+	}
+	return p.refill(ctx, job)
+}
+
+const leavesSQL = `SELECT c.oid FROM pg_catalog.pg_class c
+ WHERE c.relkind = 'r' AND (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))`
+
+// leaves are the relations that hold the job's rows now: a partition may have been added since.
+func (p *Plane) leaves(ctx context.Context, job backfill.Job) ([]uint32, error) {
+	return column[uint32](ctx, p.DB, leavesSQL, job.Relation)
+}
