@@ -193,6 +193,8 @@ func (s State) start(e Event) (State, string) {
 // run is what happens inside a run.
 func (s State) run(e Event) (State, string) {
 	switch {
+	case !s.Run.Live() && e.Kind == KindJobCancelled:
+		return s, "" // the job was called off before it began here
 	case !s.Run.Live():
 		return s, "no run is open"
 	case s.Run.Job != e.Job:
