@@ -171,7 +171,14 @@ func (o *backfillOptions) inProcess(work, drain context.Context, c *cobra.Comman
 		func(ctx context.Context) error {
 			return ended(leading, s.plane.LeadOnce(ctx, func() { close(serving) }))
 		},
-		func(ctx context.Context) error { return s.work(ctx, working, slots()) },
+		func(ctx context.Context) error {
+			select {
+			case <-serving: // the queue is there
+				return s.work(ctx, working, slots())
+			case <-ctx.Done():
+				return nil
+			}
+		},
 		func(ctx context.Context) (err error) {
 			defer depose()
 			select {

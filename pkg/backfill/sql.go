@@ -114,8 +114,9 @@ func (s *Shape) where(b *strings.Builder, lower, upper bool, next int) int {
 
 // updateSQL is the compare-and-set of a chunk. Parameters: one array per key column, the xmins, one array of cells per
 // column, then the chunk's own bounds: without them the planner may walk the whole index for a merge join.
-// With skipLocked, rows that somebody holds are left alone instead of waited for.
-func (s *Shape) updateSQL(lower, skipLocked bool) string {
+// With skipLocked, rows that somebody holds are left alone instead of waited for. With look, it returns how many rows
+// were written, and how many of them are uncovered all the same, because a trigger changed their source meanwhile.
+func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 	keys, columns := len(s.Key), len(s.Columns)
 	var sets, params, names, match []string
 	for i, k := range s.Key {
@@ -137,12 +138,25 @@ func (s *Shape) updateSQL(lower, skipLocked bool) string {
 	list := strings.Join(names, ", ")
 	values := fmt.Sprintf("ROWS FROM (pg_catalog.unnest(%s)) AS v(%s)", strings.Join(params, "), pg_catalog.unnest("), list)
 	where := strings.Join(match, " AND ") + " AND " + bounds
-	if !skipLocked {
-		return fmt.Sprintf("UPDATE ONLY %s AS t SET %s FROM %s WHERE %s", s.Table.SQL(), strings.Join(sets, ", "), values, where)
+	locked, from := "", values
+	if skipLocked {
+		locked = fmt.Sprintf("v AS MATERIALIZED (SELECT v.%s FROM ONLY %s AS t, %s WHERE %s FOR NO KEY UPDATE OF t SKIP LOCKED)",
+			strings.Join(names, ", v."), s.Table.SQL(), values, where)
+		from = "v"
 	}
-	return fmt.Sprintf("WITH v AS MATERIALIZED (SELECT %s FROM ONLY %s AS t, %s WHERE %s FOR NO KEY UPDATE OF t SKIP LOCKED) UPDATE ONLY %s AS t SET %s FROM v WHERE %s",
-		"v."+strings.Join(names, ", v."), s.Table.SQL(), values, where, s.Table.SQL(), strings.Join(sets, ", "), where)
+	update := fmt.Sprintf("UPDATE ONLY %s AS t SET %s FROM %s WHERE %s", s.Table.SQL(), strings.Join(sets, ", "), from, where)
+	switch {
+	case look && skipLocked:
+		return fmt.Sprintf("WITH %s, u AS (%s RETURNING %s AS uncovered) %s", locked, update, s.uncovered(), lookSQL)
+	case look:
+		return fmt.Sprintf("WITH u AS (%s RETURNING %s AS uncovered) %s", update, s.uncovered(), lookSQL)
+	case skipLocked:
+		return fmt.Sprintf("WITH %s %s", locked, update)
+	}
+	return update
 }
+
+const lookSQL = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.uncovered) FROM u"
 
 // lockSQL takes one row, whoever fights for it, and reads it under the lock. Parameters: the key.
 func (s *Shape) lockSQL() string {

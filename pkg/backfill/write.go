@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -83,16 +84,16 @@ func (w *writer) transact(ctx context.Context, f func(pg.Tx) (Key, error)) error
 // checkpoint, commit. The cursor passes the span only if every row was written. It returns the rows written.
 func (w *writer) write(ctx context.Context, s span) (int64, error) {
 	started := time.Now()
-	var affected int64
+	var affected, cleared int64
 	var points Checkpoint
-	err := w.transact(ctx, func(pg.Tx) (Key, error) {
-		if err := w.update(ctx, s, &affected); err != nil {
+	err := w.transact(ctx, func(pg.Tx) (_ Key, err error) {
+		if affected, cleared, err = w.update(ctx, s); err != nil {
 			return nil, err
 		}
 		if affected > int64(len(s.rows)) {
 			return nil, fmt.Errorf("write a chunk of %s: more rows were written than sent; the key is not unique", w.shape.Table)
 		}
-		points = Checkpoint{Rows: affected, Skipped: w.skipped, Conflicts: int64(len(s.rows)) - affected}
+		points = Checkpoint{Rows: affected, Skipped: w.skipped + cleared, Conflicts: int64(len(s.rows)) - affected}
 		to := bound{}
 		if points.Conflicts == 0 {
 			to, points.Done = s.last, s.end
@@ -109,17 +110,30 @@ func (w *writer) write(ctx context.Context, s span) (int64, error) {
 	return affected, nil
 }
 
-// update sends the settings, the compare-and-set and the fingerprint in one flight.
-func (w *writer) update(ctx context.Context, s span, affected *int64) error {
+// update sends the settings, the compare-and-set and the fingerprint in one flight. It returns the rows written and
+// how many of them a trigger cleared again in the same moment; the first pass does not look, because a sweep follows.
+func (w *writer) update(ctx context.Context, s span) (affected, cleared int64, err error) {
 	print := ""
-	err := w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: commitMode(s.end)}, w.updateStatement(s, affected), w.fingerprint(&print))
+	look := w.claim.Pass > 0
+	statement := w.updateStatement(s, look)
+	if look {
+		statement.Row = func(wire [][]byte) (err error) {
+			if affected, err = strconv.ParseInt(string(wire[0]), 10, 64); err == nil {
+				cleared, err = strconv.ParseInt(string(wire[1]), 10, 64)
+			}
+			return err
+		}
+	} else {
+		statement.Affected = &affected
+	}
+	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: commitMode(s.end)}, statement, w.fingerprint(&print))
 	if err != nil {
-		return fmt.Errorf("write a chunk of %s: %w", w.shape.Table, err)
+		return 0, 0, fmt.Errorf("write a chunk of %s: %w", w.shape.Table, err)
 	}
 	if print != w.shape.Fingerprint {
-		return ErrShape
+		return 0, 0, ErrShape
 	}
-	return nil
+	return affected, cleared, nil
 }
 
 // ErrShape says that the table is no longer what it was when the job began: a column, its type, the key, the
@@ -133,8 +147,8 @@ func (w *writer) fingerprint(into *string) pg.Statement {
 	}}
 }
 
-func (w *writer) updateStatement(s span, affected *int64) pg.Statement {
-	statement := pg.Statement{SQL: w.shape.updateSQL(!s.after.open(), s.skipLocked), Affected: affected}
+func (w *writer) updateStatement(s span, look bool) pg.Statement {
+	statement := pg.Statement{SQL: w.shape.updateSQL(!s.after.open(), s.skipLocked, look)}
 	if len(w.arrays) == 0 {
 		w.arrays = make([]array, len(w.shape.Key)+1+len(w.shape.Columns))
 	}

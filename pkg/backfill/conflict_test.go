@@ -1,0 +1,228 @@
+package backfill_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+const fewItems = `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, note text);
+INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 50) i; ANALYZE public.items`
+
+// between runs f after a chunk was read and before it is written.
+func between(f func()) option {
+	return func(k *kit) {
+		k.wrap = func(inner transform.Transform) transform.Transform { return &interposed{inner, f} }
+	}
+}
+
+type interposed struct {
+	transform.Transform
+	f func()
+}
+
+func (i *interposed) Apply(ctx context.Context, values []transform.Value) error {
+	err := i.Transform.Apply(ctx, values)
+	if len(values) > 0 {
+		i.f()
+	}
+	return err
+}
+
+func quarantined(t testing.TB, k *kit) int64 {
+	t.Helper()
+	return testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.quarantine WHERE resolved_at IS NULL`)
+}
+
+func TestAWriteOfTheApplicationIsNeverOverwritten(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var k *kit
+	writes := 0
+	k = prepare(t, ctx, fewItems, between(func() {
+		if writes++; writes == 1 {
+			k.db.Run(t, `UPDATE public.items SET secret = 'newer' WHERE id = 7`)
+			k.db.Run(t, `DELETE FROM public.items WHERE id = 8`)
+			k.db.Run(t, `UPDATE public.items SET id = 1009 WHERE id = 9`)
+		}
+	}))
+	k.start(ctx, 1000)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	k.proven(ctx, 49)
+	if n := testenv.One[int64](t, k.db, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n < 3 {
+		t.Errorf("%d conflicts were counted, want at least 3", n)
+	}
+}
+
+func TestARowThatIsUpdatedAllTheTimeIsLockedAndWritten(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var k *kit
+	writes := 0
+	k = prepare(t, ctx, fewItems, between(func() {
+		if writes++; writes < 10 { // before each attempt but the one under the lock
+			deadline, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			_, _ = k.db.Exec(deadline, `SELECT set_config('lock_timeout', '50ms', false)`)
+			_, err := k.db.Exec(deadline, `UPDATE public.items SET note = 'again' WHERE id = 7`)
+			if err != nil && pg.ClassOf(err) != pg.ClassLock && !errors.Is(err, context.DeadlineExceeded) && pg.Code(err) == "" {
+				t.Log(err)
+			}
+		}
+	}))
+	k.start(ctx, 1000)
+	check(t, k.work(ctx))
+	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 0 {
+		t.Errorf("%d rows are uncovered after the first pass: the hot row was not locked", n)
+	}
+	k.finish(ctx)
+	k.proven(ctx, 50)
+}
+
+func TestARowThatSomebodyHoldsIsLeftForLaterAndNeverQuarantined(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems)
+	k.start(ctx, 1000)
+	holder := must(k.db.Begin(ctx))(t)
+	if _, err := holder.Exec(ctx, `UPDATE public.items SET note = 'held' WHERE id IN (10, 20, 30)`); err != nil {
+		t.Fatal(err)
+	}
+	check(t, k.work(ctx))
+	if got := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); got != 3 {
+		t.Errorf("%d rows are uncovered while three are held: the others were to go on", got)
+	}
+	if n := testenv.One[int64](t, k.db, `SELECT skipped FROM cipherfleet.ranges WHERE pass = 0`); n != 3 {
+		t.Errorf("%d rows were counted as left for later, want 3", n)
+	}
+	job := must(k.jobs.Step(ctx, k.job.ID, nil))(t)
+	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
+	check(t, k.work(ctx))
+	if job = must(k.jobs.Step(ctx, k.job.ID, nil))(t); job.State != backfill.Sweeping {
+		t.Fatalf("the job is %s while rows are held", job.State)
+	}
+	check(t, holder.Commit(ctx))
+	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	k.proven(ctx, 50)
+	if n := quarantined(t, k); n != 0 {
+		t.Errorf("%d rows were quarantined for a lock", n)
+	}
+}
+
+func TestASuppressedWriteIsQuarantined(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems+`;
+CREATE FUNCTION public.never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RETURN NULL; END IF; RETURN NEW; END';
+CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.never()`)
+	k.start(ctx, 1000)
+	job := k.finish(ctx)
+	if job.State != backfill.Failed || quarantined(t, k) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
+	}
+	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 1 {
+		t.Errorf("%d rows are uncovered, want the suppressed one", n)
+	}
+}
+
+func TestATriggerThatNeverLeavesTheSourceAloneEndsInQuarantine(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems+`;
+CREATE FUNCTION public.restless() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN NEW.secret := NEW.secret || ''!''; END IF; RETURN NEW; END';
+CREATE TRIGGER restless BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.restless()`)
+	k.start(ctx, 1000)
+	job := k.finish(ctx)
+	if job.State != backfill.Failed || quarantined(t, k) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
+	}
+}
+
+func TestARowThatTheDatabaseRefusesIsFoundByBisection(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems+`;
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id IN (5, 33) THEN RAISE EXCEPTION ''value % refused'', OLD.secret; END IF; RETURN NEW; END';
+CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+	k.start(ctx, 1000)
+	job := k.finish(ctx)
+	if job.State != backfill.Failed || quarantined(t, k) != 2 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 2", job.State, quarantined(t, k))
+	}
+	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 48 {
+		t.Errorf("%d rows are covered, want all but two", n)
+	}
+	keys := testenv.Column[string](t, k.db, `SELECT key[1] FROM cipherfleet.quarantine ORDER BY 1`)
+	if len(keys) != 2 || keys[0] != "33" || keys[1] != "5" {
+		t.Errorf("quarantine holds the keys %v", keys)
+	}
+}
+
+func TestAValueThatCannotBeTransformedIsFoundByBisection(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems, func(k *kit) {
+		k.wrap = func(inner transform.Transform) transform.Transform { return refusing{inner} }
+	})
+	k.start(ctx, 1000)
+	job := k.finish(ctx)
+	if job.State != backfill.Failed || quarantined(t, k) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
+	}
+}
+
+type refusing struct{ transform.Transform }
+
+func (r refusing) Apply(ctx context.Context, values []transform.Value) error {
+	for _, v := range values {
+		if string(v.In) == "secret 13" {
+			return transform.ErrValue
+		}
+	}
+	return r.Transform.Apply(ctx, values)
+}
+
+func TestATransformThatLosesARowStopsTheRange(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var losing atomic.Bool
+	losing.Store(true)
+	k := prepare(t, ctx, fewItems, func(k *kit) {
+		k.wrap = func(inner transform.Transform) transform.Transform { return &losingOne{inner, &losing} }
+	})
+	k.start(ctx, 1000)
+	if err := k.work(ctx); err == nil {
+		t.Error("a value that was not transformed went through")
+	}
+	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
+		t.Errorf("%d rows of the faulty chunk were written", n)
+	}
+	losing.Store(false)
+	k.finish(ctx)
+	k.proven(ctx, 50)
+}
+
+type losingOne struct {
+	transform.Transform
+	losing *atomic.Bool
+}
+
+func (l *losingOne) Apply(ctx context.Context, values []transform.Value) error {
+	err := l.Transform.Apply(ctx, values)
+	if l.losing.Load() && len(values) > 0 {
+		values[0].Out = nil
+	}
+	return err
+}
