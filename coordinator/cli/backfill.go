@@ -45,7 +45,7 @@ type backfillOptions struct {
 	asJSON  bool
 }
 
-func newBackfill() *cobra.Command {
+func newBackfill(read settings) *cobra.Command {
 	o := &backfillOptions{}
 	c := &cobra.Command{Use: "backfill", Short: "Encrypt columns of a table in place", Long: backfillLong, Example: backfillExample, Args: noArgs}
 	f := c.Flags()
@@ -59,7 +59,7 @@ func newBackfill() *cobra.Command {
 	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print the job as JSON when it has ended")
-	c.RunE = func(c *cobra.Command, _ []string) error { return o.run(c) }
+	c.RunE = func(c *cobra.Command, _ []string) error { return o.run(c, read) }
 	return c
 }
 
@@ -85,11 +85,11 @@ func (o *backfillOptions) fill(c *cobra.Command) error {
 	return o.request.Validate()
 }
 
-func (o *backfillOptions) run(c *cobra.Command) error {
+func (o *backfillOptions) run(c *cobra.Command, read settings) error {
 	if err := o.fill(c); err != nil {
 		return err
 	}
-	config, err := readConfig()
+	config, err := read()
 	if err != nil {
 		return err
 	}

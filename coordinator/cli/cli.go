@@ -26,16 +26,23 @@ Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 4 r
 5 proof failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes ·
 130 second signal`
 
-// Main runs the command line and returns the exit code.
+// Main runs the command line in the environment of this process and returns the exit code.
 func Main(args []string, out, errout io.Writer) int {
+	return run(context.Background(), args, out, errout, app.Read[app.Coordinator])
+}
+
+// settings reads what the environment says; flags may still change it before it is validated.
+type settings func() (app.Coordinator, error)
+
+func run(ctx context.Context, args []string, out, errout io.Writer, read settings) int {
 	root := &cobra.Command{Use: "cipherfleet", Short: "Move live Postgres data from one form to another", Long: long,
 		SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true}}
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errout)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(err, c) })
-	root.AddCommand(newBackfill(), newServe(), newVersion())
-	command, err := root.ExecuteContextC(context.Background())
+	root.AddCommand(newBackfill(read), newServe(read), newVersion())
+	command, err := root.ExecuteContextC(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		err = usage(err, command)
 	}

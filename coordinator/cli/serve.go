@@ -32,14 +32,14 @@ type serveOptions struct {
 	listen   string
 }
 
-func newServe() *cobra.Command {
+func newServe(read settings) *cobra.Command {
 	o := serveOptions{}
 	c := &cobra.Command{Use: "serve", Short: "Run the coordinator", Long: serveLong, Example: serveExample, Args: noArgs}
 	c.Flags().BoolVar(&o.embedded, "embedded", false, "run NATS in this process")
 	c.Flags().IntVar(&o.workers, "workers", 0, "ranges that this process works on at once; 0: it leaves the work to others")
 	c.Flags().IntVar(&o.port, "nats-port", 4222, "port of the embedded NATS on loopback; 0: a free one")
 	c.Flags().StringVar(&o.listen, "listen", "", "address of health, or off (CIPHERFLEET_LISTEN)")
-	c.RunE = func(c *cobra.Command, _ []string) error { return runServe(c, o) }
+	c.RunE = func(c *cobra.Command, _ []string) error { return runServe(c, o, read) }
 	return c
 }
 
@@ -57,8 +57,8 @@ func (o serveOptions) check(c *cobra.Command, config app.Coordinator) error {
 	return nil
 }
 
-func runServe(c *cobra.Command, o serveOptions) error {
-	config, err := readConfig()
+func runServe(c *cobra.Command, o serveOptions, read settings) error {
+	config, err := read()
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,6 @@ type station struct {
 	plane  *control.Plane
 }
 
-// readConfig reads the environment; flags may still change it before it is validated.
-func readConfig() (app.Coordinator, error) { return app.Read[app.Coordinator]() }
-
 // kekURI is the environment's, else the manifest's, else the file that init makes. Relative files begin at the manifest.
 func kekURI(config app.Coordinator) (uri, base string, err error) {
 	base = filepath.Dir(config.Manifest)
