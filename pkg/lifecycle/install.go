@@ -68,6 +68,10 @@ func Install(ctx context.Context, db *pg.DB) error {
 	if err != nil {
 		return err
 	}
+	return install(ctx, db, texts)
+}
+
+func install(ctx context.Context, db *pg.DB, texts []string) error {
 	for {
 		installed, err := installNext(ctx, db, texts)
 		if err != nil {
