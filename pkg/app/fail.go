@@ -11,6 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -90,7 +91,9 @@ func table() []row {
 		{is(bus.ErrUnreachable), CodeUnavailable, "is NATS running, and is NATS_URL right?"},
 		{ofKEK(cell.KEKUnavailable), CodeUnavailable, "is the key service reachable, and is CIPHERFLEET_KEK right?"},
 		{ofKEK(cell.KEKDenied), CodeDenied, "the key exists, but may not be used by this program"},
+		{ofKEK(cell.KEKExposed), CodeRefused, "let nobody but its owner read the key, and consider whether somebody has"},
 		{ofKEK(cell.KEKDisabled, cell.KEKDestroyed, cell.KEKCorrupt), CodeRefused, "restore the key that these columns were encrypted under"},
+		{isNewer, CodeRefused, "use the program's version that installed the schema, or a later one"},
 		{ofPostgres(pg.ClassDenied), CodeDenied, "grant what is missing, or use another role in DATABASE_URL"},
 		{ofPostgres(pg.ClassReadOnly), CodeRefused, "point DATABASE_URL at the primary: this server is read-only"},
 		{ofPostgres(pg.ClassUnavailable), CodeUnavailable, "is Postgres running, and is DATABASE_URL right?"},
@@ -108,6 +111,11 @@ func is(target error) func(error) bool {
 func isVariable(err error) bool {
 	var variable *VariableError
 	return errors.As(err, &variable)
+}
+
+func isNewer(err error) bool {
+	var newer *lifecycle.NewerError
+	return errors.As(err, &newer)
 }
 
 func ofPostgres(classes ...pg.Class) func(error) bool {

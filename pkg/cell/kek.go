@@ -26,6 +26,7 @@ const (
 	KEKDenied      KEKClass = "denied"      // this caller may not: drop what is loaded
 	KEKDisabled    KEKClass = "disabled"    // switched off by its owner: drop what is loaded
 	KEKDestroyed   KEKClass = "destroyed"   // gone for good: so are the DEKs under it
+	KEKExposed     KEKClass = "exposed"     // others than its owner may have it: not used until somebody has looked
 	KEKCorrupt     KEKClass = "corrupt"     // key or wrapped key is damaged, or belongs elsewhere
 )
 

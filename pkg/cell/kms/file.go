@@ -196,7 +196,7 @@ func fileError(uri, path string, err error) error {
 		e.Class = cell.KEKDenied
 		e.Hint = "run as the file's owner, or give the file to this user"
 	case errors.Is(err, errOpen):
-		e.Class = cell.KEKDenied
+		e.Class = cell.KEKExposed
 		e.Hint = "chmod 600 " + path + "; whoever could read it may have copied the key"
 	case errors.Is(err, errCorrupt), errors.Is(err, errKind):
 		e.Class = cell.KEKCorrupt

@@ -125,9 +125,9 @@ func TestAnUnusableFileIsRefusedWithAHintAndWithoutItsContent(t *testing.T) {
 		class   cell.KEKClass
 		says    string
 	}{
-		{"group-readable", whole, 0o640, cell.KEKDenied, "others than its owner"},
-		{"world-readable", whole, 0o604, cell.KEKDenied, "others than its owner"},
-		{"group-writable", whole, 0o620, cell.KEKDenied, "others than its owner"},
+		{"group-readable", whole, 0o640, cell.KEKExposed, "others than its owner"},
+		{"world-readable", whole, 0o604, cell.KEKExposed, "others than its owner"},
+		{"group-writable", whole, 0o620, cell.KEKExposed, "others than its owner"},
 		{"empty", nil, 0o600, cell.KEKCorrupt, "not a Tink keyset"},
 		{"cut off", whole[:len(whole)/2], 0o600, cell.KEKCorrupt, "not a Tink keyset"},
 		{"not JSON", []byte("secret-looking text"), 0o600, cell.KEKCorrupt, "not a Tink keyset"},
