@@ -39,8 +39,7 @@ const backfillExample = `  cipherfleet backfill --table users --column email --p
 
 type backfillOptions struct {
 	request messages.StartRequest
-	columns []string
-	targets []string
+	scope   scope
 	dryRun  bool
 	asJSON  bool
 }
@@ -49,10 +48,8 @@ func newBackfill(read settings) *cobra.Command {
 	o := &backfillOptions{}
 	c := &cobra.Command{Use: "backfill", Short: "Encrypt columns of a table in place", Long: backfillLong, Example: backfillExample, Args: noArgs}
 	f := c.Flags()
-	f.StringVar(&o.request.Schema, "schema", "public", "the table's schema")
-	f.StringVar(&o.request.Table, "table", "", "the table; schema.table is understood where no table has that very name")
-	f.StringArrayVar(&o.columns, "column", nil, "a source column; may be repeated, all go in one pass")
-	f.StringArrayVar(&o.targets, "target", nil, "where the cells go, in the order of the columns (default: the source's name with _encrypted behind it)")
+	o.scope.flags(f)
+	o.scope.targetFlags(f)
 	f.StringSliceVar(&o.request.Key, "key", nil, "columns of the unique key to walk by (default: the primary key, else a NOT NULL unique index)")
 	f.IntVar(&o.request.ChunkRows, "chunk-rows", 0, "most rows in one transaction (default 5000)")
 	f.BoolVar(&o.request.Prepare, "prepare", false, "add a target column that is missing")
@@ -68,18 +65,8 @@ func (o *backfillOptions) fill(c *cobra.Command) error {
 	if err := required(c, "table", "column"); err != nil {
 		return err
 	}
-	if len(o.targets) > len(o.columns) {
-		return usage(errors.New("there are more targets than columns"), c)
-	}
-	if schema, table, found := strings.Cut(o.request.Table, "."); found && !c.Flags().Changed("schema") {
-		o.request.Schema, o.request.Table = schema, table
-	}
-	for i, source := range o.columns {
-		column := messages.ColumnRequest{Source: source, Target: source + "_encrypted"}
-		if i < len(o.targets) {
-			column.Target = o.targets[i]
-		}
-		o.request.Columns = append(o.request.Columns, column)
+	if err := o.scope.fill(&o.request, c); err != nil {
+		return err
 	}
 	o.request.V, o.request.RequestID = messages.Version, uuid.NewString()
 	return o.request.Validate()

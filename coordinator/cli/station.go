@@ -31,6 +31,7 @@ const (
 	patience   = 10 * time.Second // to reach NATS at the start
 	defaultKEK = "file:cipherfleet.kek.json"
 	planeConns = 8 // connections of a coordinator to Postgres
+	fewConns   = 2 // of a command that only asks
 )
 
 // station is what a command that leads, or follows a leader, has open.
@@ -46,19 +47,19 @@ type station struct {
 }
 
 // kekURI is the environment's, else the manifest's, else the file that init makes. Relative files begin at the manifest.
+// A manifest that is wrong is refused even where it is not needed: nobody should believe in it.
 func kekURI(config app.Coordinator) (uri, base string, err error) {
-	base = filepath.Dir(config.Manifest)
-	if config.KEK != "" {
+	m, err := manifest.Load(config.Manifest)
+	var wrong *manifest.Error
+	switch {
+	case errors.As(err, &wrong):
+		return "", "", &app.Fail{Code: app.CodeUsage, Err: err, Hint: cmp.Or(wrong.Hint(), "mend it, or name another one with CIPHERFLEET_MANIFEST")}
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return "", "", &app.Fail{Code: app.CodeUsage, Err: err, Hint: "name the manifest's file with CIPHERFLEET_MANIFEST"}
+	case config.KEK != "":
 		return config.KEK, "", nil
 	}
-	m, err := manifest.Load(config.Manifest)
-	if errors.Is(err, os.ErrNotExist) {
-		return defaultKEK, base, nil
-	}
-	if err != nil {
-		return "", "", err
-	}
-	return cmp.Or(m.KEK, defaultKEK), base, nil
+	return cmp.Or(m.KEK, defaultKEK), filepath.Dir(config.Manifest), nil
 }
 
 // openBase opens log, traces, Postgres and the key.
