@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -25,12 +23,18 @@ func findKey(ctx context.Context, q pg.Querier, want cell.Scheme) (k key, ok boo
 }
 
 // persistKey commits a scheme with a fresh wrapped DEK, unless the number has one. The KEK is asked before the
-// transaction: it may be far away, and the registry stands still while the transaction is open.
-func persistKey(ctx context.Context, conn *pg.Conn, registry [16]byte, kek cell.KEK, want cell.Scheme) error {
-	if _, ok, err := findKey(ctx, conn, want); err != nil || ok {
+// transaction: it may be far away, and the registry stands still while the transaction is open. The connection is
+// thrown away afterwards, so that whoever reads the key next is another one.
+func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK, want cell.Scheme) error {
+	if _, ok, err := findKey(ctx, db, want); err != nil || ok {
 		return err
 	}
-	err := conn.QueryRow(ctx, `SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('cipherfleet.deks', 'id'))`).Scan(&want.KeyID)
+	conn, err := db.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Discard(context.WithoutCancel(ctx))
+	err = conn.QueryRow(ctx, `SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('cipherfleet.deks', 'id'))`).Scan(&want.KeyID)
 	if err != nil {
 		return fmt.Errorf("draw key id: %w", err)
 	}
@@ -76,8 +80,14 @@ const insertSchemeSQL = `INSERT INTO cipherfleet.schemes (column_id, number, sui
 
 const insertKeySQL = `INSERT INTO cipherfleet.deks (id, column_id, scheme, kek, wrapped, canary) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6)`
 
+// durable makes the commit wait for the disk where the database's default is not to.
+const durable = `SELECT pg_catalog.set_config('synchronous_commit', 'on', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
+
 // insertKey adds scheme and key, unless somebody else was quicker: the registry's lock orders them.
 func insertKey(ctx context.Context, tx pg.Tx, k key) error {
+	if _, err := tx.Exec(ctx, durable); err != nil {
+		return fmt.Errorf("make the commit durable: %w", err)
+	}
 	if err := bumpRevision(ctx, tx); err != nil {
 		return err
 	}
@@ -127,24 +137,18 @@ func (k key) unwrap(ctx context.Context, registry [16]byte, kek cell.KEK) (cell.
 }
 
 // activate makes s the scheme its column is sealed with; the one before stays readable.
-func activate(ctx context.Context, conn *pg.Conn, s cell.Scheme) error {
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it does nothing
-	if err := bumpRevision(ctx, tx); err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'readable' WHERE column_id = $1 AND state = 'active' AND number <> $2`, s.Column, s.Number); err != nil {
-		return fmt.Errorf("step the scheme before down: %w", err)
-	}
-	tag, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'active' WHERE column_id = $1 AND number = $2 AND state IN ('readable', 'active')`, s.Column, s.Number)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = pgx.ErrNoRows
-	}
-	if err != nil {
-		return fmt.Errorf("step up: %w", err)
-	}
-	return wrap("commit", tx.Commit(ctx))
+func activate(ctx context.Context, db *pg.DB, s cell.Scheme) error {
+	return db.InTx(ctx, func(tx pg.Tx) error {
+		if err := bumpRevision(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'readable' WHERE column_id = $1 AND state = 'active' AND number <> $2`, s.Column, s.Number); err != nil {
+			return fmt.Errorf("step the scheme before down: %w", err)
+		}
+		tag, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'active' WHERE column_id = $1 AND number = $2 AND state IN ('readable', 'active')`, s.Column, s.Number)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = errors.New("it was retired meanwhile")
+		}
+		return wrap("step up", err)
+	})
 }

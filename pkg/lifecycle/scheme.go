@@ -80,25 +80,15 @@ func ActivateScheme(ctx context.Context, db *pg.DB, kek cell.KEK, want cell.Sche
 	if err != nil {
 		return cell.Scheme{}, err
 	}
-	writer, err := db.Acquire(ctx)
-	if err != nil {
-		return cell.Scheme{}, fmt.Errorf("persist key: %w", err)
-	}
-	defer writer.Release()
-	if err := persistKey(ctx, writer, installation.Registry, kek, want); err != nil {
+	if err := persistKey(ctx, db, installation.Registry, kek, want); err != nil {
 		return cell.Scheme{}, fmt.Errorf("persist key of scheme %d of column %d: %w", want.Number, want.Column, err)
 	}
-	reader, err := db.Acquire(ctx) // another connection: the writer's is still held
-	if err != nil {
-		return cell.Scheme{}, fmt.Errorf("prove key: %w", err)
-	}
-	defer reader.Release()
-	proven, err := proveKey(ctx, reader, installation.Registry, kek, want)
+	proven, err := proveKey(ctx, db, installation.Registry, kek, want)
 	if err != nil {
 		return cell.Scheme{}, fmt.Errorf("prove key of scheme %d of column %d: %w", want.Number, want.Column, err)
 	}
 	if proven.state == SchemeActive {
 		return proven.scheme, nil
 	}
-	return proven.scheme, wrap(fmt.Sprintf("activate scheme %d of column %d", want.Number, want.Column), activate(ctx, reader, proven.scheme))
+	return proven.scheme, wrap(fmt.Sprintf("activate scheme %d of column %d", want.Number, want.Column), activate(ctx, db, proven.scheme))
 }
