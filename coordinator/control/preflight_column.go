@@ -106,8 +106,6 @@ func (p *preflight) checkTarget(field string, target pg.Column) error {
 		return refuse(field, alter+"DROP NOT NULL", "target %q is NOT NULL, but a row is NULL there until it is done", target.Name)
 	case target.HasDefault:
 		return refuse(field, alter+"DROP DEFAULT", "target %q has a default, which is no cell", target.Name)
-	case slices.Contains(p.plan.Key.Names(), target.Name):
-		return refuse(field, "name another target", "target %q is part of the key", target.Name)
 	}
 	return nil
 }
@@ -139,8 +137,43 @@ func (p *preflight) checkRegistry(i int, c *PlanColumn, registered []lifecycle.C
 			return clash(field+".target", "name another target", "column %q is the target of %q already", c.Target.Name, r.Source)
 		}
 	}
-	c.Guarded = c.Registered.ID != 0 && !c.Add && p.guarded(c.Registered.ID)
+	if c.Registered.ID == 0 || c.Add {
+		return nil
+	}
+	c.Guarded = p.guarded(c.Registered.ID)
+	return p.checkBinding(*c)
+}
+
+// checkBinding refuses a key other than the one that the column's cells are bound to: none of them would open. The
+// capture remembers it, for its condition compares the key.
+func (p *preflight) checkBinding(c PlanColumn) error {
+	bound := p.captured(c)
+	if asked := slices.Sorted(slices.Values(p.plan.Key.Names())); len(bound) > 0 && !slices.Equal(slices.Sorted(slices.Values(bound)), asked) {
+		names := strings.Join(bound, ", ")
+		return clash("key", "give the columns "+names+" as --key", "the cells of column %q are bound to the key (%s), not (%s)",
+			c.Source.Name, names, strings.Join(p.plan.Key.Names(), ", "))
+	}
 	return nil
+}
+
+// captured lists the key columns that a column's capture watches; none without a capture.
+func (p *preflight) captured(c PlanColumn) (key []string) {
+	for _, t := range p.plan.Relation.Triggers {
+		if !p.captures(t, c.Registered.ID) || !slices.Contains(t.Events, "UPDATE") {
+			continue
+		}
+		for _, name := range t.Reads {
+			if name != c.Source.Name && name != c.Target.Name {
+				key = append(key, name)
+			}
+		}
+	}
+	return key
+}
+
+// captures says that the trigger is part of a column's capture, on the table itself.
+func (p *preflight) captures(t pg.Trigger, id uint32) bool {
+	return isOurs(t) && strings.HasPrefix(t.Name, fmt.Sprintf("%s%d_", ddl.TriggerPrefix, id)) && t.Table.OID == p.plan.Relation.OID
 }
 
 func (p *preflight) hasAttnum(n int16) bool {
@@ -152,7 +185,7 @@ func (p *preflight) guarded(id uint32) bool {
 	checked := slices.ContainsFunc(p.plan.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(id) && c.Validated })
 	capturing := 0
 	for _, t := range p.plan.Relation.Triggers {
-		if isOurs(t) && strings.HasPrefix(t.Name, fmt.Sprintf("%s%d_", ddl.TriggerPrefix, id)) && t.Enabled == "A" && t.Table.OID == p.plan.Relation.OID {
+		if p.captures(t, id) && t.Enabled == "A" {
 			capturing++
 		}
 	}

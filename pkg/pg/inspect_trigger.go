@@ -37,6 +37,7 @@ type Trigger struct {
 	Events   []string // INSERT, UPDATE, DELETE, TRUNCATE
 	Columns  []string // of UPDATE OF; empty means every column
 	When     bool     // it has a condition
+	Reads    []string // columns that the condition names, and those of UPDATE OF; in the table's order
 	Parent   bool     // on a partitioned table: its row triggers fire in the leaves, its statement triggers only through it
 }
 
@@ -91,7 +92,11 @@ SELECT c.oid, n.nspname::text, c.relname::text, t.tgname::text, pg_catalog.forma
        pg_catalog.array_remove(ARRAY[CASE WHEN t.tgtype & 4 <> 0 THEN 'INSERT' END, CASE WHEN t.tgtype & 16 <> 0 THEN 'UPDATE' END,
          CASE WHEN t.tgtype & 8 <> 0 THEN 'DELETE' END, CASE WHEN t.tgtype & 32 <> 0 THEN 'TRUNCATE' END], NULL),
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr) ORDER BY a.attnum),
-       t.tgqual IS NOT NULL, c.relkind = 'p'
+       t.tgqual IS NOT NULL,
+       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum IN (
+         SELECT d.refobjsubid FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid
+           AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = t.tgrelid AND d.refobjsubid > 0) ORDER BY a.attnum),
+       c.relkind = 'p'
 FROM ` + treeSQL + ` tree
      JOIN pg_catalog.pg_trigger t ON t.tgrelid = tree.oid
      JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -105,7 +110,7 @@ ORDER BY c.oid, t.tgname`
 func inspectTriggers(ctx context.Context, q Querier, r *Relation) (err error) {
 	r.Triggers, err = readRows(ctx, q, triggersSQL, func(row pgx.CollectableRow) (t Trigger, err error) {
 		return t, row.Scan(&t.Table.OID, &t.Table.Schema, &t.Table.Name, &t.Name, &t.Function, &t.Enabled, &t.Timing, &t.Row, &t.Events,
-			&t.Columns, &t.When, &t.Parent)
+			&t.Columns, &t.When, &t.Reads, &t.Parent)
 	}, r.OID)
 	if err != nil {
 		return fmt.Errorf("read triggers: %w", err)

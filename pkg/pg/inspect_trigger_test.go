@@ -16,7 +16,7 @@ func TestInspectTriggers(t *testing.T) {
 	run(t, db, nothing, `CREATE TABLE other (id int PRIMARY KEY)`,
 		`CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, "a.B" text, c text, o int REFERENCES other)`,
 		`CREATE TRIGGER "Every One" BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION nothing()`,
-		`CREATE TRIGGER of_some AFTER UPDATE OF "a.B", c ON t FOR EACH ROW WHEN (old.c IS DISTINCT FROM new.c) EXECUTE FUNCTION nothing()`,
+		`CREATE TRIGGER of_some AFTER UPDATE OF "a.B", c ON t FOR EACH ROW WHEN (old.c IS DISTINCT FROM new.c AND new.id > 1) EXECUTE FUNCTION nothing()`,
 		`CREATE TRIGGER once AFTER UPDATE OR DELETE OR TRUNCATE ON t FOR EACH STATEMENT EXECUTE FUNCTION nothing()`,
 		`CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON t DEFERRABLE FOR EACH ROW EXECUTE FUNCTION nothing()`,
 		`CREATE TRIGGER off BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION nothing()`, `ALTER TABLE t DISABLE TRIGGER off`,
@@ -26,18 +26,18 @@ func TestInspectTriggers(t *testing.T) {
 	var have []string
 	fires := map[string][2]bool{}
 	for _, g := range inspect(t, db, "public", "t").Triggers {
-		have = append(have, fmt.Sprintf("%s.%s %s %s %s row=%v %v of %q when=%v", g.Table.Name, g.Name, g.Function, g.Enabled, g.Timing, g.Row, g.Events, g.Columns, g.When))
+		have = append(have, fmt.Sprintf("%s.%s %s %s %s row=%v %v of %q when=%v reads=%q", g.Table.Name, g.Name, g.Function, g.Enabled, g.Timing, g.Row, g.Events, g.Columns, g.When, g.Reads))
 		fires[g.Name] = [2]bool{g.FiresOnUpdate("o"), g.FiresOnUpdate("o", "a.B")}
 	}
 	same(t, "triggers", have, []string{
-		`t.Every One public.nothing O BEFORE row=true [INSERT UPDATE] of [] when=false`,
-		`t.added public.nothing O BEFORE row=true [INSERT] of [] when=false`,
-		`t.always public.nothing A BEFORE row=true [UPDATE] of [] when=false`,
-		`t.late public.nothing O AFTER row=true [UPDATE] of [] when=false`,
-		`t.of_some public.nothing O AFTER row=true [UPDATE] of ["a.B" "c"] when=true`,
-		`t.off public.nothing D BEFORE row=true [UPDATE] of [] when=false`,
-		`t.once public.nothing O AFTER row=false [UPDATE DELETE TRUNCATE] of [] when=false`,
-		`t.replica public.nothing R BEFORE row=true [UPDATE] of [] when=false`,
+		`t.Every One public.nothing O BEFORE row=true [INSERT UPDATE] of [] when=false reads=[]`,
+		`t.added public.nothing O BEFORE row=true [INSERT] of [] when=false reads=[]`,
+		`t.always public.nothing A BEFORE row=true [UPDATE] of [] when=false reads=[]`,
+		`t.late public.nothing O AFTER row=true [UPDATE] of [] when=false reads=[]`,
+		`t.of_some public.nothing O AFTER row=true [UPDATE] of ["a.B" "c"] when=true reads=["id" "a.B" "c"]`,
+		`t.off public.nothing D BEFORE row=true [UPDATE] of [] when=false reads=[]`,
+		`t.once public.nothing O AFTER row=false [UPDATE DELETE TRUNCATE] of [] when=false reads=[]`,
+		`t.replica public.nothing R BEFORE row=true [UPDATE] of [] when=false reads=[]`,
 	})
 	same(t, "fires on an update of o, of o and a.B", fires, map[string][2]bool{"Every One": {true, true}, "added": {}, "always": {true, true}, "late": {true, true},
 		"of_some": {false, true}, "off": {}, "once": {true, true}, "replica": {}})
