@@ -88,7 +88,11 @@ func keyColumns(ctx context.Context, q pg.Querier, relation pg.Relation, names [
 }
 
 func typeInfo(t pg.Type) cell.TypeInfo {
-	return cell.TypeInfo{OID: t.OID, Name: t.Name, Kind: t.Kind[0], Category: t.Category[0]}
+	info := cell.TypeInfo{OID: t.OID, Name: t.Name, Kind: t.Kind[0], Category: t.Category[0]}
+	for _, part := range t.Parts {
+		info.Parts = append(info.Parts, typeInfo(part))
+	}
+	return info
 }
 
 // takeFingerprint asks once; every chunk asks again under its lock.

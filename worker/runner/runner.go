@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sethvargo/go-retry"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
@@ -46,7 +47,7 @@ func (r *Runner) Run(work, drain context.Context) error {
 	desk := &desk{db: r.DB, kek: r.KEK}
 	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
 	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
-	if err := r.present(work); err != nil {
+	if err := r.enrol(drain); err != nil {
 		return err
 	}
 	attendance := make(chan struct{})
@@ -111,6 +112,20 @@ func (r *Runner) present(ctx context.Context) error {
 		return fmt.Errorf("register the worker: %w", err)
 	}
 	return nil
+}
+
+const enrolLongest = 30 * time.Second
+
+// enrol waits for the coordinator's schema: a fleet starts all at once.
+func (r *Runner) enrol(ctx context.Context) error {
+	backoff := retry.WithMaxDuration(enrolLongest, retry.WithCappedDuration(time.Second, retry.NewExponential(100*time.Millisecond)))
+	return retry.Do(ctx, backoff, func(ctx context.Context) error {
+		err := r.present(ctx)
+		if class := pg.ClassOf(err); class == pg.ClassSchema || class == pg.ClassUnavailable {
+			return retry.RetryableError(err)
+		}
+		return err
+	})
 }
 
 // attend repeats that until ctx ends, and then signs off.

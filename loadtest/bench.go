@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/embedded"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+type benchOptions struct {
+	rows, rounds int
+	out, bindir  string
+}
+
+// arm is one way of writing every row; it returns how long that took.
+type arm struct {
+	name string
+	run  func(ctx context.Context, b *stand) (time.Duration, error)
+}
+
+// figure is what an arm reached: medians over the rounds.
+type figure struct {
+	Name          string  `json:"name"`
+	Rows          int     `json:"rows"`
+	Seconds       float64 `json:"seconds"`
+	RowsPerSecond float64 `json:"rows_per_second"`
+	Ratio         float64 `json:"ratio_to_ceiling"`
+	Min           float64 `json:"rows_per_second_min"`
+	Max           float64 `json:"rows_per_second_max"`
+}
+
+// report is build/bench.json.
+type report struct {
+	Machine   string   `json:"machine"`
+	Postgres  string   `json:"postgres"`
+	Rounds    int      `json:"rounds"`
+	WorkerRSS int64    `json:"worker_rss_bytes"` // the most that any worker held
+	Arms      []figure `json:"arms"`
+}
+
+// stand is what every arm runs on.
+type stand struct {
+	rows      int
+	dir       string
+	postgres  *embedded.Postgres
+	db        *pg.DB
+	workerRSS int64
+}
+
+func bench(ctx context.Context, o benchOptions) (err error) {
+	b := &stand{rows: o.rows}
+	if b.dir, err = os.MkdirTemp("", "cipherfleet-bench-"); err != nil {
+		return fmt.Errorf("make room for the bench: %w", err)
+	}
+	defer os.RemoveAll(b.dir) //nolint:errcheck // temporary
+	if b.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{BinDir: o.bindir, Durable: true}); err != nil {
+		return err
+	}
+	defer b.postgres.Stop() //nolint:errcheck // it is temporary
+	if b.db, err = pg.Open(ctx, b.postgres.URL("postgres"), pg.Options{AppName: "loadtest"}); err != nil {
+		return err
+	}
+	defer b.db.Close()
+	arms := []arm{{"ceiling", ceiling}, {"fleet-2w-bigint", fleet}}
+	times := make(map[string][]time.Duration)
+	for round := range o.rounds {
+		for _, a := range arms {
+			took, err := b.measure(ctx, a)
+			if err != nil {
+				return fmt.Errorf("%s, round %d: %w", a.name, round+1, err)
+			}
+			fmt.Fprintf(os.Stderr, "round %d  %-16s %8.2f s  %9.0f rows/s\n", round+1, a.name, took.Seconds(), float64(o.rows)/took.Seconds())
+			times[a.name] = append(times[a.name], took)
+		}
+	}
+	return b.publish(o, arms, times)
+}
+
+// measure prepares a fresh table and runs one arm on it.
+func (b *stand) measure(ctx context.Context, a arm) (time.Duration, error) {
+	if err := b.seed(ctx); err != nil {
+		return 0, fmt.Errorf("seed the table: %w", err)
+	}
+	return a.run(ctx, b)
+}
+
+// publish prints the table and writes the file.
+func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Duration) error {
+	r := report{Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
+		Postgres: fmt.Sprintf("%d", b.postgres.Major()), Rounds: o.rounds, WorkerRSS: b.workerRSS}
+	for _, a := range arms {
+		r.Arms = append(r.Arms, figureOf(a.name, o.rows, times[a.name]))
+	}
+	for i := range r.Arms {
+		r.Arms[i].Ratio = r.Arms[i].RowsPerSecond / r.Arms[0].RowsPerSecond
+	}
+	fmt.Printf("%-16s %10s %9s %12s %12s %12s %7s\n", "arm", "rows", "seconds", "rows/s", "min", "max", "ratio")
+	for _, f := range r.Arms {
+		fmt.Printf("%-16s %10d %9.2f %12.0f %12.0f %12.0f %7.2f\n", f.Name, f.Rows, f.Seconds, f.RowsPerSecond, f.Min, f.Max, f.Ratio)
+	}
+	fmt.Printf("worker memory: at most %d MiB resident\n", b.workerRSS>>20)
+	if o.out == "" {
+		return nil
+	}
+	body, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(o.out, append(body, '\n'), 0o644)
+}
+
+func figureOf(name string, rows int, times []time.Duration) figure {
+	slices.Sort(times)
+	rate := func(d time.Duration) float64 { return float64(rows) / d.Seconds() }
+	median := times[len(times)/2]
+	return figure{Name: name, Rows: rows, Seconds: median.Seconds(), RowsPerSecond: rate(median),
+		Min: rate(times[len(times)-1]), Max: rate(times[0])}
+}

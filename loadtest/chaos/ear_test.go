@@ -1,0 +1,70 @@
+package chaos
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ear hears every message that passes through NATS, whoever sends it.
+type ear struct {
+	conn *nats.Conn
+
+	mu     sync.Mutex
+	heard  int
+	leaks  []string    // subjects of messages that hold what must not leave Postgres
+	offers []*nats.Msg // the tasks, to be sent again
+}
+
+func listenTo(q *queue) (*ear, error) {
+	token, err := os.ReadFile(q.tokenFile())
+	if err != nil {
+		return nil, err
+	}
+	e := &ear{}
+	e.conn, err = nats.Connect(q.url(), nats.Token(string(token)), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		return nil, err
+	}
+	sub, err := e.conn.Subscribe(">", e.hear)
+	if err != nil {
+		return nil, err
+	}
+	return e, sub.SetPendingLimits(-1, -1)
+}
+
+func (e *ear) hear(m *nats.Msg) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.heard++
+	text := m.Subject + " " + m.Reply + " " + fmt.Sprint(m.Header) + " " + string(m.Data)
+	if leaks([]byte(text)) {
+		e.leaks = append(e.leaks, m.Subject)
+	}
+	if strings.HasPrefix(m.Subject, "cipherfleet.v1.work.") {
+		e.offers = append(e.offers, m)
+	}
+}
+
+// echo sends old offers again, out of order and without the ids by which the queue would know them.
+func (e *ear) echo(r *rand.Rand, n int) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n = min(n, len(e.offers))
+	for range n {
+		old := e.offers[r.IntN(len(e.offers))]
+		_ = e.conn.Publish(old.Subject, old.Data) // it may be lost: that is the point
+	}
+	return n
+}
+
+// leaks says whether a value or a key of the application shows.
+func leaks(text []byte) bool {
+	return bytes.Contains(text, []byte(plainMark)) || bytes.Contains(text, []byte(keyMark))
+}

@@ -1,0 +1,198 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/embedded"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// build makes both programs, once per run of the tests, as `make build` does.
+func build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for program, source := range map[string]string{"cipherfleet": "coordinator", "cipherfleet-worker": "worker"} {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, program), "github.com/cipherfleet/cipherfleet/"+source)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", program, err, out)
+		}
+	}
+	return dir
+}
+
+// world is everything that one seed runs.
+type world struct {
+	t            *testing.T
+	plan         plan
+	dir          string
+	postgres     *embedded.Postgres
+	db           *testenv.DB // the test's own, superuser
+	outages      atomic.Int64
+	queue        *queue
+	bus          *bus.Bus
+	ear          *ear
+	kek          cell.KEK
+	kekURI       string
+	coordinators []*child
+	workers      []*child
+	app          *application
+	operator     *operator
+	began        time.Time
+
+	mu      sync.Mutex
+	crashes []string // programs that ended although nobody ended them
+}
+
+func newWorld(ctx context.Context, t *testing.T, p plan, programs string) *world {
+	t.Helper()
+	w := &world{t: t, plan: p, dir: t.TempDir(), began: time.Now()}
+	w.postgres = testenv.DurablePostgres(t)
+	w.db = testenv.Open(t, w.postgres.URL("postgres"))
+	w.must(lifecycle.Install(ctx, w.db.DB))
+	w.openKey(ctx)
+	w.must(w.furnish(ctx))
+	w.openQueue(ctx)
+	w.openFleet(programs)
+	w.app = newApplication(w)
+	w.operator = &operator{w: w, r: chance(p.seed, forOperator)}
+	return w
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) openKey(ctx context.Context) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "kek.json")
+	w.must(kms.CreateFile(path))
+	w.kekURI = "file:" + path
+	var err error
+	w.kek, err = kms.Open(ctx, w.kekURI, "")
+	w.must(err)
+}
+
+func (w *world) openQueue(ctx context.Context) {
+	w.t.Helper()
+	var err error
+	w.queue, err = newQueue(w.dir, w.crash)
+	w.must(err)
+	w.t.Cleanup(w.queue.kill)
+	w.must(w.queue.up(ctx))
+	w.ear, err = listenTo(w.queue)
+	w.must(err)
+	w.t.Cleanup(w.ear.conn.Close)
+	w.bus, err = bus.Connect(ctx, bus.Config{URL: w.queue.url(), Name: "chaos", TokenFile: w.queue.tokenFile(), Patience: 5 * time.Second})
+	w.must(err)
+	w.t.Cleanup(w.bus.Close)
+}
+
+// openFleet starts coordinators and workers with short leases, so that a seed takes seconds.
+func (w *world) openFleet(programs string) {
+	w.t.Helper()
+	env := []string{
+		"DATABASE_URL=" + w.postgres.URL("postgres"), "NATS_URL=" + w.queue.url(), "CIPHERFLEET_NATS_TOKEN_FILE=" + w.queue.tokenFile(),
+		"CIPHERFLEET_KEK=" + w.kekURI, "CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s",
+		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
+	}
+	add := func(name string, argv ...string) *child {
+		c := &child{name: name, argv: append([]string{filepath.Join(programs, argv[0])}, argv[1:]...), env: env, log: filepath.Join(w.dir, name+".log"), crash: w.crash}
+		w.t.Cleanup(c.kill)
+		w.must(c.start())
+		return c
+	}
+	w.coordinators = append(w.coordinators, add("coordinator", "cipherfleet", "serve"))
+	if w.plan.standby {
+		w.coordinators = append(w.coordinators, add("standby", "cipherfleet", "serve"))
+	}
+	for i := range w.plan.workers {
+		w.workers = append(w.workers, add(fmt.Sprintf("worker%d", i), "cipherfleet-worker"))
+	}
+}
+
+func (w *world) children() []*child {
+	return append(append([]*child{w.queue.child}, w.coordinators...), w.workers...)
+}
+
+// crash notes a program that ended by itself. Ending with "unavailable" while it starts is what a service manager is for.
+func (w *world) crash(name string, code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	const unavailable = 6
+	if code != unavailable {
+		w.crashes = append(w.crashes, fmt.Sprintf("%s with exit code %d after %v", name, code, time.Since(w.began).Round(time.Millisecond)))
+	}
+}
+
+// run is the course of a seed.
+func (w *world) run(ctx context.Context) {
+	application, close := context.WithCancel(ctx)
+	defer close()
+	writing := w.app.start(application)
+	w.must(w.operator.begin(ctx))
+	w.app.sealed(ctx)
+	operating, stop := context.WithCancel(ctx)
+	jobs := make(chan error, 1)
+	go func() { jobs <- w.operator.keepGoing(operating) }()
+	if err := w.blow(ctx); err != nil {
+		w.t.Error(err)
+	}
+	stop()
+	if err := <-jobs; err != nil {
+		w.t.Error(err)
+	}
+	close()
+	writing.Wait()
+	w.note("the application stopped: %v", w.app)
+	finishing, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := w.operator.finish(finishing); err != nil {
+		w.t.Error(err)
+	}
+	w.judge(ctx)
+}
+
+func (w *world) note(format string, args ...any) {
+	w.t.Logf("%6.2fs  %s", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// tell shows what a person needs who has to find out why a seed failed.
+func (w *world) tell() {
+	for _, c := range w.children() {
+		w.t.Logf("the end of %s:\n%s", c.name, c.tail(25))
+	}
+}
+
+// connect opens a connection of the application.
+func (w *world) connect(ctx context.Context) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(w.postgres.URL("postgres"))
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["application_name"] = "application"
+	config.RuntimeParams["client_encoding"] = "UTF8"
+	config.RuntimeParams["statement_timeout"] = strconv.FormatInt(patience.Milliseconds(), 10)
+	return pgx.ConnectConfig(ctx, config)
+}
+
+var errGone = errors.New("the connection is gone")
