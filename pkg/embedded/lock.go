@@ -10,14 +10,16 @@ import (
 // ErrLocked says that somebody else uses what the lock protects.
 var ErrLocked = errors.New("it is in use by another process")
 
-// Lock waits for the exclusive lock on the file at path and takes it. The kernel releases it with the process, and
-// closing the file releases it too; the file itself stays.
-func Lock(path string) (*os.File, error) { return lock(path, 0) }
+// FileLock is an exclusive lock between processes. The kernel releases it with the process that holds it.
+type FileLock struct{ file *os.File }
+
+// Lock waits for the lock on the file at path, makes the file where there is none, and takes it.
+func Lock(path string) (*FileLock, error) { return lock(path, 0) }
 
 // TryLock is Lock without waiting: ErrLocked when another holder has it.
-func TryLock(path string) (*os.File, error) { return lock(path, syscall.LOCK_NB) }
+func TryLock(path string) (*FileLock, error) { return lock(path, syscall.LOCK_NB) }
 
-func lock(path string, mode int) (*os.File, error) {
+func lock(path string, mode int) (*FileLock, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
@@ -35,5 +37,14 @@ func lock(path string, mode int) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return file, nil
+	return &FileLock{file: file}, nil
+}
+
+// Release lets others have the lock; the file stays. Closing alone would not do: a child process that this program
+// is starting holds a copy of the file, and with it the lock, until it has become the other program.
+func (l *FileLock) Release() error {
+	if err := errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close()); err != nil {
+		return fmt.Errorf("release lock: %w", err)
+	}
+	return nil
 }

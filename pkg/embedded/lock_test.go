@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -18,16 +19,41 @@ func TestALockHasOneHolder(t *testing.T) {
 	}
 	second := make(chan error)
 	go func() {
-		file, err := Lock(path)
+		held, err := Lock(path)
 		if err == nil {
-			err = file.Close()
+			err = held.Release()
 		}
 		second <- err
 	}()
-	if err := first.Close(); err != nil {
+	if err := first.Release(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-second; err != nil {
 		t.Fatalf("the one who waited: %v", err)
+	}
+}
+
+// A child process that is just being started shares every open file of this one.
+func TestAReleasedLockIsFreeThoughItsFileIsShared(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	first, err := TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := syscall.Dup(int(first.file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(shared)
+	if err := first.Release(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Release(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +30,7 @@ type NATS struct {
 	port      int
 	token     string
 	temporary bool
-	lock      *os.File
+	lock      *FileLock
 
 	mu     sync.RWMutex
 	server *server.Server // nil: not running
@@ -77,7 +76,7 @@ func (n *NATS) startSomewhere() (err error) {
 		if n.port, err = freePort(); err != nil {
 			return err
 		}
-		if err = n.start(); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		if err = n.start(); err == nil || !portTaken(err) {
 			return err
 		}
 	}
@@ -151,7 +150,7 @@ func (n *NATS) Restart() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.shutDown()
-	return n.start()
+	return n.startAgain()
 }
 
 // WipeStore ends the server, deletes every stream and consumer from disk and starts it empty on its port.
@@ -162,7 +161,29 @@ func (n *NATS) WipeStore() error {
 	if err := os.RemoveAll(filepath.Join(n.options.Dir, "jetstream")); err != nil {
 		return fmt.Errorf("wipe NATS store: %w", err)
 	}
-	return n.start()
+	return n.startAgain()
+}
+
+const reopenTimeout = 5 * time.Second
+
+// startAgain starts on the port that the server had. A child process that this program starts meanwhile holds a copy
+// of the closed listener until it has become the other program, so the port may need a moment to be free.
+func (n *NATS) startAgain() error {
+	deadline := time.NewTimer(reopenTimeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		err := n.start()
+		if err == nil || !portTaken(err) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return err
+		}
+	}
 }
 
 // Stop ends the server and waits for it; the store stays unless it is temporary. Stopping twice is no error.
@@ -192,7 +213,7 @@ func (n *NATS) shutDown() {
 func (n *NATS) release() error {
 	var err error
 	if n.lock != nil {
-		err = n.lock.Close()
+		err = n.lock.Release()
 		n.lock = nil
 	}
 	if n.temporary {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 )
 
 const loopback = "127.0.0.1"
@@ -34,3 +35,8 @@ func freePort() (int, error) {
 }
 
 func hostPort(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
+
+// portTaken reports whether a server could not start because of its port; both servers tell it in words only.
+func portTaken(err error) bool {
+	return strings.Contains(strings.ToLower(err.Error()), "address already in use")
+}

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -87,7 +86,7 @@ func (p *Postgres) startSomewhere(ctx context.Context) (err error) {
 		if p.port, err = freePort(); err != nil {
 			return err
 		}
-		if err = p.start(ctx); err == nil || !strings.Contains(err.Error(), "Address already in use") {
+		if err = p.start(ctx); err == nil || !portTaken(err) {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // home is the temporary folder of a private server, with a lock that tells other suites that it is in use.
 type home struct {
 	dir  string
-	lock *os.File
+	lock *embedded.FileLock
 }
 
 const homePattern = "cipherfleet-testenv-"
@@ -43,7 +43,7 @@ func (h *home) takeLock() (err error) {
 
 func (h *home) cluster() string { return filepath.Join(h.dir, "cluster") }
 
-func (h *home) remove() error { return errors.Join(os.RemoveAll(h.dir), h.lock.Close()) }
+func (h *home) remove() error { return errors.Join(os.RemoveAll(h.dir), h.lock.Release()) }
 
 // A younger folder may belong to a suite that has not locked it yet, or to a server that is still ending.
 const abandonedAfter = time.Minute
@@ -87,7 +87,7 @@ func cachedCluster(ctx context.Context, bindir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
+	defer lock.Release() //nolint:errcheck // the process ends soon
 	cached := filepath.Join(folder, name)
 	if _, err := os.Stat(cached); !errors.Is(err, fs.ErrNotExist) {
 		return cached, err

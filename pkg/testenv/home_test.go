@@ -21,7 +21,7 @@ func TestAbandonedHomesAreRemoved(t *testing.T) {
 			if err := h.takeLock(); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { h.lock.Close() })
+			t.Cleanup(func() { h.lock.Release() })
 		}
 		if err := os.Chtimes(h.dir, at, at); err != nil {
 			t.Fatal(err)

@@ -58,7 +58,11 @@ func takeTurn(t testing.TB, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lock.Close() })
+	t.Cleanup(func() {
+		if err := lock.Release(); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := deleteStreams(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
