@@ -71,15 +71,16 @@ func (q *queue) publish(t *testing.T, tasks ...messages.Task) {
 	}
 }
 
-// fetch returns the one task that must be there.
-func (q *queue) fetch(t *testing.T, wait time.Duration) *bus.Delivery {
+// fetch returns a task that must be there. It is patient, since a busy machine may not let the server run for seconds.
+func (q *queue) fetch(t *testing.T) *bus.Delivery {
 	t.Helper()
-	delivery, err := q.Fetch(t.Context(), wait)
+	const patience = 30 * time.Second
+	delivery, err := q.Fetch(t.Context(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if delivery == nil {
-		t.Fatalf("no task within %s", wait)
+		t.Fatalf("no task within %s", patience)
 	}
 	return delivery
 }

@@ -98,7 +98,7 @@ func TestPatienceWaitsForTheServer(t *testing.T) {
 
 func TestImpatienceEndsWithItsTime(t *testing.T) {
 	t.Parallel()
-	within(t, 10*time.Second, func() {
+	within(t, 30*time.Second, func() {
 		_, err := bus.Connect(t.Context(), bus.Config{URL: "nats://" + closedPort(t), Patience: 300 * time.Millisecond})
 		isError(t, err, bus.ErrUnreachable)
 	})
@@ -132,7 +132,7 @@ func TestATokenFileIsReadAtEveryConnect(t *testing.T) {
 	if err := first.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, 20*time.Second, func() error {
 		if b.Ready(t.Context()) == nil {
 			return fmt.Errorf("connected with a token that is no longer there")
 		}
@@ -149,7 +149,7 @@ func TestDrainEndsWhileTheServerIsGone(t *testing.T) {
 	server := testenv.OwnNATS(t)
 	b := connect(t, server, bus.Config{})
 	server.Halt()
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, 20*time.Second, func() error {
 		if b.Ready(t.Context()) == nil {
 			return fmt.Errorf("still connected")
 		}

@@ -160,7 +160,7 @@ func TestWhatIsLostIsMadeAgainWithAnotherIdentity(t *testing.T) {
 		}
 		before = after
 		q.publish(t, task(100))
-		q.fetch(t, 5*time.Second)
+		q.fetch(t)
 		if err := q.js.DeleteConsumer(t.Context(), messages.StreamWork, messages.ConsumerWorkers); err != nil {
 			t.Fatal(err)
 		}

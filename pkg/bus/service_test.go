@@ -154,7 +154,7 @@ func TestNoCoordinatorIsToldAtOnce(t *testing.T) {
 	if err := service.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 5*time.Second, func() error {
+	testenv.Eventually(t, 20*time.Second, func() error {
 		_, err := q.Jobs(t.Context())
 		if !errors.Is(err, bus.ErrNoCoordinator) {
 			return fmt.Errorf("after stop: %w", err)
@@ -204,7 +204,9 @@ func TestARequestMayOutliveItsServersContext(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t, bus.Settings{})
 	ctx, cancel := context.WithCancel(t.Context())
-	service, err := q.Serve(ctx, answering())
+	handlers := answering()
+	handlers.List = func(ctx context.Context) ([]messages.Job, error) { return nil, ctx.Err() }
+	service, err := q.Serve(ctx, handlers)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
 const template = "cipherfleet.v1.work.{job}.{table}"
@@ -56,7 +58,7 @@ func TestATasksTraceIsItsOwnAndLinkedToTheJobs(t *testing.T) {
 	}
 	window.End()
 
-	delivery := q.fetch(t, 5*time.Second)
+	delivery := q.fetch(t)
 	ctx, process := delivery.Span(ctx) // even when a span is at hand, it is no parent
 	if err := delivery.Ack(ctx); err != nil {
 		t.Fatal(err)
@@ -86,7 +88,7 @@ func TestSpansSayWhatNotWho(t *testing.T) {
 	t.Parallel()
 	q, _, recorder := traced(t)
 	q.publish(t, tasks(1)...)
-	delivery := q.fetch(t, 5*time.Second)
+	delivery := q.fetch(t)
 	_, process := delivery.Span(t.Context())
 	process.End()
 	got := attributes(find(t, recorder, "process "+template))
@@ -117,6 +119,12 @@ func TestTraceContextIsWrittenInLowerCase(t *testing.T) {
 	if err := q.Emit(ctx, messages.Progress{Job: job, Kind: messages.KindRange}); err != nil {
 		t.Fatal(err)
 	}
+	testenv.Eventually(t, 20*time.Second, func() error {
+		if stored := q.stored(t, messages.StreamEvents).Msgs; stored != 1 {
+			return fmt.Errorf("%d events are stored", stored)
+		}
+		return nil
+	})
 	if err := q.DeadLetter(ctx, messages.DeadLetter{Job: job, Table: "t1"}); err != nil {
 		t.Fatal(err)
 	}
