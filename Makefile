@@ -19,7 +19,7 @@ help: ## list the targets
 demo: build ## encrypt a live table before your eyes, on private servers (DEMO_ROWS, DEMO_DATABASE_URL, DEMO_INSTALL)
 	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs bin/cipherfleet demo $(DEMO_FLAGS)
 
-test: ## run every test, on real servers; ends with a count (PKG)
+test: ## run every test, on real servers; ends with a count (PKG, SEEDS)
 	@programs=$$(deploy/postgres/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs \
 		go run $(GOTESTSUM) --format pkgname --jsonfile build/test.json --raw-command \
 		--post-run-command=.ci/count -- .ci/gotest $(PKG)
