@@ -86,6 +86,8 @@ type Demo struct {
 	DemoRows        int    `env:"DEMO_ROWS" envDefault:"200000" accepts:"1000..1000000000" means:"rows of the demo's table"`
 	DemoDatabaseURL URL    `env:"DEMO_DATABASE_URL" means:"server to use instead of a private one; the demo makes and drops its own database there"`
 	DemoInstall     string `env:"DEMO_INSTALL" envDefault:"no" accepts:"yes|no" means:"yes lets the demo install Postgres with the system's package manager"`
+	Terminal        string `env:"TERM" means:"kind of the terminal; dumb gets plain lines"`
+	NoColor         string `env:"NO_COLOR" means:"anything keeps the demo's terminal without colours"`
 }
 
 // Test configures the tests.
