@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
@@ -222,4 +223,29 @@ func TestAUserWithoutPermissionsIsDenied(t *testing.T) {
 	defer cancel()
 	_, err = b.Jobs(ctx)
 	isError(t, err, bus.ErrDenied)
+}
+
+func TestAServerThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	url := plainServer(t, server.Options{})
+	silent, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	if _, err := silent.Subscribe("$JS.API.>", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := silent.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.Connect(t.Context(), bus.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	within(t, 4500*time.Millisecond, func() {
+		_, err := b.Fetch(t.Context(), time.Minute)
+		isError(t, err, bus.ErrUnreachable)
+	})
 }
