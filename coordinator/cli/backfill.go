@@ -156,7 +156,7 @@ func (o *backfillOptions) inProcess(work, drain context.Context, c *cobra.Comman
 	serving := make(chan struct{})
 	err = together(leading,
 		func(ctx context.Context) error {
-			return ended(leading, s.plane.LeadOnce(ctx, func() { close(serving) }))
+			return ended(leading, led(s.plane.LeadOnce(ctx, func() { close(serving) })))
 		},
 		func(ctx context.Context) error {
 			select {
@@ -195,6 +195,14 @@ func (o *backfillOptions) startAndFollow(ctx, drain context.Context, c *cobra.Co
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
+	}
+	return err
+}
+
+// led says what to do when somebody else leads.
+func led(err error) error {
+	if errors.Is(err, control.ErrLed) {
+		return &app.Fail{Code: app.CodeRefused, Err: err, Hint: "set NATS_URL to the NATS of that coordinator to start the job in its fleet, or stop that coordinator"}
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
 )
 
 const serveLong = `Run the coordinator: lead the fleet, plan jobs, hand out ranges, answer requests over NATS.
@@ -81,6 +82,9 @@ func runServe(c *cobra.Command, o serveOptions, read settings) error {
 	if err := s.openQueue(work, config.StateDir, o.port); err != nil {
 		return err
 	}
+	if err := s.checkQueue(work); err != nil {
+		return err
+	}
 	if err := s.openPlane(work); err != nil {
 		return err
 	}
@@ -93,6 +97,15 @@ func runServe(c *cobra.Command, o serveOptions, read settings) error {
 		s.log.InfoContext(work, "NATS runs in this process", "url", s.server.URL(), "token_file", s.server.TokenFile())
 	}
 	return s.serve(work, drain, o.workers)
+}
+
+// checkQueue ends a coordinator at its start that could never lead, instead of letting it campaign for ever. A queue
+// that is not there yet is made by whoever leads.
+func (s *station) checkQueue(ctx context.Context) error {
+	if _, err := s.queue.Identity(ctx); err != nil && !errors.Is(err, bus.ErrNoQueue) {
+		return err
+	}
+	return nil
 }
 
 // listen answers for the coordinator's health: ready means that Postgres and NATS answer and that it does not drain.

@@ -46,17 +46,28 @@ type station struct {
 	plane  *control.Plane
 }
 
-// kekURI is the environment's, else the manifest's, else the file that init makes. Relative files begin at the manifest.
-// A manifest that is wrong is refused even where it is not needed: nobody should believe in it.
-func kekURI(config app.Coordinator) (uri, base string, err error) {
-	m, err := manifest.Load(config.Manifest)
+// loadManifest reads the manifest. One that is wrong, or may not be read, is an error of whoever wrote it; one that is
+// not there is os.ErrNotExist.
+func loadManifest(path string) (manifest.Manifest, error) {
+	m, err := manifest.Load(path)
 	var wrong *manifest.Error
 	switch {
 	case errors.As(err, &wrong):
-		return "", "", &app.Fail{Code: app.CodeUsage, Err: err, Hint: cmp.Or(wrong.Hint(), "mend it, or name another one with CIPHERFLEET_MANIFEST")}
+		return m, &app.Fail{Code: app.CodeUsage, Err: err, Hint: cmp.Or(wrong.Hint(), "mend it, or name another one with CIPHERFLEET_MANIFEST")}
 	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return "", "", &app.Fail{Code: app.CodeUsage, Err: err, Hint: "name the manifest's file with CIPHERFLEET_MANIFEST"}
-	case config.KEK != "":
+		return m, &app.Fail{Code: app.CodeUsage, Err: err, Hint: "name the manifest's file with CIPHERFLEET_MANIFEST"}
+	}
+	return m, err
+}
+
+// kekURI is the environment's, else the manifest's, else the file that init makes. Relative files begin at the manifest.
+// A manifest that is wrong is refused even where the environment wins: nobody should believe in it.
+func kekURI(config app.Coordinator) (uri, base string, err error) {
+	m, err := loadManifest(config.Manifest)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", "", err
+	}
+	if config.KEK != "" {
 		return config.KEK, "", nil
 	}
 	return cmp.Or(m.KEK, defaultKEK), filepath.Dir(config.Manifest), nil

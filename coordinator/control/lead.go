@@ -35,34 +35,35 @@ const keepalives = `SELECT set_config('tcp_keepalives_idle', '5', false), set_co
 
 // campaign takes the lock on a connection of its own, or returns ErrLed; once won, the epoch is this coordinator's.
 func (p *Plane) campaign(ctx context.Context) (conn *pg.Conn, err error) {
-	if conn, err = p.DB.Acquire(ctx); err != nil {
+	held, err := p.DB.Acquire(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("campaign: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			conn.Discard(context.WithoutCancel(ctx))
+			held.Discard(context.WithoutCancel(ctx))
 		}
 	}()
-	if _, err = conn.Exec(ctx, keepalives); err != nil {
+	if _, err = held.Exec(ctx, keepalives); err != nil {
 		return nil, fmt.Errorf("campaign: %w", err)
 	}
 	won := false
-	if err = conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1, $2)`, lockSpace, lockLead).Scan(&won); err != nil {
+	if err = held.QueryRow(ctx, `SELECT pg_try_advisory_lock($1, $2)`, lockSpace, lockLead).Scan(&won); err != nil {
 		return nil, fmt.Errorf("campaign: %w", err)
 	}
 	if !won {
 		return nil, ErrLed
 	}
 	var epoch int64
-	err = conn.QueryRow(ctx, `UPDATE cipherfleet.installation SET coordinator_epoch = coordinator_epoch + 1 RETURNING coordinator_epoch`).Scan(&epoch)
+	err = held.QueryRow(ctx, `UPDATE cipherfleet.installation SET coordinator_epoch = coordinator_epoch + 1 RETURNING coordinator_epoch`).Scan(&epoch)
 	if err != nil {
 		return nil, fmt.Errorf("campaign: %w", err)
 	}
-	if _, err = conn.Exec(ctx, "LISTEN "+backfill.Channel); err != nil {
+	if _, err = held.Exec(ctx, "LISTEN "+backfill.Channel); err != nil {
 		return nil, fmt.Errorf("campaign: %w", err)
 	}
 	p.lead.epoch.Store(epoch)
-	return conn, nil
+	return held, nil
 }
 
 // fence proves inside a transaction that this coordinator still leads; whoever wins later waits for the commit.

@@ -131,6 +131,11 @@ func (s *Jobs) Live(ctx context.Context, relation uint32) (Job, error) {
 	return jobBy(ctx, s.DB, "WHERE relid = $1 AND state NOT IN ('done', 'failed', 'cancelled')", relation)
 }
 
+// Newest reads the last job over a column, by the column's id, whatever became of it; [ErrNoJob] if there was none.
+func Newest(ctx context.Context, q pg.Querier, column uint32) (Job, error) {
+	return jobBy(ctx, q, `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('id', $1::bigint)) ORDER BY created_at DESC, id LIMIT 1`, column)
+}
+
 // List reads the newest jobs first, at most limit.
 func (s *Jobs) List(ctx context.Context, limit int) ([]Job, error) {
 	rows, err := s.DB.Query(ctx, jobSQL+"ORDER BY created_at DESC, id LIMIT $1", limit)

@@ -87,8 +87,11 @@ func (c Column) image(version string) string {
 	return strings.Join(fields, ", ")
 }
 
+// MissedSequence is the qualified name of the sequence that counts what a column's capture clears.
+func MissedSequence(id uint32) string { return "cipherfleet." + missedSequence(id) }
+
 // Missed is the query for how many cells a column's capture has cleared since it was first installed: one bigint.
 // Like every sequence it counts rolled-back writes too.
 func Missed(id uint32) string {
-	return fmt.Sprintf("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cipherfleet.%s", missedSequence(id))
+	return "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM " + MissedSequence(id)
 }

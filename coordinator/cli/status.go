@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
+)
+
+const statusLong = `Show where every registered column stands: its phase, how many rows are covered, what its job does, how many writes
+missed the target, and what is no longer as it was prepared.
+
+Coverage is an estimate: of a sample of the table where it may be read, else of how far the job is. --exact counts every
+row, which reads the whole table. Neither opens a cell; that is verify's. Nothing is written, and no more is needed than
+the right to read the tables of schema cipherfleet.
+
+Flags say what was changed behind cipherfleet's back: table-missing, table-renamed, source-missing, source-renamed,
+target-missing, target-renamed, target-type, check-missing, check-not-validated, capture-missing, capture-disabled,
+capture-not-always, key-missing. docs/operations.md says what to do about each.
+
+Exit codes: 0 shown · 2 bad flag, environment or manifest · 4 refused: the schema is not installed, or no such table is
+registered · 6 Postgres unavailable · 7 denied`
+
+const statusExample = `  cipherfleet status
+  cipherfleet status --table users --exact
+  cipherfleet status --json | jq '.columns[] | {table, column, phase, flags}'`
+
+func newStatus(read settings) *cobra.Command {
+	var request control.StatusRequest
+	asJSON := false
+	c := &cobra.Command{Use: "status", Short: "Show where every column stands", Long: statusLong, Example: statusExample, Args: noArgs}
+	c.Flags().StringVar(&request.Table, "table", "", "only this table; also as schema.table")
+	c.Flags().BoolVar(&request.Exact, "exact", false, "count every row instead of estimating; reads the whole table")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error { return runStatus(c, request, asJSON, read) }
+	return c
+}
+
+func runStatus(c *cobra.Command, request control.StatusRequest, asJSON bool, read settings) error {
+	config, err := read()
+	if err != nil {
+		return err
+	}
+	if request.Manifest, err = loadManifest(config.Manifest); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	if err != nil {
+		return err
+	}
+	defer s.close(c.Context())
+	status, err := control.ReadStatus(c.Context(), s.db, request)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return json.NewEncoder(c.OutOrStdout()).Encode(status)
+	}
+	return printStatus(c.OutOrStdout(), status)
+}
+
+func printStatus(w io.Writer, s control.Status) error {
+	var b strings.Builder
+	if len(s.Columns) == 0 {
+		b.WriteString("no column is registered yet; cipherfleet backfill begins\n")
+	}
+	for i, c := range s.Columns {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		printColumn(&b, c)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printColumn is a paragraph; what there is nothing to say about has no line.
+func printColumn(b *strings.Builder, c control.ColumnStatus) {
+	fmt.Fprintf(b, "%s.%s into %s: %s", c.Table, c.Column, c.Target, c.Phase)
+	if c.Reach != nil {
+		fmt.Fprintf(b, " (wanted: %s)", *c.Reach)
+	}
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(b, "\n  %-9s %s", name, fmt.Sprintf(format, args...))
+	}
+	line("covered", "%s", coverageLine(c.Coverage))
+	for _, s := range c.Schemes {
+		line("scheme", "%d: %d cells", s.Number, s.Rows)
+	}
+	if c.Verified != nil {
+		line("verified", "%s", verifiedLine(c))
+	}
+	if c.Missed != nil && *c.Missed > 0 {
+		line("missed", "%s", missedLine(c))
+	}
+	if c.Job != nil {
+		line("job", "%s", jobLine(*c.Job))
+	}
+	if len(c.Flags) > 0 {
+		line("flags", "%s", strings.Join(c.Flags, ", "))
+	}
+	b.WriteString("\n")
+}
+
+func coverageLine(c control.Coverage) string {
+	about, percent := "about ", 0.0
+	if c.Exact {
+		about = ""
+	}
+	if c.Total > 0 {
+		percent = 100 * float64(c.Covered) / float64(c.Total)
+	}
+	text := fmt.Sprintf("%s%d of %d rows (%.1f %%)", about, c.Covered, c.Total, percent)
+	if c.Uncovered > 0 {
+		text += fmt.Sprintf(", %d uncovered", c.Uncovered)
+	}
+	if c.Quarantined > 0 {
+		text += fmt.Sprintf(", %d in quarantine", c.Quarantined)
+	}
+	return text
+}
+
+func verifiedLine(c control.ColumnStatus) string {
+	at := c.Verified.At.UTC().Format(time.RFC3339)
+	if c.Verified.Proven {
+		return at + ", every row was covered"
+	}
+	text := at + ", NOT every row was covered"
+	if c.Coverage.Stale != nil && *c.Coverage.Stale > 0 {
+		text += fmt.Sprintf(", %d were stale", *c.Coverage.Stale)
+	}
+	return text
+}
+
+func missedLine(c control.ColumnStatus) string {
+	text := fmt.Sprintf("%d writes were caught that did not write the target", *c.Missed)
+	if c.PerMinute != nil {
+		text += fmt.Sprintf(", %.1f a minute", *c.PerMinute)
+	}
+	return text
+}
+
+func jobLine(j control.JobStatus) string {
+	text := fmt.Sprintf("%s %s: %d rows", j.ID, j.State, j.Rows)
+	if j.ETASeconds != nil {
+		text += fmt.Sprintf(", %.0f rows/s, %v left", j.RowsPerSecond, time.Duration(*j.ETASeconds)*time.Second)
+	}
+	text += fmt.Sprintf("; ranges %d open, %d in work, %d done; %d workers", j.Ranges.Pending, j.Ranges.Leased, j.Ranges.Done, j.Workers)
+	if j.StoppedBy != nil {
+		text += "; stopped: " + *j.StoppedBy
+	}
+	if j.TraceID != nil {
+		text += "; trace " + *j.TraceID
+	}
+	return text
+}
