@@ -17,7 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## encrypt a live table before your eyes, on private servers (DEMO_ROWS, DEMO_DATABASE_URL, DEMO_INSTALL)
-	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs bin/cipherfleet demo $(DEMO_FLAGS)
+	@programs=$$([ -n "$$DEMO_DATABASE_URL" ] || deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs bin/cipherfleet demo $(DEMO_FLAGS)
 
 test: ## run every test, on real servers; ends with a count (PKG, SEEDS)
 	@programs=$$(deploy/postgres/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs \
