@@ -120,6 +120,8 @@ func TestInstallThatFailsLeavesNothing(t *testing.T) {
 func TestInstallUnderHostileDefaults(t *testing.T) {
 	t.Parallel()
 	db := testenv.EmptyDatabase(t)
+	db.Run(t, `CREATE SCHEMA evil; CREATE FUNCTION evil.no(text, text) RETURNS bool LANGUAGE sql AS 'SELECT false';
+		CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.no)`)
 	name := pg.Ident(testenv.One[string](t, db, "SELECT current_database()"))
 	for _, setting := range []string{"default_transaction_read_only = on", "default_transaction_isolation = 'repeatable read'", "search_path = evil, pg_catalog",
 		"statement_timeout = '1s'", "lock_timeout = '10ms'", "standard_conforming_strings = off", "check_function_bodies = off"} {
@@ -145,8 +147,9 @@ func TestInstallUnderHostileDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
+	appendAll(t, db, full()) // evil.= would let no event pass its constraint
 }
 
 func TestTheSchemaIsNotForEverybody(t *testing.T) {

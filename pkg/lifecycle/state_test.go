@@ -113,6 +113,8 @@ func TestOrderOfEvents(t *testing.T) {
 		"a phase nobody knows":                   {running, lifecycle.Event{Kind: lifecycle.KindError, Phase: "x"}, false},
 		"negative rows":                          {running, checkpoint(jobA, -1), false},
 		"too many rows":                          {append(running[:3:3], checkpoint(jobA, math.MaxInt64)), checkpoint(jobA, 1), false},
+		"too many skipped": {append(running[:3:3], checkpoint(jobA, 0)),
+			lifecycle.Event{Kind: lifecycle.KindCheckpoint, Phase: lifecycle.PhaseBackfilling, Job: jobA, Skipped: math.MaxInt64}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
