@@ -62,6 +62,7 @@ func run(parent context.Context) error {
 	if err != nil {
 		return err
 	}
+	app.TuneMemory(memoryLimit)
 	log := app.NewLogger(os.Stderr, config.Logging)
 	work, drain, stop := app.Signals(parent, config.Drain, log)
 	defer stop()
@@ -74,6 +75,8 @@ func run(parent context.Context) error {
 }
 
 const (
+	memoryLimit = 48 << 20 // bytes of Go's memory; with the program itself a worker stays below 64 MiB
+
 	patience   = 30 * time.Second // to reach NATS at the start
 	defaultKEK = "file:cipherfleet.kek.json"
 )

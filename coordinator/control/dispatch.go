@@ -21,10 +21,10 @@ import (
 // little enough that a pause, or the loss of the queue, concerns a moment's work.
 const window = 256
 
-// open counts the job's ranges that are not closed.
-func (p *Plane) open(ctx context.Context, job backfill.Job) (n int64, err error) {
-	err = p.DB.QueryRow(ctx, `SELECT count(*) FROM cipherfleet.ranges WHERE job_id = $1 AND state = 'pending'`, job.ID).Scan(&n)
-	return n, err
+// open counts the job's ranges that are not closed, and those of them that are offered.
+func (p *Plane) open(ctx context.Context, job backfill.Job) (open, offered int64, err error) {
+	err = p.DB.QueryRow(ctx, `SELECT count(*), count(published_at) FROM cipherfleet.ranges WHERE job_id = $1 AND state = 'pending'`, job.ID).Scan(&open, &offered)
+	return open, offered, err
 }
 
 // nextSQL are the ranges to offer: in no order of the key space, so that the fleet does not crowd one end of an index.

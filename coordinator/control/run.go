@@ -44,8 +44,12 @@ func (p *Plane) LeadOnce(ctx context.Context, serving func()) error {
 	defer service.Stop() //nolint:errcheck // the connection's end stops it too
 	p.Log.InfoContext(ctx, "this coordinator leads", "epoch", p.lead.epoch.Load())
 	serving()
-	for {
-		if err := p.round(ctx); err != nil {
+	for looked := (time.Time{}); ; {
+		thorough := time.Since(looked) >= p.Reconcile
+		if thorough {
+			looked = time.Now()
+		}
+		if err := p.round(ctx, thorough); err != nil {
 			if errors.Is(err, ErrDeposed) || ctx.Err() != nil {
 				return err
 			}
@@ -70,10 +74,13 @@ func (p *Plane) handlers() bus.Handlers {
 	return bus.Handlers{Start: p.Start, Get: p.Get, List: p.List, Pause: p.Pause, Resume: p.Resume, Cancel: p.Cancel}
 }
 
-// round looks at every job that has not ended and does what it needs next. One job's trouble does not keep the others.
-func (p *Plane) round(ctx context.Context) error {
-	if err := p.reconcile(ctx); err != nil {
-		return err
+// round looks at every job that has not ended and does what it needs next; a thorough one compares queue and Postgres
+// before. One job's trouble does not keep the others.
+func (p *Plane) round(ctx context.Context, thorough bool) error {
+	if thorough {
+		if err := p.reconcile(ctx); err != nil {
+			return err
+		}
 	}
 	jobs, err := p.jobs().Unfinished(ctx)
 	if err != nil {
@@ -95,14 +102,15 @@ func (p *Plane) tend(ctx context.Context, job backfill.Job) error {
 	case backfill.Planning:
 		return p.plan(ctx, job)
 	case backfill.Running, backfill.Sweeping:
-		open, err := p.open(ctx, job)
-		if err != nil {
+		open, offered, err := p.open(ctx, job)
+		switch {
+		case err != nil:
 			return err
-		}
-		if open == 0 {
+		case open == 0:
 			return p.step(ctx, job)
+		case offered < min(open, window):
+			return p.refill(ctx, job)
 		}
-		return p.refill(ctx, job)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ type Executor struct {
 	Shape     *Shape
 	Transform func(Column) (transform.Transform, error) // a fresh one per goroutine
 	Limits    Limits
+	Size      *Sizer // shared by the executors of a job; nil: the range learns by itself
 	Timeouts  Timeouts
 	Budget    int           // rows a job may have in quarantine
 	Lease     time.Duration // how long each chunk renews the claim for
@@ -49,7 +50,10 @@ func (x *Executor) Execute(ctx context.Context, claim Claim, report func(Checkpo
 	defer writing.Release()
 
 	limits := x.Limits.WithDefaults()
-	size := newSizer(limits)
+	size := x.Size
+	if size == nil {
+		size = NewSizer(limits)
+	}
 	w, err := x.writer(claim, writing, limits, size, report)
 	if err != nil {
 		return err
@@ -111,13 +115,13 @@ func (x *Executor) transforms() ([]transform.Transform, error) {
 	return list, nil
 }
 
-func (x *Executor) writer(claim Claim, conn *pg.Conn, limits Limits, size *sizer, report func(Checkpoint)) (*writer, error) {
+func (x *Executor) writer(claim Claim, conn *pg.Conn, limits Limits, size *Sizer, report func(Checkpoint)) (*writer, error) {
 	transforms, err := x.transforms()
 	if err != nil {
 		return nil, err
 	}
 	w := &writer{shape: x.Shape, conn: conn, claim: claim, lease: x.Lease, size: size, log: x.Log, transforms: transforms,
-		reader: newReader(conn, x.Shape, limits), budget: x.Budget, report: report, renewed: time.Now()}
+		reader: newReader(conn, x.Shape, limits, claim.Pass > 0), budget: x.Budget, report: report, renewed: time.Now()}
 	w.settings = w.writeSettings(x.Timeouts)
 	for _, c := range x.Columns {
 		c.Job, c.Range, c.Worker = claim.Job, strconv.FormatInt(claim.ID, 10), x.Worker
@@ -130,7 +134,7 @@ func (x *Executor) writer(claim Claim, conn *pg.Conn, limits Limits, size *sizer
 type producer struct {
 	reader     *reader
 	transforms []transform.Transform
-	size       *sizer
+	size       *Sizer
 	from, to   bound
 	free       chan *batch
 	tracer     trace.Tracer
@@ -138,12 +142,12 @@ type producer struct {
 
 const batchesInFlight = 2 // one being written, one being read and sealed
 
-func (x *Executor) producer(claim Claim, conn *pg.Conn, limits Limits, size *sizer) (*producer, error) {
+func (x *Executor) producer(claim Claim, conn *pg.Conn, limits Limits, size *Sizer) (*producer, error) {
 	transforms, err := x.transforms()
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{reader: newReader(conn, x.Shape, limits), transforms: transforms, size: size, tracer: x.Tracer,
+	p := &producer{reader: newReader(conn, x.Shape, limits, claim.Pass > 0), transforms: transforms, size: size, tracer: x.Tracer,
 		from: textBound(claim.start()), to: textBound(claim.Through), free: make(chan *batch, batchesInFlight)}
 	for range batchesInFlight {
 		p.free <- &batch{}

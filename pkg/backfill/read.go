@@ -19,10 +19,11 @@ type reader struct {
 	conn     *pg.Conn
 	settings string
 	limits   Limits
+	sparse   bool // few rows are uncovered: read only those
 }
 
-func newReader(conn *pg.Conn, shape *Shape, limits Limits) *reader {
-	return &reader{shape: shape, conn: conn, limits: limits,
+func newReader(conn *pg.Conn, shape *Shape, limits Limits, sparse bool) *reader {
+	return &reader{shape: shape, conn: conn, limits: limits, sparse: sparse,
 		settings: fmt.Sprintf("%s, set_config('statement_timeout','%d',true)", pg.Pinned, readTimeout.Milliseconds())}
 }
 
@@ -55,7 +56,7 @@ func (r *reader) read(ctx context.Context, b *batch, after, through bound, most 
 }
 
 func (r *reader) statement(after, through bound, most int) pg.Statement {
-	s := pg.Statement{SQL: r.shape.readSQL(!after.open(), !through.open())}
+	s := pg.Statement{SQL: r.shape.readSQL(!after.open(), !through.open(), r.sparse)}
 	r.shape.bind(&s, after)
 	r.shape.bind(&s, through)
 	s.Add(strconv.AppendInt(nil, int64(most), 10), oidInt8, 0)

@@ -33,27 +33,30 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// sizer adapts the rows of a chunk to the time its write takes and to the bytes its rows weigh: bounded steps up,
-// at once down. The idea of growth-limited steps with a panic step is Spirit's.
-type sizer struct {
+// Sizer adapts the rows of a chunk to the time its write takes and to the bytes its rows weigh: bounded steps up,
+// at once down. The idea of growth-limited steps with a panic step is Spirit's. What it learned holds for a whole
+// job: executors of one job, or one job and leaf, share it.
+type Sizer struct {
 	mu     sync.Mutex
 	limits Limits
 	rows   float64
 }
 
-func newSizer(l Limits) *sizer {
-	return &sizer{limits: l, rows: float64(min(firstRows, l.Rows))}
+// NewSizer begins with small chunks.
+func NewSizer(l Limits) *Sizer {
+	l = l.WithDefaults()
+	return &Sizer{limits: l, rows: float64(min(firstRows, l.Rows))}
 }
 
 // next is how many rows the next chunk may scan.
-func (s *sizer) next() int {
+func (s *Sizer) next() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int(s.rows)
 }
 
 // wrote reports how long a write of about the present size took.
-func (s *sizer) wrote(rows int, took time.Duration) {
+func (s *Sizer) wrote(rows int, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	over := float64(took) / float64(s.limits.Time)
@@ -68,7 +71,7 @@ func (s *sizer) wrote(rows int, took time.Duration) {
 }
 
 // read reports what the rows of a chunk weighed; the next one may not outgrow the byte bound.
-func (s *sizer) read(rows int, bytes int64) {
+func (s *Sizer) read(rows int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if rows > 0 && bytes > 0 {
@@ -79,12 +82,12 @@ func (s *sizer) read(rows int, bytes int64) {
 }
 
 // shrink answers a lock or statement timeout.
-func (s *sizer) shrink() {
+func (s *Sizer) shrink() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.set(s.rows / 4)
 }
 
-func (s *sizer) set(rows float64) {
+func (s *Sizer) set(rows float64) {
 	s.rows = min(max(rows, min(fewestRows, float64(s.limits.Rows))), float64(s.limits.Rows))
 }

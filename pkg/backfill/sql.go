@@ -85,15 +85,27 @@ func (s *Shape) uncovered() string {
 }
 
 // readSQL reads key, xmin, "is uncovered" and the sources of uncovered rows, in key order. Parameters: the lower
-// bound if there is one, the upper bound if there is one, the most rows.
-func (s *Shape) readSQL(lower, upper bool) string {
+// bound if there is one, the upper bound if there is one, the most rows. Sparse reads uncovered rows alone: after the
+// first pass few are left, and a range bounds what is scanned for them.
+func (s *Shape) readSQL(lower, upper, sparse bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "SELECT %s, t.xmin, %s", s.keyList(), s.uncovered())
 	for _, c := range s.Columns {
-		fmt.Fprintf(&b, ", CASE WHEN %s THEN t.%s END", s.uncovered(), pg.Ident(c.Source))
+		source := "t." + pg.Ident(c.Source)
+		if !sparse {
+			source = fmt.Sprintf("CASE WHEN %s THEN %s END", s.uncovered(), source)
+		}
+		b.WriteString(", " + source)
 	}
 	fmt.Fprintf(&b, " FROM ONLY %s t", s.Table.SQL())
 	next := s.where(&b, lower, upper, 1)
+	if sparse {
+		word := " AND "
+		if next == 1 {
+			word = " WHERE "
+		}
+		fmt.Fprintf(&b, "%s(%s)", word, s.uncovered())
+	}
 	fmt.Fprintf(&b, " ORDER BY %s LIMIT $%d", s.keyList(), next)
 	return b.String()
 }

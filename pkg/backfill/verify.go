@@ -44,7 +44,7 @@ func (v *Verifier) Verify(ctx context.Context, reports []Report, seen func(rows 
 		return err
 	}
 	defer conn.Release()
-	r := newReader(conn, v.Shape, v.Limits.WithDefaults())
+	r := newReader(conn, v.Shape, v.Limits.WithDefaults(), false)
 	at := bound{}
 	for {
 		page := &page{verifier: v, reports: reports}

@@ -26,7 +26,7 @@ type writer struct {
 	conn       *pg.Conn
 	claim      Claim // Cursor is what is committed
 	lease      time.Duration
-	size       *sizer
+	size       *Sizer
 	log        *lifecycle.Log
 	columns    []lifecycle.Event // one per column: what every event of it has in common
 	transforms []transform.Transform

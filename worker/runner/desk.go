@@ -28,6 +28,7 @@ type folder struct {
 	job      backfill.Job
 	keyring  *cell.Keyring
 	timeouts backfill.Timeouts
+	size     *backfill.Sizer
 	shapes   map[uint32]*backfill.Shape
 }
 
@@ -49,7 +50,7 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Ex
 		f.shapes[claim.Leaf] = shape
 	}
 	return &backfill.Executor{
-		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
+		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
 		Log: &lifecycle.Log{}, Columns: f.job.Events(),
 		Transform: func(c backfill.Column) (transform.Transform, error) { return transform.NewEncrypt(f.keyring, c.Scheme) },
 	}, nil
@@ -78,7 +79,8 @@ func (d *desk) folder(ctx context.Context, id string) (*folder, error) {
 	if len(d.open) >= mostFolders || d.open == nil {
 		d.open = map[string]*folder{}
 	}
-	f := &folder{job: job, keyring: keys.Keyring, timeouts: timeouts(server.DeadlockTimeout), shapes: map[uint32]*backfill.Shape{}}
+	f := &folder{job: job, keyring: keys.Keyring, timeouts: timeouts(server.DeadlockTimeout),
+		size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
 	d.open[id] = f
 	return f, nil
 }
