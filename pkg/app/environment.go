@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,7 +137,7 @@ func (v variable) accepts() bool {
 		to, _ := strconv.ParseInt(most, 10, 64)
 		return v.value.Int() >= from && v.value.Int() <= to
 	case strings.Contains(v.rule, "|"):
-		return strings.Contains("|"+v.rule+"|", "|"+v.value.String()+"|")
+		return slices.Contains(strings.Split(v.rule, "|"), v.value.String())
 	}
 	return true
 }

@@ -12,14 +12,19 @@ type URL string
 // Raw is the URL as it was given, with the password. It is for connecting only.
 func (u URL) Raw() string { return string(u) }
 
-// String is the URL without its password and parameters.
+// String is the URL with no password, token or parameter. What cannot be taken apart with certainty is hidden whole.
 func (u URL) String() string {
 	if u == "" {
 		return ""
 	}
+	if isPostgres(string(u)) { // several hosts are one URL there
+		return redact(string(u))
+	}
 	parts := strings.Split(string(u), ",")
 	for i, part := range parts {
-		parts[i] = redact(strings.TrimSpace(part))
+		if parts[i] = redact(strings.TrimSpace(part)); parts[i] == hidden {
+			return hidden
+		}
 	}
 	return strings.Join(parts, ",")
 }
@@ -36,20 +41,18 @@ func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 const hidden = "(hidden: it may hold a password)"
 
 func redact(one string) string {
-	scheme, rest, found := strings.Cut(one, "://")
-	if !found {
+	parsed, err := url.Parse(one)
+	if err != nil || parsed.Host == "" || strings.Contains(parsed.Path+parsed.RawQuery+parsed.Fragment, "@") {
 		return hidden
 	}
-	rest, _, _ = strings.Cut(rest, "?")
-	if at := strings.LastIndex(rest, "@"); at >= 0 {
-		user, _, _ := strings.Cut(rest[:at], ":")
-		rest = user + "@" + rest[at+1:]
-		if scheme != "postgres" && scheme != "postgresql" { // elsewhere a lone user may be a token
-			rest = rest[strings.LastIndex(rest, "@")+1:]
-		}
+	user := ""
+	if isPostgres(one) && parsed.User.Username() != "" { // elsewhere what stands there alone is a token
+		user = parsed.User.Username() + "@"
 	}
-	return scheme + "://" + rest
+	return parsed.Scheme + "://" + user + parsed.Host + parsed.Path
 }
+
+func isPostgres(text string) bool { return hasScheme(text, "postgres", "postgresql") }
 
 // check reports whether the URL is one of a kind that the variable accepts. It does not try to connect.
 func (u URL) check(name string) bool {
@@ -61,7 +64,7 @@ func (u URL) check(name string) bool {
 		}
 		return true
 	}
-	return hasScheme(string(u), "postgres", "postgresql") || !strings.Contains(string(u), "://") && strings.Contains(string(u), "=")
+	return isPostgres(string(u)) || !strings.Contains(string(u), "://") && strings.Contains(string(u), "=")
 }
 
 func hasScheme(text string, schemes ...string) bool {

@@ -10,6 +10,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func (b *Bus) connect(ctx context.Context, config Config, options []nats.Option)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("connect to NATS at %s: %w", redact(config.URL), err)
+		return fmt.Errorf("connect to NATS at %s: %w", cmp.Or(hosts(config.URL), "the server in this process"), err)
 	}
 	return nil
 }
@@ -223,36 +224,27 @@ func checkURLs(urls string) error {
 	if urls == "" {
 		return fmt.Errorf("%w: there is no URL of a server", ErrSettings)
 	}
+	if hosts(urls) == "" {
+		return fmt.Errorf("%w: the URL is not like nats://host:4222", ErrSettings) // the parser's error would quote it
+	}
+	return nil
+}
+
+// hosts are the servers of the URLs, with neither user nor password; empty when they cannot be told apart.
+func hosts(urls string) string {
+	var all []string
 	for _, one := range strings.Split(urls, ",") {
 		one = strings.TrimSpace(one)
 		if !strings.Contains(one, "://") {
 			one = "nats://" + one
 		}
-		// The parser's own error quotes the URL, and with it a password.
-		if parsed, err := url.Parse(one); err != nil || parsed.Host == "" {
-			return fmt.Errorf("%w: the URL is not like nats://host:4222", ErrSettings)
+		parsed, err := url.Parse(one)
+		if err != nil || parsed.Host == "" {
+			return ""
 		}
+		all = append(all, parsed.Host)
 	}
-	return nil
-}
-
-// redact removes passwords and tokens from the URLs.
-func redact(urls string) string {
-	if urls == "" {
-		return "this process"
-	}
-	parts := strings.Split(urls, ",")
-	for i, one := range parts {
-		scheme, rest, found := strings.Cut(strings.TrimSpace(one), "://")
-		if !found {
-			scheme, rest = "nats", scheme
-		}
-		if at := strings.LastIndex(rest, "@"); at >= 0 {
-			rest = rest[at+1:]
-		}
-		parts[i] = scheme + "://" + rest
-	}
-	return strings.Join(parts, ",")
+	return strings.Join(all, ", ")
 }
 
 func untilDeadline(ctx context.Context, most time.Duration) time.Duration {

@@ -69,7 +69,7 @@ func TestErrorsOfAURLHideItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"nats://ada:se%cret@h:1", "ada:secret@127.0.0.1:1", "nats://secret@127.0.0.1:1,nats://a:secret@127.0.0.1:1"} {
 		_, err := bus.Connect(t.Context(), bus.Config{URL: url})
-		if err == nil || strings.Contains(err.Error(), "cret") {
+		if err == nil || strings.Contains(err.Error(), "cret") || !strings.HasPrefix(url, "nats://ada") && !strings.Contains(err.Error(), "127.0.0.1:1") {
 			t.Errorf("error is %v", err)
 		}
 	}
