@@ -69,7 +69,7 @@ func (o *backfillOptions) fill(c *cobra.Command) error {
 		return err
 	}
 	o.request.V, o.request.RequestID = messages.Version, uuid.NewString()
-	return o.request.Validate()
+	return invalid(o.request.Validate(), c)
 }
 
 func (o *backfillOptions) run(c *cobra.Command, read settings) error {

@@ -36,7 +36,7 @@ type settings func() (app.Coordinator, error)
 
 func run(ctx context.Context, args []string, out, errout io.Writer, read settings) int {
 	root := &cobra.Command{Use: "cipherfleet", Short: "Move live Postgres data from one form to another", Long: long,
-		SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true}}
+		SilenceErrors: true, SilenceUsage: true, DisableSuggestions: true, SuggestionsMinimumDistance: 2, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true}}
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errout)
@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, out, errout io.Writer, read setting
 	root.AddCommand(newBackfill(read), newDemo(), newInit(read), newInstall(read), newServe(read), newStatus(read), newVerify(read), newVersion())
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
-		err = usage(err, command)
+		err = unknown(err, command, args)
 	}
 	if err == nil {
 		return app.CodeDone
@@ -55,6 +55,16 @@ func run(ctx context.Context, args []string, out, errout io.Writer, read setting
 // usage is an error in how a command was called.
 func usage(err error, c *cobra.Command) error {
 	return &app.Fail{Code: app.CodeUsage, Err: err, Hint: fmt.Sprintf("see `%s --help`", c.CommandPath())}
+}
+
+// unknown is a command that there is none of, with the ones that may have been meant.
+func unknown(err error, root *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if near := root.SuggestionsFor(arg); len(near) > 0 {
+			return &app.Fail{Code: app.CodeUsage, Err: err, Hint: fmt.Sprintf("did you mean `%s %s`? see `%s --help`", root.Name(), near[0], root.Name())}
+		}
+	}
+	return usage(err, root)
 }
 
 // noArgs refuses arguments, with a hint for those who forgot a flag's name.

@@ -67,7 +67,7 @@ func (o *initOptions) request(c *cobra.Command) (messages.StartRequest, error) {
 	if err := o.scope.fill(&r, c); err != nil {
 		return messages.StartRequest{}, err
 	}
-	return r, r.Validate()
+	return r, invalid(r.Validate(), c)
 }
 
 func (o *initOptions) run(c *cobra.Command, read settings) error {

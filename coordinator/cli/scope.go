@@ -50,3 +50,11 @@ func (s *scope) fill(r *messages.StartRequest, c *cobra.Command) error {
 	}
 	return nil
 }
+
+// invalid is a request that flags have made, and that makes no sense.
+func invalid(err error, c *cobra.Command) error {
+	if err == nil {
+		return nil
+	}
+	return usage(err, c)
+}
