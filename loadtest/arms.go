@@ -90,10 +90,10 @@ func fleet(ctx context.Context, b *stand) (took time.Duration, err error) {
 	defer cancel()
 	port := 20_000 + os.Getpid()%20_000
 	url := "nats://127.0.0.1:" + strconv.Itoa(port)
-	environment := append(os.Environ(), "DATABASE_URL="+b.postgres.URL("postgres"), "CIPHERFLEET_KEK=file:"+filepath.Join(dir, "kek.json"),
-		"CIPHERFLEET_STATE_DIR="+filepath.Join(dir, "state"), "CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=warn",
-		"CIPHERFLEET_NATS_TOKEN_FILE="+filepath.Join(dir, "state", "token"), "CIPHERFLEET_SLOTS=1")
-	coordinator, err := start(ctx, append(environment, "NATS_URL="), "cipherfleet", "serve", "--embedded", "--nats-port", strconv.Itoa(port))
+	environment := []string{"DATABASE_URL=" + b.postgres.URL("postgres"), "CIPHERFLEET_KEK=file:" + filepath.Join(dir, "kek.json"),
+		"CIPHERFLEET_STATE_DIR=" + filepath.Join(dir, "state"), "CIPHERFLEET_NATS_TOKEN_FILE=" + filepath.Join(dir, "state", "token"),
+		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=error", "CIPHERFLEET_SLOTS=1"}
+	coordinator, err := start(ctx, environment, "cipherfleet", "serve", "--embedded", "--nats-port", strconv.Itoa(port))
 	if err != nil {
 		return 0, err
 	}
@@ -149,7 +149,7 @@ func start(ctx context.Context, environment []string, program string, args ...st
 		return nil, err
 	}
 	c := exec.CommandContext(ctx, filepath.Join(filepath.Dir(self), program), args...)
-	c.Env, c.Stderr = environment, os.Stderr
+	c.Env, c.Stderr = append(c.Environ(), environment...), os.Stderr
 	if err := c.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}

@@ -75,7 +75,7 @@ func run(parent context.Context) error {
 }
 
 const (
-	memoryLimit = 48 << 20 // bytes of Go's memory; with the program itself a worker stays below 64 MiB
+	memoryLimit = 36 << 20 // bytes of Go's memory; with the program itself a worker stays below 64 MiB
 
 	patience   = 30 * time.Second // to reach NATS at the start
 	defaultKEK = "file:cipherfleet.kek.json"
