@@ -44,10 +44,13 @@ type option func(*kit)
 // prepare runs the rungs before a job on public.items, which the SQL must create with a column "secret".
 func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *kit {
 	t.Helper()
-	k := &kit{t: t, db: testenv.Database(t), lease: 10 * time.Second, timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 800 * time.Millisecond},
+	k := &kit{t: t, lease: 10 * time.Second, timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 800 * time.Millisecond},
 		wrap: func(inner transform.Transform) transform.Transform { return inner }}
 	for _, o := range options {
 		o(k)
+	}
+	if k.db == nil {
+		k.db = testenv.Database(t)
 	}
 	k.db.Run(t, sql)
 	relation := must(pg.Inspect(ctx, k.db, "public", "items"))(t)
