@@ -41,6 +41,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		config.MaxConns = o.MaxConns
 	}
 	config.ConnConfig.RuntimeParams["application_name"] = o.AppName
+	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // every statement, also outside of pinned transactions; poolers keep it
 	config.ConnConfig.Tracer = o.Tracer
 	config.ConnConfig.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) {} // a notice may quote values
 	if config.ConnConfig.ConnectTimeout == 0 {
