@@ -103,7 +103,7 @@ func (s *slot) beat(ctx context.Context, d *bus.Delivery, claim backfill.Claim, 
 }
 
 func (s *slot) emit(ctx context.Context, claim backfill.Claim, c backfill.Checkpoint) {
-	progress := messages.Progress{Job: claim.Job, Range: claim.ID, Rows: c.Rows, Skipped: c.Skipped, Worker: s.Worker, At: time.Now()}
+	progress := messages.Progress{Kind: messages.KindCheckpoint, Job: claim.Job, Range: claim.ID, Rows: c.Rows, Skipped: c.Skipped, Worker: s.Worker, At: time.Now()}
 	if err := s.Bus.Emit(ctx, progress); err != nil {
 		s.Log.DebugContext(ctx, "progress was not told", "range", claim.ID, "error", err)
 	}
