@@ -138,7 +138,7 @@ func TestInstallUnderHostileDefaults(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- lifecycle.Install(t.Context(), hostile.DB) }()
 	testenv.Eventually(t, time.Minute, func() error {
-		if !testenv.One[bool](t, db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory' AND clock_timestamp() - query_start > '50ms')") {
+		if !testenv.One[bool](t, db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event ~ 'advisory' AND clock_timestamp() - query_start > '50ms')") {
 			return errors.New("the install does not wait")
 		}
 		return nil
