@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -82,7 +83,7 @@ func (p *preflight) checkSource(field string, source pg.Column) (cell.Codec, err
 	case slices.Contains(p.plan.Key.Names(), source.Name):
 		return 0, refuse(field, "give another key with --key, one without this column", "column %q is part of the key (%s), which must stay readable", source.Name, strings.Join(p.plan.Key.Names(), ", "))
 	}
-	codec, err := cell.CodecFor(typeInfo(source.Base))
+	codec, err := cell.CodecFor(backfill.TypeInfo(source.Base))
 	if err != nil {
 		return 0, refuse(field, "change the column's type first, or leave it", "column %q of type %s cannot be sealed: %s", source.Name, source.Type, reason(err))
 	}
@@ -190,15 +191,6 @@ func (p *preflight) guarded(id uint32) bool {
 		}
 	}
 	return checked && capturing == 2
-}
-
-// typeInfo says to package cell what package pg says of a type.
-func typeInfo(t pg.Type) cell.TypeInfo {
-	info := cell.TypeInfo{OID: t.OID, Name: t.Name, Kind: t.Kind[0], Category: t.Category[0]}
-	for _, part := range t.Parts {
-		info.Parts = append(info.Parts, typeInfo(part))
-	}
-	return info
 }
 
 // reason is the innermost part of an error's text: why, without what was being done.

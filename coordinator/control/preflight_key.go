@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -61,7 +62,7 @@ func (p *preflight) checkKeyTypes() error {
 		if column.Base.ArrayOID == 0 {
 			return refuse("key", keyHint, "key column %q has type %s, which cannot be listed", k.Name, column.Type)
 		}
-		types = append(types, typeInfo(column.Base))
+		types = append(types, backfill.TypeInfo(column.Base))
 	}
 	encoder, err := cell.NewKeyEncoder(types)
 	if err != nil {

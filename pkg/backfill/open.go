@@ -54,7 +54,7 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	if !known {
 		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
 	}
-	codec, err := cell.CodecFor(typeInfo(source.Base))
+	codec, err := cell.CodecFor(TypeInfo(source.Base))
 	if err != nil || codec != scheme.Codec {
 		return Column{}, fmt.Errorf("type of %s: %w", c.Source, ErrShape)
 	}
@@ -71,7 +71,7 @@ func keyColumns(ctx context.Context, q pg.Querier, relation pg.Relation, names [
 	types := make([]cell.TypeInfo, len(key.Columns))
 	for i, k := range key.Columns {
 		column, _ := relation.Column(k.Name)
-		types[i] = typeInfo(column.Base)
+		types[i] = TypeInfo(column.Base)
 		columns[i] = KeyColumn{Name: k.Name, OID: column.Base.OID, Operators: k.Operators}
 		if err := q.QueryRow(ctx, "SELECT typarray FROM pg_catalog.pg_type WHERE oid = $1", column.Base.OID).Scan(&columns[i].ArrayOID); err != nil {
 			return nil, nil, fmt.Errorf("find the array type of a key column: %w", err)
@@ -87,10 +87,11 @@ func keyColumns(ctx context.Context, q pg.Querier, relation pg.Relation, names [
 	return columns, encoder, nil
 }
 
-func typeInfo(t pg.Type) cell.TypeInfo {
+// TypeInfo says to package cell what package pg says of a type.
+func TypeInfo(t pg.Type) cell.TypeInfo {
 	info := cell.TypeInfo{OID: t.OID, Name: t.Name, Kind: t.Kind[0], Category: t.Category[0]}
 	for _, part := range t.Parts {
-		info.Parts = append(info.Parts, typeInfo(part))
+		info.Parts = append(info.Parts, TypeInfo(part))
 	}
 	return info
 }

@@ -26,7 +26,10 @@ type Options struct {
 }
 
 // DB is a pool of connections to one database. Safe for concurrent use.
-type DB struct{ pool *pgxpool.Pool }
+type DB struct {
+	pool   *pgxpool.Pool
+	tracer pgx.QueryTracer
+}
 
 // Open prepares a pool and proves with one round trip that the database answers.
 func Open(ctx context.Context, url string, o Options) (*DB, error) {
@@ -55,7 +58,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("reach Postgres: %w", Safe(err))
 	}
-	return &DB{pool: pool}, nil
+	return &DB{pool: pool, tracer: o.Tracer}, nil
 }
 
 // Close waits until every connection is back and closes them.
@@ -109,11 +112,14 @@ func (db *DB) Acquire(ctx context.Context) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("acquire a connection: %w", Safe(err))
 	}
-	return &Conn{conn}, nil
+	return &Conn{conn: conn, tracer: db.tracer}, nil
 }
 
 // Conn is one connection of a pool, for session state and the raw protocol.
-type Conn struct{ conn *pgxpool.Conn }
+type Conn struct {
+	conn   *pgxpool.Conn
+	tracer pgx.QueryTracer
+}
 
 // Release gives the connection back; a broken one, or one inside a transaction, is closed instead.
 func (c *Conn) Release() { c.conn.Release() }

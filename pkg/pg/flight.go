@@ -3,7 +3,9 @@ package pg
 import (
 	"context"
 	"errors"
+	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -31,6 +33,25 @@ func (s *Statement) AddText(value string) { s.Add([]byte(value), 0, 0) }
 // statements behind it did not run. A transaction that was open stays open, failed or not. A statement is planned for
 // its very parameters, and nothing stays prepared, so it works through a pooler.
 func (c *Conn) Flight(ctx context.Context, statements ...Statement) error {
+	if c.tracer == nil {
+		return c.fly(ctx, statements)
+	}
+	ctx = c.tracer.TraceQueryStart(ctx, c.conn.Conn(), pgx.TraceQueryStartData{SQL: texts(statements)})
+	err := c.fly(ctx, statements)
+	c.tracer.TraceQueryEnd(ctx, c.conn.Conn(), pgx.TraceQueryEndData{Err: err})
+	return err
+}
+
+// texts is what a trace shows of a flight: the statements, without their parameters.
+func texts(statements []Statement) string {
+	list := make([]string, len(statements))
+	for i, s := range statements {
+		list[i] = s.SQL
+	}
+	return strings.Join(list, ";\n")
+}
+
+func (c *Conn) fly(ctx context.Context, statements []Statement) error {
 	pipeline := c.Raw().StartPipeline(ctx)
 	for _, s := range statements {
 		pipeline.SendQueryParams(s.SQL, s.Params, s.OIDs, s.Formats, s.Results)
