@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -58,6 +59,18 @@ func (o demoOptions) config(c *cobra.Command) (app.Demo, error) {
 	return config, config.Validate()
 }
 
+// forgetPostgres takes libpq's variables out of this process: a private server is reached by its URL and nothing else,
+// and an exported PGSERVICE or PGOPTIONS would still have its say in every connection.
+func forgetPostgres() error {
+	for _, variable := range app.Inherit("PG") {
+		name, _, _ := strings.Cut(variable, "=")
+		if err := os.Unsetenv(name); err != nil {
+			return fmt.Errorf("forget %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 func (o demoOptions) run(c *cobra.Command) error {
 	config, err := o.config(c)
 	if err != nil {
@@ -70,6 +83,11 @@ func (o demoOptions) run(c *cobra.Command) error {
 	out := c.OutOrStdout()
 	if o.asJSON {
 		out = c.ErrOrStderr()
+	}
+	if config.DemoDatabaseURL == "" {
+		if err := forgetPostgres(); err != nil {
+			return err
+		}
 	}
 	// Until everything is cleared away no signal may end the program, not even that of a closed terminal.
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)

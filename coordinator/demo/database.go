@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -14,14 +15,14 @@ import (
 
 // openDatabase finds or starts the server and makes a database of the demo's own on it, to be dropped at the end.
 func (s *stage) openDatabase(ctx context.Context, config app.Demo) (what string, err error) {
-	server, name := config.DemoDatabaseURL.Raw(), "cipherfleet_demo_"+strings.ToLower(rand.Text()[:8])
-	where := "the server of DEMO_DATABASE_URL"
+	server, name := config.DemoDatabaseURL.Raw(), "cipherfleet_demo_"+strings.ToLower(rand.Text()[:6])
+	where := "the given server"
 	if server == "" {
 		private, err := s.startPostgres(ctx, config)
 		if err != nil {
 			return "", err
 		}
-		server, where = private.URL("postgres"), "a private server, gone afterwards"
+		server, where = private.URL("postgres"), "a private server"
 	}
 	if s.url, err = withDatabase(server, name); err != nil {
 		return "", err
@@ -34,7 +35,7 @@ func (s *stage) openDatabase(ctx context.Context, config app.Demo) (what string,
 	}
 	s.closing(func() error { s.db.Close(); return nil })
 	version, err := pg.InspectServer(ctx, s.db)
-	return fmt.Sprintf("Postgres %d: %s; the demo has database %s to itself", version.Major(), where, name), err
+	return fmt.Sprintf("Postgres %d on %s, database %s", version.Major(), where, name), err
 }
 
 const demoConns = 4
@@ -44,6 +45,9 @@ func (s *stage) startPostgres(ctx context.Context, config app.Demo) (*embedded.P
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	server, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{BinDir: config.PostgresBinDir, Durable: true})
+	if errors.Is(err, embedded.ErrNoPostgres) {
+		return nil, &app.Fail{Code: app.CodeUnavailable, Err: err, Hint: "or name a server with DEMO_DATABASE_URL; `make demo` finds, installs or downloads the programs"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -68,14 +68,15 @@ type play struct {
 	emails int64   // in the table when it was filled
 	chosen []int64 // ids of the sample
 	job    messages.Job
+	asked  time.Time // when it was started
 	column uint32
 	seal   *sealer
 }
 
 // run is the story.
 func (p *play) run(ctx context.Context) error {
-	p.screen.title("Cipherfleet encrypts a table that is being written to, loses a worker half-way, and proves every row.")
-	steps := []func(context.Context) error{p.openServers, p.makeTable, p.startFleet, p.encrypt, p.catchUp, p.prove}
+	p.screen.title("Cipherfleet encrypts a live table, loses a worker half-way, proves every row.")
+	steps := []func(context.Context) error{p.findPrograms, p.openServers, p.makeTable, p.startFleet, p.encrypt, p.catchUp, p.prove}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -10,9 +11,10 @@ import (
 
 // Figures are what a demo measured.
 type Figures struct {
-	Rows           int64           `json:"rows"`              // encrypted by the first job
-	Seconds        float64         `json:"seconds"`           // it took, from its plan to the proof of its sweep
-	RowsPerSecond  float64         `json:"rows_per_second"`   // over all of that time
+	Rows           int64           `json:"rows"`            // encrypted by the first job
+	Seconds        float64         `json:"seconds"`         // it took, from its plan to the proof of its sweep
+	RowsPerSecond  float64         `json:"rows_per_second"` // over all of that time
+	UntilKill      float64         `json:"rows_per_second_until_kill"`
 	Chunks         int64           `json:"chunks"`            // committed by both jobs, each with its checkpoint
 	Redelivered    int64           `json:"redelivered_tasks"` // ranges that were claimed again
 	ReadAgain      int64           `json:"rows_read_again"`   // because the application wrote first
@@ -53,7 +55,7 @@ func (p *play) backfilled(ctx context.Context) (err error) {
 	}
 	f.RowsPerSecond = float64(f.Rows) / max(f.Seconds, 0.001)
 	p.screen.clear()
-	p.screen.good(fmt.Sprintf("backfilled: %s rows in %.1f s, swept once more for what was written meanwhile", grouped(f.Rows), f.Seconds))
+	p.screen.good(fmt.Sprintf("backfilled: %s rows in %.1f s, swept for what came meanwhile", grouped(f.Rows), f.Seconds))
 	return nil
 }
 
@@ -68,41 +70,41 @@ func (p *play) caughtUp(ctx context.Context, job string) (err error) {
 	}
 	f.Writes, f.SlowestWriteMS = p.traffic.writes(), float64(p.traffic.slowest.Load())/float64(time.Millisecond)
 	p.screen.clear()
-	p.screen.good(fmt.Sprintf("caught up: %s rows; nothing is uncovered", grouped(f.CaughtUp)))
+	p.screen.good(fmt.Sprintf("caught up: %s", plural(f.CaughtUp, "row")))
 	return nil
 }
 
-// show prints the figures.
+// showFigures prints them.
 func (p *play) showFigures() {
 	f := p.figures
-	rows := []struct {
-		name, value string
-	}{
-		{"rows", fmt.Sprintf("%s in %.1f s, %s rows/s, the wait for the killed worker's leases included", grouped(f.Rows), f.Seconds, grouped(int64(f.RowsPerSecond)))},
+	rows := [][2]string{
+		{"rows", fmt.Sprintf("%s in %.1f s: %s rows/s, and %s until the kill", grouped(f.Rows), f.Seconds, grouped(int64(f.RowsPerSecond)), grouped(int64(f.UntilKill)))},
 		{"chunks", grouped(f.Chunks) + ", each committed together with its checkpoint"},
-		{"redelivered tasks", fmt.Sprintf("%s; %s died holding %s", grouped(f.Redelivered), f.Killed, plural(f.KilledHolding, "range"))},
-		{"rows read again", grouped(f.ReadAgain) + ", because the application wrote first"},
-		{"missed writes", grouped(f.Missed) + " that knew nothing of the new column, all caught and covered"},
+		{"redelivered tasks", fmt.Sprintf("%s; %s died with %s in hand", grouped(f.Redelivered), f.Killed, plural(f.KilledHolding, "range"))},
+		{"rows read again", grouped(f.ReadAgain) + ", because the application had written first"},
+		{"missed writes", grouped(f.Missed) + " past the new column, all caught and covered"},
 		{"application", fmt.Sprintf("%s writes, none refused, the slowest took %.0f ms", grouped(f.Writes), f.SlowestWriteMS)},
-		{"trace", p.trace()},
+		{"trace", cmp.Or(f.TraceID, "switched off by the environment")},
+		{"", p.traced()},
 		{"verified", grouped(f.Verified.Rows) + " rows: every cell opens to its source"},
 	}
 	p.screen.line("")
 	for _, row := range rows {
-		p.screen.line(fmt.Sprintf("  %-18s %s", row.name, row.value))
+		if row[1] != "" {
+			p.screen.line(fmt.Sprintf("  %-18s %s", row[0], row[1]))
+		}
 	}
 	p.screen.line("")
 }
 
-// trace is the job's trace, and what is known of it.
-func (p *play) trace() string {
-	id := p.figures.TraceID
+// traced is what is known of the job's trace.
+func (p *play) traced() string {
 	switch {
-	case id == "":
-		return "switched off by the environment"
-	case p.stage.spans == nil:
-		return id + ", sent to the receiver that the environment names"
+	case p.stage.spans != nil:
+		own, linked, theirs := p.stage.spans.of(p.figures.TraceID)
+		return fmt.Sprintf("%s of the job, and %s linked to it with %s", plural(own, "span"), plural(linked, "task"), plural(theirs, "span"))
+	case p.figures.TraceID != "":
+		return "sent to the receiver that the environment names"
 	}
-	own, linked, theirs := p.stage.spans.of(id)
-	return fmt.Sprintf("%s: %s, and %s of tasks linked to it with %s", id, plural(own, "span"), plural(linked, "trace"), plural(theirs, "span"))
+	return ""
 }

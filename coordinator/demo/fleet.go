@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
+	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 )
 
@@ -61,10 +64,22 @@ func (p *play) start(process *process, program string, args ...string) error {
 	return nil
 }
 
+func (p *play) workerProgram() string {
+	return filepath.Join(filepath.Dir(p.Program), "cipherfleet-worker")
+}
+
+// findPrograms looks for the worker before anything is started.
+func (p *play) findPrograms(context.Context) error {
+	if _, err := os.Stat(p.workerProgram()); err != nil {
+		return &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("find the worker's program: %w", err), Hint: "`make build` makes both programs, side by side"}
+	}
+	return nil
+}
+
 func (p *play) startWorker() (*worker, error) {
 	number := len(p.fleet.workers) + 1
 	w := &worker{process: process{name: fmt.Sprintf("worker %d", number), id: fmt.Sprintf("worker-%d", number)}}
-	err := p.start(&w.process, filepath.Join(filepath.Dir(p.Program), "cipherfleet-worker"))
+	err := p.start(&w.process, p.workerProgram())
 	if err == nil {
 		p.fleet.workers = append(p.fleet.workers, w)
 	}
@@ -96,7 +111,7 @@ func (p *play) startFleet(ctx context.Context) error {
 			}
 			pids[i] = w.pid
 		}
-		return fmt.Sprintf("the fleet: a coordinator (process %d) and two workers (processes %d and %d)", coordinator.pid, pids[0], pids[1]), p.present(ctx, 2)
+		return fmt.Sprintf("fleet: a coordinator (pid %d) and two workers (pids %d, %d)", coordinator.pid, pids[0], pids[1]), p.present(ctx, 2)
 	})
 }
 
@@ -128,15 +143,13 @@ func (p *play) strike(ctx context.Context, job string, now standing) (bool, erro
 		return false, err
 	}
 	victim.killed = true
-	p.figures.Killed, p.figures.KilledHolding = victim.name, held
-	p.screen.alarm(fmt.Sprintf("%s (process %d) is killed with SIGKILL at %s; it held %s, with %s written",
-		victim.name, victim.pid, p.percent(frozen.rows), plural(held, "range"), grouped(frozen.rows)))
+	p.figures.Killed, p.figures.KilledHolding, p.figures.UntilKill = victim.name, held, float64(frozen.rows)/time.Since(p.asked).Seconds()
+	p.screen.alarm(fmt.Sprintf("%s is killed with SIGKILL at %s, while it holds %s", victim.name, p.percent(frozen.rows), plural(held, "range")))
 	substitute, err := p.startWorker()
 	if err != nil {
 		return false, err
 	}
-	p.screen.event(fmt.Sprintf("%s (process %d) takes its place; when the lost leases end, after %s, others go on from the last checkpoint",
-		substitute.name, substitute.pid, lease))
+	p.screen.event(fmt.Sprintf("%s (pid %d) takes its place; the lost leases end in %.0f s", substitute.name, substitute.pid, lease.Seconds()))
 	return true, nil
 }
 

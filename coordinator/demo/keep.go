@@ -21,7 +21,8 @@ func (p *play) keep(ctx context.Context) error {
 		`psql "$DATABASE_URL" -c 'SELECT id, email, email_encrypted FROM users LIMIT 5'`,
 		`psql "$DATABASE_URL" -c 'SELECT * FROM cipherfleet.events ORDER BY id DESC LIMIT 10'`,
 		fmt.Sprintf(`nats --server "nats://$(cat "$CIPHERFLEET_NATS_TOKEN_FILE")@${NATS_URL#nats://}" req %s '{"v":1}'`, messages.SubjectList),
-		p.Program + " backfill --table users --column email",
+		p.Program + " status",
+		p.Program + " verify --table users",
 	} {
 		p.screen.line("  " + line)
 	}

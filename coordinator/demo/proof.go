@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
-	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // prove decrypts every row, shows the sample again and the figures, and demands that everything is as it should be.
@@ -51,28 +50,18 @@ func (p *play) verify(ctx context.Context) (rows int64, err error) {
 	if err := p.stage.db.QueryRow(ctx, `SELECT count(*) FROM public.users`).Scan(&rows); err != nil {
 		return 0, fmt.Errorf("count the table's rows: %w", err)
 	}
-	job, err := (&backfill.Jobs{DB: p.stage.db}).Load(ctx, p.job.ID)
-	if err != nil {
-		return 0, err
-	}
-	relation, err := pg.Inspect(ctx, p.stage.db, "public", "users")
-	if err != nil {
-		return 0, err
-	}
-	shape, err := backfill.OpenShape(ctx, p.stage.db, job, relation.OID, p.seal.keyring)
-	if err != nil {
-		return 0, err
-	}
-	meter, reports := newMeter(rows), make([]backfill.Report, 1)
-	verifier := &backfill.Verifier{DB: p.stage.db, Shape: shape, Keyring: p.seal.keyring}
-	seen := int64(0)
-	err = verifier.Verify(ctx, reports, func(n int) {
-		seen += int64(n)
+	p.screen.event("the proof: every cell is opened and compared with its source")
+	meter := newMeter(rows)
+	verifier := &control.Verifier{DB: p.stage.db, KEK: p.stage.kek, Seen: func(seen, _ int64) {
 		p.screen.progress(func() view {
-			live, plain := meter.bar(seen, "rows verified")
+			live, plain := meter.bar(seen, p.screen.barWidth())
 			return view{lines: []styled{{}, {text: live, style: styleGood}}, plain: plain}
 		})
-	})
-	p.figures.Verified = reports[0]
-	return rows, err
+	}}
+	verified, err := verifier.Verify(ctx, control.VerifyRequest{Schema: "public", Table: "users", Columns: []string{"email"}})
+	if err != nil {
+		return 0, err
+	}
+	p.figures.Verified = verified.Columns[0].Report
+	return rows, nil
 }

@@ -109,6 +109,14 @@ func (s *screen) fit(text string) string {
 	return string([]rune(text)[:max(0, most)])
 }
 
+// barWidth leaves room for the figures behind a bar.
+func (s *screen) barWidth() int {
+	if s.columns == nil {
+		return 0
+	}
+	return min(max(s.columns()-64, 10), 40)
+}
+
 func (s *screen) paint(l styled) string {
 	if !s.colours || l.style == stylePlain || l.text == "" {
 		return l.text
@@ -173,7 +181,7 @@ func (s *screen) table(rows [][]string) {
 	}
 	for n, row := range rows {
 		var b strings.Builder
-		b.WriteString("          ")
+		b.WriteString("    ")
 		for i, cell := range row {
 			b.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 		}

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
@@ -81,15 +83,15 @@ func (s *stage) openNATS(ctx context.Context) (what string, err error) {
 		return "", err
 	}
 	s.closing(func() error { s.bus.Close(); return nil })
-	return fmt.Sprintf("NATS runs in this process at %s: JetStream on disk, a token to get in", strings.TrimPrefix(s.nats.URL(), "nats://")), nil
+	return fmt.Sprintf("NATS: in this process at %s, JetStream on disk, by token", strings.TrimPrefix(s.nats.URL(), "nats://")), nil
 }
 
 // A worker that is killed leaves its ranges until their lease ends. Nobody wants to watch the usual ten seconds pass.
 const (
-	lease     = "3s"
-	ackWait   = "6s"
-	reconcile = "500ms"
-	slots     = "2"
+	lease     = 3 * time.Second
+	ackWait   = 6 * time.Second
+	reconcile = 500 * time.Millisecond
+	slots     = 2 // ranges that a worker has in work at once
 )
 
 // environment is all that the fleet's processes get to see: nothing of what is exported around the demo, but for what
@@ -102,10 +104,10 @@ func (p *play) environment(id string) []string {
 		"CIPHERFLEET_NATS_TOKEN_FILE=" + s.nats.TokenFile(),
 		"CIPHERFLEET_KEK=file:" + s.keyFile(),
 		"CIPHERFLEET_STATE_DIR=" + s.dir,
-		"CIPHERFLEET_LEASE=" + lease,
-		"CIPHERFLEET_ACK_WAIT=" + ackWait,
-		"CIPHERFLEET_RECONCILE=" + reconcile,
-		"CIPHERFLEET_SLOTS=" + slots,
+		"CIPHERFLEET_LEASE=" + lease.String(),
+		"CIPHERFLEET_ACK_WAIT=" + ackWait.String(),
+		"CIPHERFLEET_RECONCILE=" + reconcile.String(),
+		"CIPHERFLEET_SLOTS=" + strconv.Itoa(slots),
 		"CIPHERFLEET_WORKER_ID=" + id,
 		"CIPHERFLEET_LISTEN=off",
 		"CIPHERFLEET_WORKER_LISTEN=off",

@@ -68,12 +68,14 @@ func (p *play) makeTable(ctx context.Context) error {
 
 const sampleRows = 4
 
+const sampleSQL = `SELECT array_agg(id ORDER BY id) FROM (
+ (SELECT id FROM public.users WHERE email IS NOT NULL AND id > $1 AND id % 11 = 3 ORDER BY id LIMIT $2)
+ UNION (SELECT min(id) FROM public.users WHERE email IS NULL AND id > $1)) s`
+
 // choose picks the rows of the sample, one of them without an e-mail.
 func choose(ctx context.Context, q pg.Querier) ([]int64, error) {
 	var ids []int64
-	err := q.QueryRow(ctx, `SELECT array_agg(id ORDER BY id) FROM (
- (SELECT id FROM public.users WHERE email IS NOT NULL AND id > $1 ORDER BY id LIMIT $2) UNION (SELECT min(id) FROM public.users WHERE email IS NULL)) s`,
-		rand.Int64N(500), sampleRows).Scan(&ids)
+	err := q.QueryRow(ctx, sampleSQL, rand.Int64N(protected/2), sampleRows).Scan(&ids)
 	if err != nil {
 		return nil, fmt.Errorf("choose a sample: %w", err)
 	}
@@ -125,10 +127,18 @@ func (p *play) showSample(ctx context.Context, encrypted bool) error {
 		if err != nil {
 			return fmt.Errorf("open a cell of the sample: %w", err)
 		}
-		lines = append(lines, []string{fmt.Sprint(one.ID), orNull(one.Email), shortened(one.Encrypted), orNull(opened)})
+		lines = append(lines, []string{fmt.Sprint(one.ID), orNull(one.Email), shortened(one.Encrypted), said(opened, one.Email)})
 	}
 	p.screen.table(lines)
 	return nil
+}
+
+// said is what a cell opened to, if it is not simply the e-mail beside it.
+func said(opened, email *string) string {
+	if opened != nil && email != nil && *opened == *email {
+		return "the same"
+	}
+	return orNull(opened)
 }
 
 func orNull(text *string) string {
@@ -138,12 +148,13 @@ func orNull(text *string) string {
 	return *text
 }
 
-const shownBytes = 16
+const shownBytes = 4 // at each end: what all cells of a column begin with, and what no two of them end with
 
-// shortened is the beginning of a cell, as psql would show it, and its length.
+// shortened is a cell's beginning and end, as psql would show them.
 func shortened(cell []byte) string {
 	if cell == nil {
 		return "NULL"
 	}
-	return fmt.Sprintf(`\x%x… (%d bytes)`, cell[:min(shownBytes, len(cell))], len(cell))
+	shown := min(shownBytes, len(cell)/2)
+	return fmt.Sprintf(`\x%x…%x`, cell[:shown], cell[len(cell)-shown:])
 }

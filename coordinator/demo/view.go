@@ -41,42 +41,37 @@ func (m *meter) read(rows int64) float64 {
 	return 0
 }
 
-const barWidth = 32
-
 // bar is the first line: bar, percent, rows, rate and what is left.
-func (m *meter) bar(rows int64, what string) (live, plain string) {
+func (m *meter) bar(rows int64, width int) (live, plain string) {
 	rate := m.read(rows)
 	share := 1.0
 	if m.total > 0 {
 		share = min(1, float64(rows)/float64(m.total))
 	}
-	full := int(share * barWidth)
-	text := fmt.Sprintf("%3.0f %%   %s of %s %s   %s rows/s", 100*share, grouped(rows), grouped(m.total), what, grouped(int64(rate)))
+	full := int(share * float64(width))
+	text := fmt.Sprintf("%3.0f %%   %s of %s rows", 100*share, grouped(rows), grouped(m.total))
 	if left := m.total - rows; left > 0 && rate > 1 {
-		text += fmt.Sprintf("   ETA %v", (time.Duration(float64(left)/rate*10) * time.Second / 10).Round(time.Second/10))
+		text += fmt.Sprintf("   %s rows/s   ETA %.1f s", grouped(int64(rate)), float64(left)/rate)
 	}
-	return "[" + strings.Repeat("█", full) + strings.Repeat("░", barWidth-full) + "] " + text, strings.TrimSpace(text)
+	return "[" + strings.Repeat("█", full) + strings.Repeat("░", width-full) + "] " + text, strings.TrimSpace(text)
 }
 
 // view is a picture of a job. Missed is negative where there is no traffic.
 func (p *play) view(m *meter, now standing, missed int64) view {
-	live, plain := m.bar(now.rows, "rows")
+	live, plain := m.bar(now.rows, p.screen.barWidth())
 	v := view{lines: []styled{{}, {text: live, style: styleGood}}, plain: plain}
 	for _, w := range p.fleet.workers {
 		share := now.workers[w.id]
-		line := fmt.Sprintf("%s  process %-7d  %s in work, %d closed", w.name, w.pid, plural(share.held, "range"), share.closed)
+		line := fmt.Sprintf("%s  %s in work, %d closed", w.name, plural(share.held, "range"), share.closed)
 		if w.killed {
-			line = fmt.Sprintf("%s  process %-7d  killed", w.name, w.pid)
-			if share.held > 0 {
-				line += fmt.Sprintf("; %s nobody may touch until its lease ends", plural(share.held, "range"))
-			}
+			line = fmt.Sprintf("%s  killed; %s still leased to it", w.name, plural(share.held, "range"))
 			v.lines = append(v.lines, styled{text: line, style: styleBad})
 			continue
 		}
 		v.lines = append(v.lines, styled{text: line, style: styleDim})
 	}
 	if missed >= 0 {
-		v.lines = append(v.lines, styled{style: styleDim, text: fmt.Sprintf("application  %s writes, the slowest took %v; %s past the new column, all noticed",
+		v.lines = append(v.lines, styled{style: styleDim, text: fmt.Sprintf("application  %s writes, the slowest took %v, %s past the new column",
 			grouped(p.traffic.writes()), time.Duration(p.traffic.slowest.Load()).Round(time.Millisecond), grouped(missed))})
 		v.plain += fmt.Sprintf("   %s application writes", grouped(p.traffic.writes()))
 	}
@@ -100,7 +95,7 @@ func grouped(n int64) string {
 	return b.String()
 }
 
-func plural(n int, what string) string {
+func plural[N int | int64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -81,8 +81,8 @@ func (p *play) follow(ctx context.Context, job string, each func(standing) error
 	}
 }
 
-// chunkRows lets even a small table be a hundred chunks, so that a worker can be killed between them.
-func (p *play) chunkRows() int { return min(max(p.Config.DemoRows/100, 10), 5000) }
+// chunkRows lets even a small table be two hundred chunks, so that a worker can be killed between them.
+func (p *play) chunkRows() int { return min(max(p.Config.DemoRows/200, 5), 5000) }
 
 // request asks the coordinator over NATS to encrypt users.email, as any client of any language may. Asking again, when
 // the job has ended, starts one that finds what is uncovered now.
@@ -100,18 +100,18 @@ func (p *play) encrypt(ctx context.Context) error {
 	p.traffic = &application{db: p.stage.db, rows: int64(p.Config.DemoRows), closing: make(chan struct{})}
 	p.stage.closing(func() error { p.traffic.stop(); return nil })
 	p.traffic.run(ctx, p.fail, &p.traffic.old, p.traffic.writeOld)
-	p.screen.event("the application begins to write; this version knows nothing of the new column")
+	p.screen.event("an application writes; its old version knows nothing of a new column")
 	job, err := p.request(ctx)
 	if err != nil {
 		return err
 	}
-	p.job, p.figures.TraceID = job, job.TraceID
-	p.screen.event("the job is started over NATS with " + messages.SubjectStart + ": " + job.ID)
+	p.job, p.asked, p.figures.TraceID = job, time.Now(), job.TraceID
+	p.screen.event("job " + job.ID + " started over NATS")
 	if err := p.openColumn(ctx); err != nil {
 		return err
 	}
 	p.traffic.run(ctx, p.fail, &p.traffic.sealing, p.traffic.writeNew(p.seal))
-	p.screen.event("its new version begins beside it: that one writes users.email and users.email_encrypted together")
+	p.screen.event("its new version joins in, and writes email and email_encrypted")
 	return p.watch(ctx)
 }
 
@@ -172,7 +172,7 @@ func (p *play) catchUp(ctx context.Context) error {
 	if err := p.stage.db.QueryRow(ctx, uncoveredSQL).Scan(&uncovered); err != nil {
 		return fmt.Errorf("count uncovered rows: %w", err)
 	}
-	p.screen.event(fmt.Sprintf("the application ends; its old version has left %s uncovered since the sweep: the same request once more", plural(int(uncovered), "row")))
+	p.screen.event(fmt.Sprintf("the application ends, %s uncovered since: the same request again", plural(uncovered, "row")))
 	job, err := p.request(ctx)
 	if err != nil {
 		return err
