@@ -10,13 +10,15 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
-func configured(terminal, noColor string) app.Demo { return app.Demo{Terminal: terminal, NoColor: noColor} }
+func configured(terminal, noColor string) app.Demo {
+	return app.Demo{Terminal: terminal, NoColor: noColor}
+}
 
 func TestTheDemosDatabaseReplacesTheNamedOneAndNothingElse(t *testing.T) {
 	t.Parallel()
 	for server, want := range map[string]string{
-		"postgres://u:p%40@h:5433/shop?sslmode=require":          "postgres://u:p%40@h:5433/own?sslmode=require",
-		"postgresql://h":                                         "postgresql://h/own",
+		"postgres://u:p%40@h:5433/shop?sslmode=require": "postgres://u:p%40@h:5433/own?sslmode=require",
+		"postgresql://h": "postgresql://h/own",
 		"postgres://h/?dbname=shop&database=x&host=%2Fvar%2Frun": "postgres://h/own?host=%2Fvar%2Frun",
 		"host=/tmp dbname=shop user=u":                           "host=/tmp dbname=shop user=u dbname=own",
 	} {
