@@ -40,6 +40,8 @@ func (b *Bus) Publish(ctx context.Context, tasks []messages.Task) (err error) {
 	defer func() { finish(span, err) }()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	ctx, forget := b.untilLost(ctx)
+	defer forget()
 	composed := make([]*nats.Msg, len(tasks))
 	for i, task := range tasks {
 		if composed[i], err = compose(ctx, task); err != nil {
@@ -49,7 +51,7 @@ func (b *Bus) Publish(ctx context.Context, tasks []messages.Task) (err error) {
 	start := time.Now()
 	for batch := range slices.Chunk(composed, maxBatch) {
 		if err := b.publish(ctx, batch); err != nil {
-			return b.classify(start, "publish tasks", err)
+			return b.classify(start, "publish tasks", whyEnded(ctx, err))
 		}
 	}
 	return nil

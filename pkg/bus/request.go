@@ -80,6 +80,8 @@ func (b *Bus) ask(ctx context.Context, subject, kind string, body []byte) (_ []b
 	defer func() { finish(span, err) }()
 	ctx, cancel := context.WithTimeout(ctx, requestTime+5*time.Second)
 	defer cancel()
+	ctx, forget := b.untilLost(ctx)
+	defer forget()
 	message := nats.NewMsg(subject)
 	message.Data = body
 	message.Header[messages.HeaderType] = []string{kind}
@@ -89,7 +91,7 @@ func (b *Bus) ask(ctx context.Context, subject, kind string, body []byte) (_ []b
 		return nil, fmt.Errorf("ask %s: %w", subject, ErrNoCoordinator)
 	}
 	if err != nil {
-		return nil, b.classify(start, "ask "+subject, err)
+		return nil, b.classify(start, "ask "+subject, whyEnded(ctx, err))
 	}
 	if code := reply.Header.Get(micro.ErrorCodeHeader); code != "" {
 		return nil, refusal(code, reply)
