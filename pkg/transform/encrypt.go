@@ -15,6 +15,8 @@ var ErrValue = errors.New("a value cannot be transformed")
 type Encrypt struct {
 	sealer *cell.Sealer
 	plain  []byte // scratch
+
+	testOnlySealed func(sealed []byte) // damages a cell before its check; nil outside tests
 }
 
 // NewEncrypt makes an Encrypt for one goroutine; it fails if the keyring does not hold the scheme.
@@ -66,6 +68,9 @@ func (e *Encrypt) seal(arena []byte, v *Value) ([]byte, error) {
 		return arena, err
 	}
 	sealed := arena[start:len(arena):len(arena)]
+	if e.testOnlySealed != nil {
+		e.testOnlySealed(sealed)
+	}
 	if err := e.sealer.OpenAndCompare(v.Address, sealed, plain); err != nil {
 		return arena, fmt.Errorf("open what was sealed: %w", err)
 	}
