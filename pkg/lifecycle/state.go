@@ -17,7 +17,7 @@ type State struct {
 	Table, Column string
 	Phase         Phase
 	Run           Run       // the present run, or the last one
-	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if a run began since
+	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if a run began or capture was made anew since
 	Last          int64     // id of the last event folded; older ones change nothing any more
 	At            time.Time // when it happened
 }
@@ -172,7 +172,10 @@ func (s State) move(e Event) (State, string) {
 	if s.Run.State == RunOpen || s.Run.State == RunPaused {
 		return s, "a run is at work"
 	}
-	if e.Kind == KindSchemaAdded && s.Phase == PhaseDropped {
+	switch {
+	case e.Kind == KindDualWriting:
+		s.Verified = time.Time{} // capture was made, or made anew: until now writes could miss the target unseen
+	case e.Kind == KindSchemaAdded && s.Phase == PhaseDropped:
 		s.Run, s.Verified = Run{}, time.Time{}
 	}
 	return s.climb(e)

@@ -67,6 +67,18 @@ func TestAWholeLife(t *testing.T) {
 	}
 }
 
+func TestWhatUndoesAVerification(t *testing.T) {
+	t.Parallel()
+	verified := append(ready(), started(jobA, 1), backfilled(jobA), reach(lifecycle.KindVerified, lifecycle.PhaseBackfilled))
+	for e, want := range map[lifecycle.Kind]bool{lifecycle.KindCutOver: false, lifecycle.KindDualWriting: true, lifecycle.KindBackfillStarted: true} {
+		next := map[lifecycle.Kind]lifecycle.Event{lifecycle.KindCutOver: reach(e, lifecycle.PhaseCutOver), lifecycle.KindDualWriting: ready()[1], lifecycle.KindBackfillStarted: started(jobA, 1)}[e]
+		s, err := lifecycle.Fold(history(append(verified[:5:5], next)...))
+		if err != nil || s.Verified.IsZero() != want {
+			t.Errorf("after %s: verified %s, %v", e, s.Verified, err)
+		}
+	}
+}
+
 func TestOrderOfEvents(t *testing.T) {
 	t.Parallel()
 	running := append(ready(), started(jobA, 9))
