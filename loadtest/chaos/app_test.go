@@ -136,7 +136,7 @@ func (a *application) judge(err error, outages int64, took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var server *pgconn.PgError
-	cutOff := outages != a.w.outages.Load()
+	cutOff := outages != a.w.outages.Load() || outages%2 == 1
 	switch {
 	case err == nil:
 		a.counts.committed.Add(1)

@@ -62,19 +62,18 @@ func (a *application) careless(ctx context.Context, tx pgx.Tx, r *rand.Rand, n i
 // honest writes both columns and says so.
 func (a *application) honest(ctx context.Context, tx pgx.Tx, r *rand.Rand, n int64, s *sealer) error {
 	key, v := a.w.plan.layout.keyOf(n), a.w.plan.value(r, n, false)
-	values, place := []any{v.secret, v.born}, key
-	k := r.IntN(100)
-	if k >= 60 && k < 85 {
+	k, place := r.IntN(100), key
+	if n == a.hot {
+		k = 0
+	} else if k >= 60 && k < 85 {
 		place = a.fresh()
 	}
+	values := []any{v.secret, v.born}
 	cells, err := s.cells(place, v)
 	switch {
 	case err != nil:
 		return err
-	case k < 60 || n == a.hot:
-		if cells, err = s.cells(key, v); err != nil {
-			return err
-		}
+	case k < 60:
 		return both(ctx, tx, a.sql.write, with(values, cells, key), a.sql.mUpdate, with(values, key))
 	case k < 75:
 		return both(ctx, tx, a.sql.seal, with(place, values, cells), a.sql.mInsert, with(place, values))

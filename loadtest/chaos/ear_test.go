@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,22 +15,19 @@ import (
 type ear struct {
 	conn *nats.Conn
 
-	mu     sync.Mutex
-	heard  int
-	leaks  []string    // subjects of messages that hold what must not leave Postgres
-	offers []*nats.Msg // the tasks, to be sent again
+	mu       sync.Mutex
+	heard    int
+	progress int
+	leaks    []string    // subjects of messages that hold what must not leave Postgres
+	offers   []*nats.Msg // the tasks, to be sent again
 }
 
 func listenTo(q *queue) (*ear, error) {
-	token, err := os.ReadFile(q.tokenFile())
+	conn, err := q.connect(nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	if err != nil {
 		return nil, err
 	}
-	e := &ear{}
-	e.conn, err = nats.Connect(q.url(), nats.Token(string(token)), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		return nil, err
-	}
+	e := &ear{conn: conn}
 	sub, err := e.conn.Subscribe(">", e.hear)
 	if err != nil {
 		return nil, err
@@ -47,8 +43,11 @@ func (e *ear) hear(m *nats.Msg) {
 	if leaks([]byte(text)) {
 		e.leaks = append(e.leaks, m.Subject)
 	}
-	if strings.HasPrefix(m.Subject, "cipherfleet.v1.work.") {
+	switch {
+	case strings.HasPrefix(m.Subject, "cipherfleet.v1.work."):
 		e.offers = append(e.offers, m)
+	case strings.HasPrefix(m.Subject, "cipherfleet.v1.evt."):
+		e.progress++
 	}
 }
 

@@ -32,7 +32,7 @@ func layouts() []layout {
 	return []layout{
 		{name: "bigint key", table: pg.Table{Schema: "public", Name: "accounts"}, key: []string{"id"}, types: []string{"bigint"},
 			keyOf: func(n int64) []any { return []any{n * 1_000_003} }},
-		{name: "text and int key", table: pg.Table{Schema: "Odd \"Shop\"", Name: "or.ders"}, key: []string{"ten ant", "Number"}, types: []string{`text COLLATE "C.UTF-8"`, "int"},
+		{name: "text and int key", table: pg.Table{Schema: "Odd \"Shop\"", Name: "or.ders"}, key: []string{"ten ant", "Number"}, types: []string{`text COLLATE "ucs_basic"`, "int"},
 			keyOf: func(n int64) []any { return []any{fmt.Sprintf("%s '%d\\,ö", keyMark, n%29), int32(n)} }},
 		{name: "uuid key", table: pg.Table{Schema: "public", Name: "Select"}, key: []string{"user"}, types: []string{"uuid"},
 			keyOf: func(n int64) []any { return []any{md5.Sum(fmt.Append(nil, n))} }},

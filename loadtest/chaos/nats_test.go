@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,16 +72,21 @@ func (q *queue) up(ctx context.Context) error {
 		return err
 	}
 	return eventually(ctx, func() error {
-		token, err := os.ReadFile(q.tokenFile())
-		if err != nil {
-			return err
-		}
-		conn, err := nats.Connect(q.url(), nats.Token(string(token)), nats.Timeout(time.Second))
+		conn, err := q.connect(nats.Timeout(time.Second))
 		if err == nil {
 			conn.Close()
 		}
 		return err
 	})
+}
+
+// connect opens a connection beside those of the fleet.
+func (q *queue) connect(options ...nats.Option) (*nats.Conn, error) {
+	token, err := os.ReadFile(q.tokenFile())
+	if err != nil {
+		return nil, err
+	}
+	return nats.Connect(q.url(), append(options, nats.Token(strings.TrimSpace(string(token))))...)
 }
 
 // eventually tries until it succeeds or ctx ends.

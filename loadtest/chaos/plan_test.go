@@ -44,7 +44,7 @@ func newPlan(seed uint64) plan {
 	p := plan{
 		seed: seed, layout: all[seed%uint64(len(all))], repeatable: seed%2 == 0, hostile: seed%3 == 0, dated: seed%3 != 1,
 		prepare: r.IntN(2) == 0, meddling: r.IntN(3) > 0, standby: r.IntN(2) == 0,
-		rows: 20_000 + r.Int64N(20_000), chunk: 20 + r.IntN(60), workers: 2 + r.IntN(2), slots: 1 + r.IntN(2),
+		rows: 25_000 + r.Int64N(25_000), chunk: 20 + r.IntN(60), workers: 2 + r.IntN(2), slots: 1 + r.IntN(2),
 	}
 	p.faults = storm(r)
 	return p

@@ -2,12 +2,12 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -43,8 +43,8 @@ type world struct {
 	plan         plan
 	dir          string
 	postgres     *embedded.Postgres
-	db           *testenv.DB // the test's own, superuser
-	outages      atomic.Int64
+	db           *testenv.DB  // the test's own, superuser
+	outages      atomic.Int64 // odd while Postgres is down
 	queue        *queue
 	bus          *bus.Bus
 	ear          *ear
@@ -112,7 +112,7 @@ func (w *world) openFleet(programs string) {
 	w.t.Helper()
 	env := []string{
 		"DATABASE_URL=" + w.postgres.URL("postgres"), "NATS_URL=" + w.queue.url(), "CIPHERFLEET_NATS_TOKEN_FILE=" + w.queue.tokenFile(),
-		"CIPHERFLEET_KEK=" + w.kekURI, "CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s",
+		"HOME=" + w.dir, "CIPHERFLEET_KEK=" + w.kekURI, "CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s",
 		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
 	}
 	add := func(name string, argv ...string) *child {
@@ -176,8 +176,18 @@ func (w *world) note(format string, args ...any) {
 	w.t.Logf("%6.2fs  %s", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
+const courseSQL = `SELECT format('job %s pass %s range %s: %s, %s attempts, %s rows, %s skipped, %s conflicts, leased until %s, offered %s; %s checkpoints from %s to %s', left(r.job_id::text, 4), r.pass, r.id, r.state,
+ r.attempts, r.rows, r.skipped, r.conflicts, to_char(r.lease_until, 'MI:SS.MS'), to_char(r.published_at, 'MI:SS.MS'), count(e.id), to_char(min(e.created_at), 'MI:SS.MS'), to_char(max(e.created_at), 'MI:SS.MS'))
+ FROM cipherfleet.ranges r LEFT JOIN cipherfleet.events e ON e.range_id = r.id AND e.column_name = 'secret' GROUP BY r.id ORDER BY r.id`
+
 // tell shows what a person needs who has to find out why a seed failed.
 func (w *world) tell() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if rows, err := w.db.Query(ctx, courseSQL); err == nil {
+		lines, _ := pgx.CollectRows(rows, pgx.RowTo[string]) // what can be read is told
+		w.t.Logf("the ranges:\n%s", strings.Join(lines, "\n"))
+	}
 	for _, c := range w.children() {
 		w.t.Logf("the end of %s:\n%s", c.name, c.tail(25))
 	}
@@ -194,5 +204,3 @@ func (w *world) connect(ctx context.Context) (*pgx.Conn, error) {
 	config.RuntimeParams["statement_timeout"] = strconv.FormatInt(patience.Milliseconds(), 10)
 	return pgx.ConnectConfig(ctx, config)
 }
-
-var errGone = errors.New("the connection is gone")

@@ -33,7 +33,7 @@ func (p plan) value(r *rand.Rand, n int64, dirty bool) value {
 		*v.secret = ""
 	case k < 9:
 		*v.secret += strings.Repeat("é€\\\"' ", 200+r.IntN(400))
-	case k < 20 && dirty && p.meddling:
+	case k < 10 && dirty && p.meddling:
 		*v.secret += "~~~"[r.IntN(3):]
 	}
 	if r.IntN(20) == 0 {
