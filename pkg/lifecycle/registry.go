@@ -54,7 +54,7 @@ func RegisterColumn(ctx context.Context, tx pgx.Tx, want Column) (Column, error)
 				return Column{}, err
 			}
 		}
-		found, err := findColumn(ctx, tx, want)
+		found, err := findColumn(ctx, tx, want, locked)
 		if err != nil || found.ID != 0 {
 			return found, err
 		}
@@ -68,9 +68,9 @@ const findSQL = `SELECT ` + columnFields + `,
  EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.relid AND a.attnum = c.target_attnum AND NOT a.attisdropped)
  FROM cipherfleet.columns c WHERE c.relid = $1 AND c.retired_at IS NULL AND (c.source_attnum = $2 OR c.source = $3) ORDER BY c.source_attnum = $2 DESC`
 
-// findColumn is the registered column that want is, or the zero Column. It retires one whose source is gone and
-// follows a target that was made anew.
-func findColumn(ctx context.Context, tx pgx.Tx, want Column) (Column, error) {
+// findColumn is the registered column that want is, or the zero Column. With the registry locked it retires one whose
+// source is gone, and follows a target that was made anew.
+func findColumn(ctx context.Context, tx pgx.Tx, want Column, locked bool) (Column, error) {
 	type candidate struct {
 		Column
 		hasSource, hasTarget bool
@@ -86,12 +86,14 @@ func findColumn(ctx context.Context, tx pgx.Tx, want Column) (Column, error) {
 		switch {
 		case c.SourceNum == want.SourceNum && c.TargetNum == want.TargetNum:
 			return c.Column, nil
-		case c.SourceNum == want.SourceNum && !c.hasTarget:
-			return moveTarget(ctx, tx, c.Column, want)
-		case c.SourceNum == want.SourceNum:
+		case c.SourceNum == want.SourceNum && c.hasTarget:
 			return Column{}, &ConflictError{c.Column, "with another target, " + c.Target}
-		case c.hasSource:
+		case c.SourceNum != want.SourceNum && c.hasSource:
 			return Column{}, &ConflictError{c.Column, "it was renamed, and another column has taken its name"}
+		case !locked:
+			return Column{}, nil
+		case c.SourceNum == want.SourceNum:
+			return moveTarget(ctx, tx, c.Column, want)
 		}
 		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.columns SET retired_at = now() WHERE id = $1`, c.ID); err != nil {
 			return Column{}, fmt.Errorf("retire column %d: %w", c.ID, err)

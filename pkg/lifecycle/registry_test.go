@@ -100,9 +100,10 @@ func TestATargetMadeAnewIsFollowed(t *testing.T) {
 	first := register(t, db, want)
 	db.Run(t, "ALTER TABLE users DROP COLUMN cell, ADD COLUMN cell bytea")
 	want.TargetNum = 6
+	before := revision(t, db)
 	for range 2 {
-		if got := register(t, db, want); got.ID != first.ID || got.TargetNum != 6 {
-			t.Errorf("got %+v", got)
+		if got := register(t, db, want); got.ID != first.ID || got.TargetNum != 6 || revision(t, db) != before+1 {
+			t.Errorf("got %+v at revision %d after %d", got, revision(t, db), before)
 		}
 	}
 }
