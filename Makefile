@@ -11,7 +11,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath
 MODULES := deploy/postgres/download deploy/compose/check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench fuzz lint up down clean
+.PHONY: help demo test build bench fuzz mutate lint up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: build ## measure the fleet against the ceiling; writes build/bench.json
 
 fuzz: ## run every fuzz target for a while (FUZZTIME, default 20s each)
 	@.ci/fuzz $(or $(FUZZTIME),20s)
+
+mutate: ## take away each guard in turn and say which tests notice (minutes)
+	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs .ci/mutate
 
 lint: ## formatting, vet, staticcheck, tidy modules
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
