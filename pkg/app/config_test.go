@@ -187,8 +187,8 @@ func TestAURLPrintsWithoutItsSecrets(t *testing.T) {
 				t.Errorf("%s is printed, not %s", printed, wanted)
 			}
 		}
-		if url.Raw() != string(url) {
-			t.Errorf("raw is %s", url.Raw())
+		if url.String() != wanted || url.Raw() != string(url) {
+			t.Errorf("%s is printed, and raw is %s", url, url.Raw())
 		}
 	}
 }

@@ -1,10 +1,11 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
+	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -62,22 +63,31 @@ func (t Tracing) off() bool {
 }
 
 func (t Tracing) exporter(ctx context.Context) (*otlptrace.Exporter, error) {
-	protocol := t.TracesProtocol
-	if protocol == "" {
-		protocol = t.OTLPProtocol
+	grpc := cmp.Or(t.TracesProtocol, t.OTLPProtocol) == "grpc"
+	endpoint, err := t.endpoint(grpc)
+	if err != nil {
+		return nil, err
 	}
-	if protocol == "grpc" {
-		endpoint := t.TracesEndpoint
-		if endpoint == "" {
-			endpoint = t.OTLPEndpoint
-		}
+	if grpc {
 		return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(endpoint))
 	}
-	endpoint := t.TracesEndpoint
-	if endpoint == "" {
-		endpoint = strings.TrimSuffix(t.OTLPEndpoint, "/") + "/v1/traces"
-	}
 	return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
+}
+
+// endpoint is the one for traces as it is, or the common one, which over HTTP is only the beginning of it.
+func (t Tracing) endpoint(grpc bool) (string, error) {
+	name, given := "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", t.TracesEndpoint
+	if given == "" {
+		name, given = "OTEL_EXPORTER_OTLP_ENDPOINT", t.OTLPEndpoint
+	}
+	parsed, err := url.Parse(given)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return "", &VariableError{Name: name, Was: given, Accepted: "http://host:port or https://host:port"}
+	}
+	if t.TracesEndpoint == "" && !grpc {
+		parsed = parsed.JoinPath("v1", "traces")
+	}
+	return parsed.String(), nil
 }
 
 // Provider makes tracers; it is never nil.

@@ -157,7 +157,7 @@ func TestStatementsAreTracedWithoutValues(t *testing.T) {
 		{"SELECT ($1::text)::int", []any{"secret-i"}},            // the message quotes it
 		{"INSERT INTO t VALUES (1, $1)", []any{"secret-v"}},      // the detail quotes it
 		{"DO $$BEGIN RAISE 'secret-r'; END$$", nil},              // a user's trigger may say anything
-		{"SELECT 'secret-p'::int", nil},                          // fails at its preparation
+		{"SELECT 'secret-p'::int + $1", []any{1}},                // fails at its preparation
 		{"SELECT nosuch FROM t WHERE v = $1", []any{"secret-w"}}, // and so does this
 	} {
 		if _, err := db.Exec(ctx, refused.sql, refused.args...); err == nil {
@@ -184,6 +184,16 @@ func TestStatementsAreTracedWithoutValues(t *testing.T) {
 	if failed < 5 {
 		t.Errorf("only %d spans failed", failed)
 	}
+}
+
+func TestAnEndpointThatIsNoURLIsNamed(t *testing.T) {
+	t.Parallel()
+	for _, tracing := range []app.Tracing{{OTLPEndpoint: "collector:4317"}, {OTLPEndpoint: "http://", OTLPProtocol: "grpc"}} {
+		_, err := app.OpenTraces(t.Context(), tracing, "x", "", silent())
+		isVariable(t, err, "OTEL_EXPORTER_OTLP_ENDPOINT", tracing.OTLPEndpoint)
+	}
+	_, err := app.OpenTraces(t.Context(), app.Tracing{TracesEndpoint: "ftp://h/"}, "x", "", silent())
+	isVariable(t, err, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://h/")
 }
 
 func TestADatabaseIsNeeded(t *testing.T) {
