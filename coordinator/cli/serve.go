@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/bus"
 )
 
 const serveLong = `Run the coordinator: lead the fleet, plan jobs, hand out ranges, answer requests over NATS.
@@ -82,9 +81,6 @@ func runServe(c *cobra.Command, o serveOptions, read settings) error {
 	if err := s.openQueue(work, config.StateDir, o.port); err != nil {
 		return err
 	}
-	if err := s.checkQueue(work); err != nil {
-		return err
-	}
 	if err := s.openPlane(work); err != nil {
 		return err
 	}
@@ -97,15 +93,6 @@ func runServe(c *cobra.Command, o serveOptions, read settings) error {
 		s.log.InfoContext(work, "NATS runs in this process", "url", s.server.URL(), "token_file", s.server.TokenFile())
 	}
 	return s.serve(work, drain, o.workers)
-}
-
-// checkQueue ends a coordinator at its start that could never lead, instead of letting it campaign for ever. A queue
-// that is not there yet is made by whoever leads.
-func (s *station) checkQueue(ctx context.Context) error {
-	if _, err := s.queue.Identity(ctx); err != nil && !errors.Is(err, bus.ErrNoQueue) {
-		return err
-	}
-	return nil
 }
 
 // listen answers for the coordinator's health: ready means that Postgres and NATS answer and that it does not drain.
@@ -121,12 +108,15 @@ func (s *station) serve(work, drain context.Context, workers int) error {
 	defer depose()
 	return together(work,
 		func(context.Context) error { return s.plane.Lead(leading, func() {}) },
-		func(context.Context) error {
+		func(ctx context.Context) error {
 			defer depose()
 			if workers == 0 {
-				<-drain.Done()
+				select {
+				case <-drain.Done():
+				case <-ctx.Done(): // the other role failed
+				}
 				return nil
 			}
-			return s.work(work, drain, workers)
+			return s.work(ctx, drain, workers)
 		})
 }

@@ -12,19 +12,38 @@ import (
 )
 
 // Lead campaigns until it leads, leads until ctx ends or the lead is lost, and campaigns again. It returns nil when ctx
-// ends. Serving tells, once per lead, that requests are answered.
+// ends. Serving tells, once per lead, that requests are answered. A coordinator that has never led and meets, for as
+// long as a server may take to start, nothing but what no waiting mends returns that.
 func (p *Plane) Lead(ctx context.Context, serving func()) error {
+	begun, led := time.Now(), false
 	for ctx.Err() == nil {
-		err := p.LeadOnce(ctx, serving)
-		if ctx.Err() != nil {
+		err := p.LeadOnce(ctx, func() {
+			led = true
+			serving()
+		})
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if !errors.Is(err, ErrLed) {
+		case !led && hopeless(err) && time.Since(begun) > startTime:
+			return fmt.Errorf("lead: %w", err)
+		case !errors.Is(err, ErrLed):
 			p.Log.WarnContext(ctx, "this coordinator does not lead", "error", err)
 		}
 		wait(ctx, p.Reconcile)
 	}
 	return nil
+}
+
+const startTime = 10 * time.Second // JetStream answers a while after its server does
+
+// hopeless says that somebody has to change something before this coordinator can lead.
+func hopeless(err error) bool {
+	for _, kind := range []error{bus.ErrNoJetStream, bus.ErrFull, bus.ErrForeignQueue, bus.ErrDenied} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return pg.ClassOf(err) == pg.ClassDenied
 }
 
 // LeadOnce leads until ctx ends or the lead is lost; ErrLed if another coordinator leads.
