@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -82,6 +83,9 @@ func (t Tracing) endpoint(grpc bool) (string, error) {
 	}
 	parsed, err := url.Parse(given)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		if strings.Contains(given, "@") {
+			given = hidden
+		}
 		return "", &VariableError{Name: name, Was: given, Accepted: "http://host:port or https://host:port"}
 	}
 	if t.TracesEndpoint == "" && !grpc {

@@ -194,6 +194,8 @@ func TestAnEndpointThatIsNoURLIsNamed(t *testing.T) {
 	}
 	_, err := app.OpenTraces(t.Context(), app.Tracing{TracesEndpoint: "ftp://h/"}, "x", "", silent())
 	isVariable(t, err, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://h/")
+	_, err = app.OpenTraces(t.Context(), app.Tracing{TracesEndpoint: "ftp://a:secret@h/"}, "x", "", silent())
+	isVariable(t, err, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "(hidden: it may hold a password)")
 }
 
 func TestADatabaseIsNeeded(t *testing.T) {
