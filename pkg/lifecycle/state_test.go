@@ -190,8 +190,8 @@ func FuzzFold(f *testing.F) {
 // Random histories of real kinds go deeper than bytes do.
 func TestAnyHistoryFolds(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(2000) {
-		folds(t, randomHistory(rand.New(rand.NewPCG(seed, 1)), 40))
+	for seed := range uint64(200) {
+		folds(t, randomHistory(rand.New(rand.NewPCG(seed, 1)), 25))
 	}
 }
 
