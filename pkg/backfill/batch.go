@@ -83,10 +83,13 @@ func (b *batch) reset(columns int) {
 	b.scanned, b.bytes, b.arena, b.parts = 0, 0, b.arena[:0], b.parts[:0]
 }
 
-// keep copies wire bytes out of the connection's buffer; nil stays nil.
+// keep copies wire bytes out of the connection's buffer; nil stays nil, and what is empty does not become nil.
 func (b *batch) keep(wire []byte) []byte {
-	if wire == nil {
+	switch {
+	case wire == nil:
 		return nil
+	case len(wire) == 0:
+		return []byte{}
 	}
 	start := len(b.arena)
 	b.arena = append(b.arena, wire...)

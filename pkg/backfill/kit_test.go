@@ -27,13 +27,16 @@ func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 type kit struct {
 	t        testing.TB
 	db       *testenv.DB
+	table    pg.Table
+	sources  []string // of the columns in work; each has a target of the same name with "_sealed" added
 	jobs     *backfill.Jobs
 	ranges   *backfill.Ranges
 	keyring  *cell.Keyring
 	relation pg.Relation
 	job      backfill.Job
-	column   backfill.SpecColumn
+	columns  []backfill.SpecColumn
 	limits   backfill.Limits
+	hopPages int64
 	lease    time.Duration
 	timeouts backfill.Timeouts
 	wrap     func(transform.Transform) transform.Transform
@@ -41,11 +44,22 @@ type kit struct {
 
 type option func(*kit)
 
+// on names another table than public.items, and other columns than "secret" if any are given.
+func on(table pg.Table, sources ...string) option {
+	return func(k *kit) {
+		k.table = table
+		if len(sources) > 0 {
+			k.sources = sources
+		}
+	}
+}
+
 // prepare runs the rungs before a job on public.items, which the SQL must create with a column "secret".
 func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *kit {
 	t.Helper()
-	k := &kit{t: t, lease: 10 * time.Second, timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 800 * time.Millisecond},
-		wrap: func(inner transform.Transform) transform.Transform { return inner }}
+	k := &kit{t: t, table: pg.Table{Schema: "public", Name: "items"}, sources: []string{"secret"}, lease: 10 * time.Second,
+		timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 800 * time.Millisecond},
+		wrap:     func(inner transform.Transform) transform.Transform { return inner }}
 	for _, o := range options {
 		o(k)
 	}
@@ -53,64 +67,97 @@ func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *
 		k.db = testenv.Database(t)
 	}
 	k.db.Run(t, sql)
-	relation := must(pg.Inspect(ctx, k.db, "public", "items"))(t)
-	key, ok := relation.UsableKey()
-	if !ok {
-		t.Fatalf("items has no usable key: %v", relation.Keys)
+	for _, source := range k.sources {
+		k.db.Run(t, "ALTER TABLE "+k.table.SQL()+" ADD COLUMN "+pg.Ident(k.target(source))+" bytea")
 	}
-	source, _ := relation.Column("secret")
-	k.db.Run(t, `ALTER TABLE public.items ADD COLUMN sealed bytea`)
-	relation = must(pg.Inspect(ctx, k.db, "public", "items"))(t)
-	target, _ := relation.Column("sealed")
+	k.relation = k.inspect(ctx)
 	path := filepath.Join(t.TempDir(), "kek.json")
 	check(t, kms.CreateFile(path))
 	kek := must(kms.Open(ctx, "file:"+path, ""))(t)
-	codec := must(cell.CodecFor(cell.TypeInfo{OID: source.Base.OID, Name: source.Base.Name, Kind: source.Base.Kind[0], Category: source.Base.Category[0]}))(t)
-	var column lifecycle.Column
-	check(t, k.db.InTx(ctx, func(tx pg.Tx) (err error) {
-		column, err = lifecycle.RegisterColumn(ctx, tx, lifecycle.Column{Relid: relation.OID, SourceNum: source.Attnum, TargetNum: target.Attnum,
-			Table: relation.Table(), Source: "secret", Target: "sealed", Type: source.Type, Collation: source.Collation})
-		return err
-	}))
-	scheme := must(lifecycle.ActivateScheme(ctx, k.db.DB, kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
-		RowBound: true, Padding: codec.DefaultPadding()}))(t)
-	c := ddl.Column{ID: column.ID, Table: relation.Table(), Source: "secret", Target: "sealed", Key: key.Names()}
-	for _, step := range []ddl.Step{c.Check(), c.Validate(), c.Capture()} {
-		for _, statement := range step.Do {
-			k.db.Run(t, statement)
-		}
+	for _, source := range k.sources {
+		k.columns = append(k.columns, k.register(ctx, kek, source))
 	}
 	k.keyring = must(lifecycle.LoadKeyring(ctx, k.db, kek))(t)
-	k.column = backfill.SpecColumn{ID: column.ID, Source: "secret", Target: "sealed", SourceAttnum: source.Attnum, TargetAttnum: target.Attnum,
-		Scheme: scheme.Number, LogTable: "public.items", LogColumn: "secret"}
 	k.jobs = &backfill.Jobs{DB: k.db.DB, Log: &lifecycle.Log{}}
 	k.ranges = &backfill.Ranges{DB: k.db.DB, Worker: "w1", Lease: k.lease}
-	k.relation = must(pg.Inspect(ctx, k.db, "public", "items"))(t)
-	k.event(ctx, lifecycle.KindSchemaAdded)
-	k.event(ctx, lifecycle.KindDualWriting)
+	k.relation = k.inspect(ctx)
 	return k
 }
 
-func (k *kit) event(ctx context.Context, kind lifecycle.Kind) {
+// target is the name of a source's target.
+func (k *kit) target(source string) string {
+	if source == "secret" {
+		return "sealed"
+	}
+	return source + "_sealed"
+}
+
+func (k *kit) inspect(ctx context.Context) pg.Relation {
 	k.t.Helper()
-	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
-		_, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: "public.items", Column: "secret", Kind: kind})
+	return must(pg.Inspect(ctx, k.db, k.table.Schema, k.table.Name))(k.t)
+}
+
+func (k *kit) key() pg.Key {
+	k.t.Helper()
+	key, ok := k.relation.UsableKey()
+	if !ok {
+		k.t.Fatalf("%s has no usable key: %v", k.table, k.relation.Keys)
+	}
+	return key
+}
+
+// register runs one column's rungs: registry, scheme, check, capture, and the events of its phases.
+func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.SpecColumn {
+	k.t.Helper()
+	source, _ := k.relation.Column(name)
+	target, _ := k.relation.Column(k.target(name))
+	codec := must(cell.CodecFor(backfill.TypeInfo(source.Base)))(k.t)
+	var column lifecycle.Column
+	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) (err error) {
+		column, err = lifecycle.RegisterColumn(ctx, tx, lifecycle.Column{Relid: k.relation.OID, SourceNum: source.Attnum, TargetNum: target.Attnum,
+			Table: k.table, Source: source.Name, Target: target.Name, Type: source.Type, Collation: source.Collation})
 		return err
 	}))
+	scheme := must(lifecycle.ActivateScheme(ctx, k.db.DB, kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
+		RowBound: true, Padding: codec.DefaultPadding()}))(k.t)
+	c := ddl.Column{ID: column.ID, Table: k.table, Source: source.Name, Target: target.Name, Key: k.key().Names()}
+	for _, step := range []ddl.Step{c.Check(), c.Validate(), c.Capture()} {
+		for _, statement := range step.Do {
+			k.db.Run(k.t, statement)
+		}
+	}
+	spec := backfill.SpecColumn{ID: column.ID, Source: source.Name, Target: target.Name, SourceAttnum: source.Attnum, TargetAttnum: target.Attnum,
+		Scheme: scheme.Number, LogTable: k.table.String(), LogColumn: source.Name}
+	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
+		for _, kind := range []lifecycle.Kind{lifecycle.KindSchemaAdded, lifecycle.KindDualWriting} {
+			if _, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: spec.LogTable, Column: spec.LogColumn, Kind: kind}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return spec
 }
 
 // start creates and plans a job whose ranges have about rows rows.
 func (k *kit) start(ctx context.Context, rows int64) {
 	k.t.Helper()
-	key, _ := k.relation.UsableKey()
 	k.job = must(k.jobs.Create(ctx, backfill.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: backfill.Spec{
-		Schema: "public", Table: "items", Key: key.Names(), Columns: []backfill.SpecColumn{k.column}, Budget: 100, Limits: k.limits}}))(k.t)
-	k.job = must((&backfill.Planner{Jobs: k.jobs, RangeRows: rows}).Plan(ctx, k.job.ID, k.relation))(k.t)
+		Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns, Budget: 100, Limits: k.limits}}))(k.t)
+	k.job = must((&backfill.Planner{Jobs: k.jobs, RangeRows: rows, HopPages: k.hopPages}).Plan(ctx, k.job.ID, k.relation))(k.t)
+}
+
+func (k *kit) shape(ctx context.Context, leaf uint32) *backfill.Shape {
+	k.t.Helper()
+	return must(backfill.OpenShape(ctx, k.db.DB, k.job, leaf, k.keyring))(k.t)
 }
 
 func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
 	k.t.Helper()
-	shape := must(backfill.OpenShape(ctx, k.db.DB, k.job, leaf, k.keyring))(k.t)
+	return k.executorOf(k.shape(ctx, leaf))
+}
+
+func (k *kit) executorOf(shape *backfill.Shape) *backfill.Executor {
 	return &backfill.Executor{DB: k.db.DB, Shape: shape, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: 100, Lease: k.lease,
 		Log: &lifecycle.Log{}, Columns: k.job.Events(), Worker: "w1", Tracer: noop.NewTracerProvider().Tracer(""), Drain: make(chan struct{}),
 		Transform: func(c backfill.Column) (transform.Transform, error) {
@@ -142,9 +189,8 @@ func (k *kit) finish(ctx context.Context) backfill.Job {
 	k.t.Helper()
 	for range 100 {
 		check(k.t, k.work(ctx))
-		relation := must(pg.Inspect(ctx, k.db, "public", "items"))(k.t)
 		var leaves []uint32
-		for _, leaf := range relation.Leaves {
+		for _, leaf := range k.inspect(ctx).Leaves {
 			leaves = append(leaves, leaf.OID)
 		}
 		k.job = must(k.jobs.Step(ctx, k.job.ID, leaves))(k.t)
@@ -159,23 +205,24 @@ func (k *kit) finish(ctx context.Context) backfill.Job {
 	return k.job
 }
 
-// verify decrypts every row of every leaf and compares it with its source.
-func (k *kit) verify(ctx context.Context) backfill.Report {
+// verify decrypts every row of every leaf and compares it with its source: one report per column.
+func (k *kit) verify(ctx context.Context) []backfill.Report {
 	k.t.Helper()
-	reports := make([]backfill.Report, 1)
-	for _, leaf := range must(pg.Inspect(ctx, k.db, "public", "items"))(k.t).Leaves {
-		shape := must(backfill.OpenShape(ctx, k.db.DB, k.job, leaf.OID, k.keyring))(k.t)
-		v := &backfill.Verifier{DB: k.db.DB, Shape: shape, Keyring: k.keyring}
+	reports := make([]backfill.Report, len(k.columns))
+	for _, leaf := range k.inspect(ctx).Leaves {
+		v := &backfill.Verifier{DB: k.db.DB, Shape: k.shape(ctx, leaf.OID), Keyring: k.keyring}
 		check(k.t, v.Verify(ctx, reports, func(int) {}))
 	}
-	return reports[0]
+	return reports
 }
 
-// proven demands that every row is covered, and that rows there are as many as wanted.
+// proven demands that every row is covered in every column, and that rows there are as many as wanted.
 func (k *kit) proven(ctx context.Context, rows int64) {
 	k.t.Helper()
-	if r := k.verify(ctx); !r.Proven() || r.Rows != rows {
-		k.t.Errorf("verification of %d rows found %+v", rows, r)
+	for i, r := range k.verify(ctx) {
+		if !r.Proven() || r.Rows != rows {
+			k.t.Errorf("verification of %q in %d rows found %+v", k.columns[i].Source, rows, r)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func OpenShape(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *ce
 		return nil, fmt.Errorf("a partition of %s is gone: %w", relation.Table(), ErrShape)
 	}
 	s := &Shape{Leaf: leaf, Table: relation.Leaves[at].Table(), SkipUser: job.Spec.UserTriggers == "skip"}
-	if s.Key, s.Keys, err = keyColumns(ctx, db, relation, job.Spec.Key); err != nil {
+	if s.Key, s.Keys, err = keyColumns(relation, job.Spec.Key); err != nil {
 		return nil, err
 	}
 	for _, c := range job.Spec.Columns {
@@ -61,20 +61,21 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	return Column{ID: c.ID, Source: c.Source, Target: c.Target, Binary: codec.Wire() == cell.Binary, Codec: codec, Scheme: scheme}, nil
 }
 
-// keyColumns resolves the key's columns, and how they enter a cell's address.
-func keyColumns(ctx context.Context, q pg.Querier, relation pg.Relation, names []string) ([]KeyColumn, *cell.KeyEncoder, error) {
-	key, found := relation.KeyOf(names)
-	if !found || !key.Usable() {
+// keyColumns resolves the key's columns, and how they enter a cell's address. The names are in the order of the key's
+// index: the same columns in another order are another key.
+func keyColumns(relation pg.Relation, names []string) ([]KeyColumn, *cell.KeyEncoder, error) {
+	at := slices.IndexFunc(relation.Keys, func(k pg.Key) bool { return k.Usable() && slices.Equal(k.Names(), names) })
+	if at < 0 {
 		return nil, nil, fmt.Errorf("the key of %s: %w", relation.Table(), ErrShape)
 	}
-	columns := make([]KeyColumn, len(key.Columns))
-	types := make([]cell.TypeInfo, len(key.Columns))
-	for i, k := range key.Columns {
+	columns := make([]KeyColumn, len(names))
+	types := make([]cell.TypeInfo, len(names))
+	for i, k := range relation.Keys[at].Columns {
 		column, _ := relation.Column(k.Name)
 		types[i] = TypeInfo(column.Base)
-		columns[i] = KeyColumn{Name: k.Name, OID: column.Base.OID, Operators: k.Operators}
-		if err := q.QueryRow(ctx, "SELECT typarray FROM pg_catalog.pg_type WHERE oid = $1", column.Base.OID).Scan(&columns[i].ArrayOID); err != nil {
-			return nil, nil, fmt.Errorf("find the array type of a key column: %w", err)
+		columns[i] = KeyColumn{Name: k.Name, OID: column.Base.OID, ArrayOID: column.Base.ArrayOID, Operators: k.Operators}
+		if column.Base.ArrayOID == 0 || column.Base.Kind == "c" { // unnest takes arrays of arrays, and of records, to pieces
+			columns[i].ArrayOID, columns[i].Cast = oidTextArray, "::"+column.Base.SQL
 		}
 	}
 	encoder, err := cell.NewKeyEncoder(types)

@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -14,13 +15,14 @@ import (
 type Planner struct {
 	Jobs      *Jobs
 	RangeRows int64 // rows a range should have; default: a fortieth of the table, at least 10 000, at most 100 000
+	HopPages  int64 // leaves up to so many pages are cut exactly, by index probes at equal distances; default: half a gigabyte
 }
 
 const (
 	fewestRangeRows = 10_000
 	mostRangeRows   = 100_000
 	rangesWanted    = 40     // of a small table, so that several workers share it and a kill costs little
-	hopPages        = 65_536 // up to half a gigabyte boundaries are exact: index probes at equal distances
+	hopPages        = 65_536 // of 8 kB each
 	samplePages     = 2_000  // of a larger leaf at least so many pages are sampled
 	samplesPerRange = 100
 )
@@ -63,7 +65,7 @@ func (p *Planner) started(ctx context.Context, tx pg.Tx, job Job) error {
 
 // cut writes the first pass's ranges of every leaf, and returns the rows they are thought to hold.
 func (p *Planner) cut(ctx context.Context, tx pg.Tx, job Job, relation pg.Relation) (int64, error) {
-	key, _, err := keyColumns(ctx, tx, relation, job.Spec.Key)
+	key, _, err := keyColumns(relation, job.Spec.Key)
 	if err != nil {
 		return 0, err
 	}
@@ -83,7 +85,7 @@ func (p *Planner) cutLeaf(ctx context.Context, tx pg.Tx, job Job, shape *Shape, 
 	if step <= 0 {
 		step = min(max(leaf.Rows/rangesWanted, fewestRangeRows), mostRangeRows)
 	}
-	if leaf.Pages <= hopPages {
+	if leaf.Pages <= cmp.Or(p.HopPages, hopPages) {
 		_, err := tx.Exec(ctx, shape.hopsSQL(), job.ID, shape.Leaf, step)
 		return err
 	}

@@ -122,5 +122,6 @@ const (
 	oidXidArray   = 1011
 	oidBytea      = 17
 	oidText       = 25
+	oidTextArray  = 1009
 	oidByteaArray = 1001
 )

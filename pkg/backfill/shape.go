@@ -27,7 +27,8 @@ type Shape struct {
 type KeyColumn struct {
 	Name      string
 	OID       uint32 // base type
-	ArrayOID  uint32
+	ArrayOID  uint32 // of the arrays that list keys
+	Cast      string // what brings an element of them to the base type: "", or a cast where they are text
 	Operators pg.Operators
 	Binary    bool // wire format it is read and sent in
 }

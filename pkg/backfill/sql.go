@@ -134,7 +134,7 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 	for i, k := range s.Key {
 		params = append(params, fmt.Sprintf("$%d", i+1))
 		names = append(names, fmt.Sprintf("k%d", i))
-		match = append(match, k.compare("=", fmt.Sprintf("v.k%d", i)))
+		match = append(match, k.compare("=", fmt.Sprintf("v.k%d%s", i, k.Cast)))
 	}
 	params, names = append(params, fmt.Sprintf("$%d", keys+1)), append(names, "x")
 	match = append(match, "t.xmin OPERATOR(pg_catalog.=) v.x")
