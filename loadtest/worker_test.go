@@ -1,4 +1,4 @@
-package runner_test
+package main
 
 import (
 	"context"
@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-// fleet is a leading coordinator with a job over public.items, and no worker yet.
-type fleet struct {
+// formation is a leading coordinator with a job over public.items, and no worker yet.
+type formation struct {
 	t     *testing.T
 	db    *testenv.DB
 	queue *bus.Bus
@@ -35,10 +35,10 @@ type fleet struct {
 	job   messages.Job
 }
 
-func lead(t *testing.T) *fleet {
+func lead(t *testing.T) *formation {
 	t.Helper()
 	ctx := t.Context()
-	f := &fleet{t: t, db: testenv.Database(t)}
+	f := &formation{t: t, db: testenv.Database(t)}
 	f.db.Run(t, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 3000) i`)
 	path := filepath.Join(t.TempDir(), "kek.json")
 	check(t, kms.CreateFile(path))
@@ -70,7 +70,7 @@ func lead(t *testing.T) *fleet {
 func silent() *slog.Logger { return slog.New(slog.NewJSONHandler(io.Discard, nil)) }
 
 // worker runs a worker until stop is called, which drains it and waits.
-func (f *fleet) worker(name string) (stop func()) {
+func (f *formation) worker(name string) (stop func()) {
 	f.t.Helper()
 	drain, end := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -86,7 +86,7 @@ func (f *fleet) worker(name string) (stop func()) {
 }
 
 // await waits until a query says true.
-func (f *fleet) await(what, sql string, args ...any) {
+func (f *formation) await(what, sql string, args ...any) {
 	f.t.Helper()
 	testenv.Eventually(f.t, 20*time.Second, func() error {
 		if !testenv.One[bool](f.t, f.db, sql, args...) {
@@ -98,12 +98,12 @@ func (f *fleet) await(what, sql string, args ...any) {
 
 const ranges = 4 // three of a thousand rows each, and what may come behind them
 
-func (f *fleet) offered() {
+func (f *formation) offered() {
 	f.t.Helper()
 	f.await("the ranges are offered", `SELECT count(*) = $1 FROM cipherfleet.ranges WHERE published_at IS NOT NULL`, ranges)
 }
 
-func (f *fleet) done() {
+func (f *formation) done() {
 	f.t.Helper()
 	f.await("the job ends", `SELECT state = 'done' FROM cipherfleet.jobs WHERE id::text = $1`, f.job.ID)
 	if n := testenv.One[int64](f.t, f.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 0 {
