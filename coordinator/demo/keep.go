@@ -20,7 +20,7 @@ func (p *play) keep(ctx context.Context) error {
 		"",
 		`psql "$DATABASE_URL" -c 'SELECT id, email, email_encrypted FROM users LIMIT 5'`,
 		`psql "$DATABASE_URL" -c 'SELECT * FROM cipherfleet.events ORDER BY id DESC LIMIT 10'`,
-		fmt.Sprintf(`nats --server "nats://$(cat "$CIPHERFLEET_NATS_TOKEN_FILE")@${NATS_URL#nats://}" req %s '{"v":1}'`, messages.SubjectList),
+		fmt.Sprintf(`nats --user "$(cat "$CIPHERFLEET_NATS_TOKEN_FILE")" req --raw %s '{"v":1}'`, messages.SubjectList),
 		p.Program + " status",
 		p.Program + " verify --table users",
 	} {

@@ -78,11 +78,12 @@ func (s *screen) progress(picture func() view) {
 	}
 	s.drawn = time.Now()
 	v := picture()
-	if s.columns == nil {
+	switch {
+	case s.columns != nil:
+		s.redraw("", v.lines)
+	case v.plain != "":
 		s.write(s.stamp() + v.plain + "\n")
-		return
 	}
-	s.redraw("", v.lines)
 }
 
 // redraw replaces the live region, with lines that stay above it, in one write.

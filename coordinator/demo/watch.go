@@ -182,7 +182,10 @@ func (p *play) catchUp(ctx context.Context) error {
 	}
 	meter := newMeter(uncovered)
 	err = p.follow(ctx, job.ID, func(now standing) error {
-		p.screen.progress(func() view { return p.view(meter, now, -1) })
+		p.screen.progress(func() view {
+			v := p.view(meter, now, -1)
+			return view{lines: v.lines} // too short a matter for lines that stay
+		})
 		return nil
 	})
 	if err != nil {
