@@ -22,7 +22,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,18 +56,12 @@ type Bus struct {
 	js        jetstream.JetStream
 	logger    *slog.Logger
 	tracer    trace.Tracer
-	violation atomic.Pointer[violation]
+	denials   denials
 	lingering sync.WaitGroup // fetches that nobody waits for any more
 
 	mu       sync.Mutex
 	consumer jetstream.Consumer // nil: not known
 	since    time.Time          // when it was last looked up
-}
-
-// violation is the last time that the server refused a subject to us: it does so beside the request, which times out.
-type violation struct {
-	at  time.Time
-	err error
 }
 
 // Connect reaches a server and is let in, or says why not: ErrSettings, ErrDenied, or, after Patience, ErrUnreachable.
@@ -174,7 +167,7 @@ func reconnectDelay(attempts int) time.Duration {
 
 func (b *Bus) onError(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		b.violation.Store(&violation{at: time.Now(), err: err})
+		b.denials.record(err)
 	}
 	b.logger.Warn("NATS reports an error", "error", err)
 }

@@ -69,10 +69,10 @@ func (b *Bus) manage(start time.Time, operation string, err error) error {
 
 func (b *Bus) kind(start time.Time, err error) error {
 	switch {
+	case isDenied(err), b.denials.since(start):
+		return ErrDenied
 	case errors.Is(err, context.Canceled):
 		return nil
-	case isDenied(err), b.violatedSince(start):
-		return ErrDenied
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return ErrNoJetStream
 	case isFull(err):
@@ -83,11 +83,6 @@ func (b *Bus) kind(start time.Time, err error) error {
 		return ErrClosed
 	}
 	return ErrUnreachable
-}
-
-func (b *Bus) violatedSince(start time.Time) bool {
-	last := b.violation.Load()
-	return last != nil && !last.at.Before(start)
 }
 
 func isDenied(err error) bool {

@@ -39,9 +39,15 @@ func (b *Bus) Fetch(ctx context.Context, wait time.Duration) (*Delivery, error) 
 		if left < time.Millisecond {
 			return nil, nil
 		}
-		consumer, message, err := b.fetch(ctx, left)
-		if message == nil || err != nil {
+		if err := b.connected(ctx, left); err != nil {
 			return nil, err
+		}
+		consumer, message, err := b.pull(ctx, min(left, pullTime))
+		if err != nil {
+			return nil, err
+		}
+		if message == nil {
+			continue
 		}
 		if delivery := b.open(ctx, message); delivery != nil {
 			delivery.Heartbeat = consumer.CachedInfo().Config.AckWait / 3
@@ -51,12 +57,12 @@ func (b *Bus) Fetch(ctx context.Context, wait time.Duration) (*Delivery, error) 
 	return nil, ctx.Err()
 }
 
-// fetch asks for one message. Nothing is taken in advance: what lies in one worker's memory no other can take.
-func (b *Bus) fetch(ctx context.Context, wait time.Duration) (jetstream.Consumer, jetstream.Msg, error) {
+// pullTime is how long one pull may stand at the server. Drain waits no longer for those that were given up.
+const pullTime = 2 * time.Second
+
+// pull asks for one message. Nothing is taken in advance: what lies in one worker's memory no other can take.
+func (b *Bus) pull(ctx context.Context, wait time.Duration) (jetstream.Consumer, jetstream.Msg, error) {
 	start := time.Now()
-	if err := b.connected(ctx, wait); err != nil {
-		return nil, nil, err
-	}
 	lost := b.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer b.nc.RemoveStatusListener(lost)
 	if !b.nc.IsConnected() {

@@ -262,6 +262,25 @@ func TestDrainHandsBackWhatArrivesLate(t *testing.T) {
 	}
 }
 
+func TestDrainDoesNotOutwaitALongFetch(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t, bus.Settings{})
+	ctx, cancel := context.WithCancel(t.Context())
+	parked := make(chan struct{})
+	go func() {
+		defer close(parked)
+		_, _ = q.Fetch(ctx, time.Hour)
+	}()
+	waitForPulls(t, q, 1)
+	cancel()
+	<-parked
+	ctx, cancel = withTimeout(t, 20*time.Second)
+	defer cancel()
+	if err := q.Drain(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // waitForPulls waits until the server knows of so many parked fetches.
 func waitForPulls(t *testing.T, q *queue, count int) {
 	t.Helper()

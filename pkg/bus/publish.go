@@ -42,6 +42,8 @@ func (b *Bus) Publish(ctx context.Context, tasks []messages.Task) (err error) {
 	defer cancel()
 	ctx, forget := b.untilLost(ctx)
 	defer forget()
+	ctx, release := b.denials.watch(ctx, tasks[0].Subject())
+	defer release()
 	composed := make([]*nats.Msg, len(tasks))
 	for i, task := range tasks {
 		if composed[i], err = compose(ctx, task); err != nil {

@@ -86,6 +86,8 @@ func (b *Bus) ask(ctx context.Context, subject, kind string, body []byte) (_ []b
 	message.Data = body
 	message.Header[messages.HeaderType] = []string{kind}
 	inject(ctx, message.Header)
+	ctx, release := b.denials.watch(ctx, subject)
+	defer release()
 	reply, err := b.nc.RequestMsgWithContext(ctx, message)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return nil, fmt.Errorf("ask %s: %w", subject, ErrNoCoordinator)
