@@ -120,9 +120,7 @@ func (k *kit) covering(ctx context.Context, rows int64) {
 	for _, leaf := range k.inspect(ctx).Leaves {
 		contains, found := k.contains(), []int64{}
 		check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
-			if _, err := tx.Exec(ctx, pg.Pinned); err != nil {
-				return err
-			}
+			plainly(k.t, ctx, tx)
 			found = testenv.Column[int64](k.t, tx, fmt.Sprintf(`SELECT (SELECT count(*) FROM cipherfleet.ranges r WHERE r.job_id = $1::uuid AND r.relid = $2::oid AND r.pass = 0 AND %s)
  FROM ONLY %s t`, contains, leaf.Table().SQL()), k.job.ID, leaf.OID)
 			return nil
@@ -136,6 +134,15 @@ func (k *kit) covering(ctx context.Context, rows int64) {
 	}
 	if all != rows {
 		k.t.Errorf("the table has %d rows, want %d", all, rows)
+	}
+}
+
+// plainly lets a transaction read keys' texts, and find citext's operators by their plain names.
+func plainly(t testing.TB, ctx context.Context, tx pg.Tx) {
+	t.Helper()
+	for _, setting := range []string{pg.Pinned, `SELECT set_config('search_path', 'public, "Ex t"', true)`} {
+		_, err := tx.Exec(ctx, setting)
+		check(t, err)
 	}
 }
 
@@ -156,9 +163,7 @@ func (k *kit) contains() string {
 func (k *kit) sizes(ctx context.Context, leaf pg.Leaf) (sizes []int64) {
 	k.t.Helper()
 	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, pg.Pinned); err != nil {
-			return err
-		}
+		plainly(k.t, ctx, tx)
 		sizes = testenv.Column[int64](k.t, tx, fmt.Sprintf(`SELECT (SELECT count(*) FROM ONLY %s t WHERE %s)
  FROM cipherfleet.ranges r WHERE r.job_id = $1::uuid AND r.relid = $2::oid AND r.pass = 0 ORDER BY r.id`, leaf.Table().SQL(), k.contains()), k.job.ID, leaf.OID)
 		return nil

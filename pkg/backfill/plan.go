@@ -24,7 +24,7 @@ const (
 	rangesWanted    = 40     // of a small table, so that several workers share it and a kill costs little
 	hopPages        = 65_536 // of 8 kB each
 	samplePages     = 2_000  // of a larger leaf at least so many pages are sampled
-	samplesPerRange = 100
+	samplesPerRange = 100 // at least, so that ranges come out about equal
 )
 
 // Plan writes the job's ranges, its backfill_started and its state running, all in one transaction. A job that is
@@ -89,8 +89,9 @@ func (p *Planner) cutLeaf(ctx context.Context, tx pg.Tx, job Job, shape *Shape, 
 		_, err := tx.Exec(ctx, shape.hopsSQL(), job.ID, shape.Leaf, step)
 		return err
 	}
-	percent := 100 * max(float64(samplesPerRange)/float64(step), samplePages/float64(leaf.Pages))
-	_, err := tx.Exec(ctx, shape.sampleSQL(), job.ID, shape.Leaf, samplesPerRange, min(percent, 100))
+	percent := min(100*max(float64(samplesPerRange)/float64(step), samplePages/float64(leaf.Pages)), 100)
+	sampled := max(int64(float64(step)*percent/100), 1)
+	_, err := tx.Exec(ctx, shape.sampleSQL(), job.ID, shape.Leaf, sampled, percent)
 	return err
 }
 
