@@ -24,7 +24,7 @@ const (
 	rangesWanted    = 40     // of a small table, so that several workers share it and a kill costs little
 	hopPages        = 65_536 // of 8 kB each
 	samplePages     = 2_000  // of a larger leaf at least so many pages are sampled
-	samplesPerRange = 100 // at least, so that ranges come out about equal
+	samplesPerRange = 100    // at least, so that ranges come out about equal
 )
 
 // Plan writes the job's ranges, its backfill_started and its state running, all in one transaction. A job that is
