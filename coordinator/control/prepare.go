@@ -101,7 +101,7 @@ func (p *Plane) addAndRegister(ctx context.Context, plan Plan, c PlanColumn) (co
 
 // guard lets Postgres refuse what is no cell, and notice writes that miss the target.
 func (p *Plane) guard(ctx context.Context, steps ddl.Column, column lifecycle.Column) error {
-	if err := p.alter(ctx, func(tx pg.Tx) error { return run(ctx, tx, steps.Check()) }); err != nil {
+	if err := p.alter(ctx, func(tx pg.Tx) error { return check(ctx, tx, steps, column) }); err != nil {
 		return err
 	}
 	if err := p.alter(ctx, func(tx pg.Tx) error { return run(ctx, tx, steps.Validate()) }); err != nil {
@@ -118,6 +118,17 @@ func (p *Plane) guard(ctx context.Context, steps ddl.Column, column lifecycle.Co
 		}
 		return appendEvent(ctx, tx, column, lifecycle.KindDualWriting)
 	})
+}
+
+const hasCheckSQL = `SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contypid = 0 AND conname = $2)`
+
+// check adds the constraint, unless an earlier attempt did.
+func check(ctx context.Context, tx pg.Tx, steps ddl.Column, column lifecycle.Column) error {
+	there := false
+	if err := tx.QueryRow(ctx, hasCheckSQL, column.Relid, ddl.CheckName(column.ID)).Scan(&there); err != nil || there {
+		return err
+	}
+	return run(ctx, tx, steps.Check())
 }
 
 const checkViolation = "23514"
