@@ -200,6 +200,25 @@ func (r refusing) Apply(ctx context.Context, values []transform.Value) error {
 	return r.Transform.Apply(ctx, values)
 }
 
+func TestAValueThatCannotBeTransformedIsFoundUnderTheLockToo(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var k *kit
+	var f func()
+	k = prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items VALUES (1, 'secret')`, func(k *kit) {
+		k.wrap = func(inner transform.Transform) transform.Transform { return &interposed{refusing{inner}, func() { f() }} }
+	})
+	f = func() {
+		f = func() {}
+		k.db.Run(t, `UPDATE public.items SET secret = 'secret 13'`)
+	}
+	claim := claimed(t, k)
+	claim.Pass = 3 // each row is locked before it is written
+	if err := execute(t, k, claim); err != nil || quarantined(t, k) != 1 {
+		t.Errorf("the range ended with %v and %d rows in quarantine, want 1", err, quarantined(t, k))
+	}
+}
+
 func TestATransformThatLosesARowStopsTheRange(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

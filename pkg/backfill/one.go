@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -38,6 +39,8 @@ func (w *writer) one(ctx context.Context, r row) error {
 			return nil
 		case pg.ClassOf(err) == pg.ClassData:
 			return w.quarantine(ctx, r, reasonRefused+pg.Code(err))
+		case errors.Is(err, transform.ErrValue):
+			return w.quarantine(ctx, r, reasonValue)
 		case err != nil:
 			return fmt.Errorf("write one row of %s: %w", w.shape.Table, err)
 		case result == oneSuppressed:
@@ -57,7 +60,7 @@ func (w *writer) one(ctx context.Context, r row) error {
 
 // lockAndWrite reads the row under its lock, seals it and writes it.
 func (w *writer) lockAndWrite(ctx context.Context, r row) (outcome, error) {
-	sources, found, err := w.lock(ctx, r)
+	r, sources, found, err := w.lock(ctx, r)
 	if err != nil || !found {
 		return oneGone, err
 	}
@@ -75,26 +78,33 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (outcome, error) {
 	return w.writeLocked(ctx, r, s)
 }
 
-// lock takes the row and reads its sources; not found also says that it is covered by now.
-func (w *writer) lock(ctx context.Context, r row) (sources [][]byte, found bool, err error) {
+// lock takes the row and reads its key and sources; not found also says that it is covered by now. The key may be
+// another one than was asked for, and yet equal to it: 'Alice' and 'alice', 1 mon and 30 days.
+func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte, found bool, err error) {
 	print := ""
+	keys := len(w.shape.Key)
 	statement := pg.Statement{SQL: w.shape.lockSQL(), Results: []int16{1}}
 	w.shape.bind(&statement, bound{parts: r.key})
+	for _, k := range w.shape.Key {
+		statement.Results = append(statement.Results, k.format())
+	}
 	for _, c := range w.shape.Columns {
 		statement.Results = append(statement.Results, formatCode(c.Binary))
 	}
 	statement.Row = func(wire [][]byte) error {
 		found = wire[0][0] == 1
-		for _, source := range wire[1:] {
-			sources = append(sources, keepNull(source))
+		var own [][]byte
+		for _, part := range wire[1:] {
+			own = append(own, keepNull(part))
 		}
+		locked, sources = row{key: own[:keys]}, own[keys:]
 		return nil
 	}
 	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: asynchronous}, statement, w.fingerprint(&print))
 	if err == nil && print != w.shape.Fingerprint {
 		err = ErrShape
 	}
-	return sources, found, err
+	return locked, sources, found, err
 }
 
 func keepNull(wire []byte) []byte {

@@ -170,14 +170,15 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 
 const lookSQL = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.uncovered) FROM u"
 
-// lockSQL takes one row, whoever fights for it, and reads it under the lock. Parameters: the key.
+// lockSQL takes one row, whoever fights for it, and reads "is uncovered", key and sources under the lock. Parameters:
+// the key.
 func (s *Shape) lockSQL() string {
 	sources := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
 		sources[i] = "t." + pg.Ident(c.Source)
 	}
-	return fmt.Sprintf("SELECT %s, %s FROM ONLY %s t WHERE %s FOR NO KEY UPDATE",
-		s.uncovered(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
+	return fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s t WHERE %s FOR NO KEY UPDATE",
+		s.uncovered(), s.keyList(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
 }
 
 // writeOneSQL writes the row that lockSQL holds and says whether it is covered afterwards. Parameters: key, cells.

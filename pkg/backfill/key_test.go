@@ -1,0 +1,51 @@
+package backfill_test
+
+import (
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+)
+
+// Empty sorts first: it is the first thing a fresh batch keeps.
+func TestAnEmptyKeyIsNoNull(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, `CREATE TABLE public.items (id text PRIMARY KEY, secret text); INSERT INTO public.items VALUES ('', ''), ('a', '')`)
+	k.start(ctx, 1)
+	if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+	}
+	k.proven(ctx, 2)
+}
+
+// A key may change and still be equal: the row that is locked then has another address than the one that was read.
+func TestARowWhoseKeyChangesToAnEqualOneIsSealedForTheNewOne(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ kind, before, after string }{
+		"citext":    {`"Ex t".citext`, "'alice'", "'Alice'"},
+		"collation": {`text COLLATE public.loose`, "'alice'", "'Alice'"},
+		"float":     {"float8", "0", "'-0'"},
+		"interval":  {"interval", "'1 mon'", "'30 days'"},
+		"jsonb":     {"jsonb", "'1.0'", "'1.00'"},
+		"numeric":   {"numeric", "1.0", "1.00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			var k *kit
+			sealed := false
+			k = prepare(t, ctx, `CREATE SCHEMA "Ex t"; CREATE EXTENSION citext SCHEMA "Ex t";
+CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE public.items (id `+c.kind+` PRIMARY KEY, secret text); INSERT INTO public.items VALUES (`+c.before+`, 'secret')`, between(func() {
+				if !sealed {
+					sealed = true
+					k.db.Run(t, `UPDATE public.items SET id = `+c.after)
+				}
+			}))
+			claim := claimed(t, k)
+			claim.Pass = 3 // each row is locked before it is written
+			check(t, execute(t, k, claim))
+			k.proven(ctx, 1)
+		})
+	}
+}
