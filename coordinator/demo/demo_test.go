@@ -160,7 +160,8 @@ func ownedBy(t *testing.T, db *testenv.DB, role string) []string {
 	return testenv.Column[string](t, db, `SELECT datname::text FROM pg_database WHERE datdba = $1::regrole`, role)
 }
 
-// A value that somebody changes behind the back of capture is seen by the proof alone, and by nothing else.
+// What somebody changes behind the back of capture is seen by the proof alone. Of many rows the application may repair
+// a few in passing.
 func TestADemoWhoseProofFailsSaysSo(t *testing.T) {
 	t.Parallel()
 	db := testenv.EmptyDatabase(t)
@@ -174,15 +175,15 @@ func TestADemoWhoseProofFailsSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = conn.Exec(t.Context(), `SET cipherfleet.writer = 'client'; UPDATE users SET email = 'somebody@else.example'
- WHERE id = (SELECT min(id) FROM users WHERE email_encrypted IS NOT NULL)`)
+ WHERE id IN (SELECT id FROM users WHERE email_encrypted IS NOT NULL ORDER BY id LIMIT 50)`)
 	conn.Close(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.ends(app.CodeUnproven)
 	p.leavesNothing()
-	if !strings.Contains(p.display(), "1 are stale") || p.out.Len() > 0 {
-		t.Error("it does not say that a row is stale, or prints figures all the same")
+	if !regexp.MustCompile(`[1-9]\d* are stale`).MatchString(p.display()) || p.out.Len() > 0 {
+		t.Error("it does not say that rows are stale, or prints figures all the same")
 	}
 }
 
