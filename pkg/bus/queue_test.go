@@ -81,7 +81,7 @@ func TestEnsureKeepsWhatAnOperatorAdded(t *testing.T) {
 	}
 	config := work.CachedInfo().Config
 	config.Metadata["team"] = "storage"
-	config.MaxMsgs = 7
+	config.MaxMsgs, config.Discard, config.Duplicates, config.AllowAtomicPublish = 7, jetstream.DiscardOld, time.Second, false
 	if _, err := q.js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,8 @@ func TestEnsureKeepsWhatAnOperatorAdded(t *testing.T) {
 		t.Fatal(err)
 	}
 	config = work.CachedInfo().Config
-	if config.Metadata["team"] != "storage" || config.Metadata["cipherfleet.installation"] != "i1" || config.MaxMsgs != 100_000 {
+	if config.Metadata["team"] != "storage" || config.Metadata["cipherfleet.installation"] != "i1" || config.MaxMsgs != 100_000 ||
+		config.Discard != jetstream.DiscardNew || config.Duplicates != 2*time.Minute || !config.AllowAtomicPublish {
 		t.Errorf("the stream is %+v", config)
 	}
 }
