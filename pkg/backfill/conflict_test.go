@@ -206,7 +206,9 @@ func TestAValueThatCannotBeTransformedIsFoundUnderTheLockToo(t *testing.T) {
 	var k *kit
 	var f func()
 	k = prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items VALUES (1, 'secret')`, func(k *kit) {
-		k.wrap = func(inner transform.Transform) transform.Transform { return &interposed{refusing{inner}, func() { f() }} }
+		k.wrap = func(inner transform.Transform) transform.Transform {
+			return &interposed{refusing{inner}, func() { f() }}
+		}
 	})
 	f = func() {
 		f = func() {}

@@ -6,4 +6,4 @@ package pg
 const Pinned = `SELECT set_config('datestyle','ISO, YMD',true), set_config('intervalstyle','postgres',true),
  set_config('extra_float_digits','3',true), set_config('timezone','UTC',true), set_config('bytea_output','hex',true),
  set_config('client_encoding','UTF8',true), set_config('lc_monetary','C',true), set_config('xmlbinary','base64',true),
- set_config('xmloption','content',true), set_config('standard_conforming_strings','on',true), set_config('row_security','off',true)`
+ set_config('xmloption','content',true), set_config('array_nulls','on',true), set_config('standard_conforming_strings','on',true), set_config('row_security','off',true)`

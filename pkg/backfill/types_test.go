@@ -1,0 +1,179 @@
+package backfill_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// hostile are defaults under which most values are printed, or read, in another way than ours.
+func hostile() []string {
+	return []string{"DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'", "extra_float_digits = 0", "TimeZone = 'Asia/Kolkata'",
+		"timezone_abbreviations = 'India'", "bytea_output = 'escape'", "default_transaction_isolation = 'repeatable read'", "xmlbinary = 'hex'",
+		"xmloption = 'document'", "array_nulls = off", "standard_conforming_strings = off", "quote_all_identifiers = on", "lc_monetary = 'C'",
+		"lock_timeout = '1min'", "synchronous_commit = off"}
+}
+
+// hostileDatabase has them all, and connections that know no better.
+func hostileDatabase(t testing.TB) *testenv.DB {
+	t.Helper()
+	db := testenv.Database(t)
+	name := testenv.One[string](t, db, "SELECT current_database()")
+	for _, setting := range hostile() {
+		db.Run(t, "ALTER DATABASE "+pg.Ident(name)+" SET "+setting)
+	}
+	db = testenv.Open(t, db.URL)
+	if style := testenv.One[string](t, db, "SHOW DateStyle"); style != "SQL, DMY" {
+		t.Fatalf("the database is not hostile: its DateStyle is %s", style)
+	}
+	return db
+}
+
+// leastTypes and leastValues keep the lists from shrinking.
+const leastTypes, leastValues = 39, 101
+
+func TestTheListOfTypesIsLong(t *testing.T) {
+	t.Parallel()
+	types, values := 0, 0
+	for _, f := range families() {
+		types += len(f.kinds)
+		for _, k := range f.kinds {
+			values += len(k.values)
+		}
+	}
+	t.Logf("%d types, %d values", types, values)
+	if types < leastTypes || values < leastValues {
+		t.Errorf("%d types and %d values are tested, want at least %d and %d", types, values, leastTypes, leastValues)
+	}
+}
+
+// Every value of every type, sealed by the engine, opened and written back: the bytes are the same, and NULL is NULL.
+func TestEveryTypeSurvives(t *testing.T) {
+	t.Parallel()
+	for name, f := range families() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			var sources []string
+			for i := range f.kinds {
+				sources = append(sources, fmt.Sprintf("c%d", i))
+			}
+			k := prepare(t, ctx, "BEGIN;\n"+pg.Pinned+";\n"+f.sql()+";\nCOMMIT", on(pg.Table{Schema: "public", Name: "items"}, sources...),
+				func(k *kit) { k.db = hostileDatabase(t) })
+			k.start(ctx, 5)
+			if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+				t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+			}
+			k.proven(ctx, int64(f.rows()))
+			keys := k.shape(ctx, k.relation.OID).Keys
+			for i := range f.kinds {
+				f.comeBack(ctx, k, keys, i)
+			}
+		})
+	}
+}
+
+// sql makes the family's table: a column per type, a row per value, and a last row of NULLs alone.
+func (f family) sql() string {
+	var b strings.Builder
+	b.WriteString(f.before + ";\nCREATE TABLE public.items (id bigint PRIMARY KEY")
+	for i, k := range f.kinds {
+		fmt.Fprintf(&b, ", c%d %s", i, k.sql)
+	}
+	for i, k := range f.kinds {
+		fmt.Fprintf(&b, ", back%d %s", i, k.sql)
+	}
+	b.WriteString(")")
+	for row := range f.rows() {
+		fmt.Fprintf(&b, ";\nINSERT INTO public.items VALUES (%d", row)
+		for _, k := range f.kinds {
+			if row < len(k.values) {
+				fmt.Fprintf(&b, ", %s::%s", pg.Literal(k.values[row]), k.sql)
+			} else {
+				b.WriteString(", NULL")
+			}
+		}
+		b.WriteString(")")
+	}
+	return b.String()
+}
+
+// rows are as many as the longest list of values, and one of NULLs.
+func (f family) rows() int {
+	most := 0
+	for _, k := range f.kinds {
+		most = max(most, len(k.values))
+	}
+	return most + 1
+}
+
+// comeBack opens a column's cells, writes what was in them beside the source, and compares.
+func (f family) comeBack(ctx context.Context, k *kit, keys *cell.KeyEncoder, column int) {
+	k.t.Helper()
+	kind := f.kinds[column]
+	source, _ := k.relation.Column(fmt.Sprintf("c%d", column))
+	codec := must(cell.CodecFor(backfill.TypeInfo(source.Base)))(k.t)
+	conn := must(k.db.Acquire(ctx))(k.t)
+	defer conn.Release()
+	for row := range kind.values {
+		plain := k.open(keys, column, int64(row))
+		wire := must(codec.Decode(nil, plain, backfill.TypeInfo(source.Base)))(k.t)
+		write := pg.Statement{SQL: fmt.Sprintf("UPDATE public.items SET back%d = $1 WHERE id = %d", column, row)}
+		write.Add(wire, source.Base.OID, int16(codec.Wire()))
+		err := conn.Flight(ctx, pg.Statement{SQL: "BEGIN"}, pg.Statement{SQL: pg.Pinned}, write, pg.Statement{SQL: "COMMIT"})
+		if err != nil {
+			k.t.Errorf("%s %q: %v", kind.sql, kind.values[row], err)
+			must(conn.Exec(ctx, "ROLLBACK"))(k.t)
+		}
+	}
+	if n := testenv.One[int](k.t, k.db, fmt.Sprintf(`SELECT count(*) FROM public.items WHERE c%d IS NOT DISTINCT FROM NULL AND c%[1]d_sealed IS NULL`, column)); n != f.rows()-len(kind.values) {
+		k.t.Errorf("%s: %d rows are NULL and sealed as NULL, want %d", kind.sql, n, f.rows()-len(kind.values))
+	}
+	same := "record_image_eq(ROW(c%[1]d), ROW(back%[1]d)) AND "
+	if kind.loose {
+		same = ""
+	}
+	same += "format('%%s', c%[1]d) = format('%%s', back%[1]d)"
+	for _, row := range testenv.Column[int](k.t, k.db, fmt.Sprintf("SELECT id FROM public.items WHERE ("+same+") IS NOT TRUE", column)) {
+		k.t.Errorf("%s %q came back as %q", kind.sql, kind.values[row],
+			testenv.One[string](k.t, k.db, fmt.Sprintf("SELECT format('%%s', back%d) FROM public.items WHERE id = %d", column, row)))
+	}
+}
+
+// open opens the cell of a row with a bigint key.
+func (k *kit) open(keys *cell.KeyEncoder, column int, id int64) []byte {
+	k.t.Helper()
+	sealed := testenv.One[[]byte](k.t, k.db, fmt.Sprintf("SELECT %s FROM %s WHERE id = $1", pg.Ident(k.columns[column].Target), k.table.SQL()), id)
+	address := must(keys.Append(nil, [][]byte{binary.BigEndian.AppendUint64(nil, uint64(id))}))(k.t)
+	plain, _, err := k.keyring.Open(nil, cell.Address{Column: k.columns[column].ID, Key: address}, sealed)
+	check(k.t, err)
+	return plain
+}
+
+func TestTypesThatDoNotSurviveAreRefused(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := testenv.Database(t)
+	refused := map[string]string{
+		"money": "make it numeric first", "money[]": "make it numeric first", "regclass": "names an object of this database", "regproc": "names an object of this database",
+		"regrole[]": "names an object of this database", "oid": "names an object of this database", "xid": "system type", "tid": "system type", "pg_lsn": "system type",
+		`"char"`: "system type", "public.holder": "it contains money", "public.holder[]": "it contains money", "public.spending": "it contains money",
+		"public.kept": "names an object of this database",
+	}
+	db.Run(t, `CREATE TYPE public.holder AS (a int, b money); CREATE TYPE public.spending AS RANGE (subtype = money); CREATE DOMAIN public.kept AS regclass[]`)
+	for name, why := range refused {
+		table := pg.Table{Schema: "public", Name: "of " + name}
+		db.Run(t, fmt.Sprintf(`CREATE TABLE %s (id int PRIMARY KEY, secret %s)`, table.SQL(), name))
+		source, _ := must(pg.Inspect(ctx, db, table.Schema, table.Name))(t).Column("secret")
+		if codec, err := cell.CodecFor(backfill.TypeInfo(source.Base)); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s is sealed with codec %v, %v; want a refusal that says %q", name, codec, err, why)
+		}
+	}
+}
