@@ -48,6 +48,9 @@ func (r *Runner) Run(work, drain context.Context) error {
 	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
 	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
 	if err := r.enrol(drain); err != nil {
+		if drain.Err() != nil {
+			return nil // told to end before it began
+		}
 		return err
 	}
 	attendance := make(chan struct{})
