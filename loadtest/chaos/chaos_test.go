@@ -26,6 +26,7 @@ var (
 	seeds    = flag.Int("seeds", 3, "how many seeds to run")
 	first    = flag.Uint64("first", 1, "the first of them")
 	only     = flag.Uint64("seed", 0, "run this seed alone")
+	tell     = flag.Bool("tell", false, "show the logs and the ranges of every seed, not only of those that fail")
 	natsDir  = flag.String("nats-dir", "", "internal: be a NATS server that keeps its store there")
 	natsPort = flag.Int("nats-port", 0, "internal: the port of that server")
 )
@@ -63,8 +64,10 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 			t.Logf("%v", p)
 			w := newWorld(ctx, t, p, programs)
 			t.Cleanup(func() {
-				if t.Failed() {
+				if t.Failed() || *tell {
 					w.tell()
+				}
+				if t.Failed() {
 					t.Logf("to run it again: go test ./loadtest/chaos -run TestNothingIsLostUnderFaults -seed %d -v", seed)
 				}
 			})

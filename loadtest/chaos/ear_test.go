@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/cipherfleet/cipherfleet/messages"
 )
 
 // ear hears every message that passes through NATS, whoever sends it.
@@ -18,8 +20,16 @@ type ear struct {
 	mu       sync.Mutex
 	heard    int
 	progress int
-	leaks    []string    // subjects of messages that hold what must not leave Postgres
-	offers   []*nats.Msg // the tasks, to be sent again
+	leaks    []string                 // subjects of messages that hold what must not leave Postgres
+	offers   []*nats.Msg              // the tasks, to be sent again
+	handed   map[string]messages.Task // deliveries, by where they are to be acknowledged
+	acks     []ack
+}
+
+// ack is a task that a worker took off the queue.
+type ack struct {
+	messages.Task
+	at time.Time
 }
 
 func listenTo(q *queue) (*ear, error) {
@@ -27,7 +37,7 @@ func listenTo(q *queue) (*ear, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &ear{conn: conn}
+	e := &ear{conn: conn, handed: map[string]messages.Task{}}
 	sub, err := e.conn.Subscribe(">", e.hear)
 	if err != nil {
 		return nil, err
@@ -36,6 +46,7 @@ func listenTo(q *queue) (*ear, error) {
 }
 
 func (e *ear) hear(m *nats.Msg) {
+	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.heard++
@@ -44,10 +55,18 @@ func (e *ear) hear(m *nats.Msg) {
 		e.leaks = append(e.leaks, m.Subject)
 	}
 	switch {
+	case strings.HasPrefix(m.Reply, "$JS.ACK."): // a delivery bears the subject of what was published
+		if task, err := messages.ParseTask(m.Data); err == nil {
+			e.handed[m.Reply] = task
+		}
 	case strings.HasPrefix(m.Subject, "cipherfleet.v1.work."):
 		e.offers = append(e.offers, m)
 	case strings.HasPrefix(m.Subject, "cipherfleet.v1.evt."):
 		e.progress++
+	case strings.HasPrefix(m.Subject, "$JS.ACK.") && string(m.Data) == "+ACK":
+		if task, known := e.handed[m.Subject]; known {
+			e.acks = append(e.acks, ack{task, now})
+		}
 	}
 }
 

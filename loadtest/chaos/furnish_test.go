@@ -14,7 +14,7 @@ import (
 // The test's own triggers count what the fleet does, in the transaction in which it does it: rows updated, and ranges
 // closed.
 const auditSQL = `CREATE TABLE chaos.updated (xid text NOT NULL DEFAULT pg_current_xact_id()::text, key text NOT NULL);
-CREATE TABLE chaos.closed (range bigint NOT NULL, xid text NOT NULL DEFAULT pg_current_xact_id()::text);
+CREATE TABLE chaos.closed (range bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE FUNCTION chaos.count_update() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO chaos.updated (key) VALUES (%[2]s);

@@ -30,6 +30,7 @@ func (w *world) judge(ctx context.Context) {
 	for _, source := range w.plan.sources() {
 		w.logTellsTheTruth(ctx, source)
 	}
+	w.commitsComeBeforeAcks(ctx)
 	w.applicationNeverSuffered()
 	ending.Wait()
 	w.nothingLeaked()
@@ -145,6 +146,31 @@ SELECT coalesce(sum(e.n), 0)::bigint, coalesce(sum(u.n), 0)::bigint, count(*) FI
 			w.t.Errorf("the checkpoints of %s add up to %d rows, but the fleet updated %d; %d transactions differ", source, said, seen, differ)
 		}
 		w.note("the checkpoints of %s add up to %d rows, and so many the fleet updated", source, said)
+	}
+}
+
+// unclosedSQL is true when a range was neither closed at a moment, nor its job halted at it or shortly before: only then
+// may its task leave the queue.
+const unclosedSQL = `SELECT NOT EXISTS (SELECT FROM chaos.closed c WHERE c.range = $1 AND c.at <= $3)
+ AND coalesce((SELECT e.event <> 'job_paused' AND NOT (e.event = 'job_resumed' AND e.created_at > $3::timestamptz - interval '3 seconds') FROM cipherfleet.events e
+  WHERE e.job_id = $2::uuid AND e.event LIKE 'job\_%' AND e.created_at <= $3 ORDER BY e.id DESC LIMIT 1), true)`
+
+// commitsComeBeforeAcks: a task that leaves the queue before its range is closed would be lost with its worker.
+func (w *world) commitsComeBeforeAcks(ctx context.Context) {
+	w.t.Helper()
+	w.ear.mu.Lock()
+	acks := slices.Clone(w.ear.acks)
+	w.ear.mu.Unlock()
+	early := 0
+	for _, a := range acks {
+		var is bool
+		w.must(w.db.QueryRow(ctx, unclosedSQL, a.Range, a.Job, a.at).Scan(&is))
+		if is {
+			early++
+		}
+	}
+	if early > 0 || len(acks) == 0 {
+		w.t.Errorf("%d of %d tasks were acknowledged before their range was closed", early, len(acks))
 	}
 }
 

@@ -20,6 +20,7 @@ type plan struct {
 	chunk      int   // most rows of a chunk: small, so that the storm meets the job and not its end
 	workers    int
 	slots      int
+	embedded   bool // NATS runs inside the coordinator and dies with it
 	standby    bool // a second coordinator waits to lead
 	faults     []fault
 }
@@ -43,9 +44,10 @@ func newPlan(seed uint64) plan {
 	all := layouts()
 	p := plan{
 		seed: seed, layout: all[seed%uint64(len(all))], repeatable: seed%2 == 0, hostile: seed%3 == 0, dated: seed%3 != 1,
-		prepare: r.IntN(2) == 0, meddling: r.IntN(3) > 0, standby: r.IntN(2) == 0,
+		prepare: r.IntN(2) == 0, meddling: r.IntN(3) > 0, standby: r.IntN(2) == 0, embedded: seed%5 == 3,
 		rows: 25_000 + r.Int64N(25_000), chunk: 20 + r.IntN(60), workers: 2 + r.IntN(2), slots: 1 + r.IntN(2),
 	}
+	p.standby = p.standby && !p.embedded
 	p.faults = storm(r)
 	return p
 }
@@ -55,8 +57,8 @@ func (p plan) String() string {
 	for i, f := range p.faults {
 		names[i] = f.name
 	}
-	return fmt.Sprintf("seed %d: %s, %d rows, dated %t, prepare %t, meddling trigger %t, repeatable read %t, hostile defaults %t, chunks of %d, %d workers of %d slots, standby %t; %s",
-		p.seed, p.layout.name, p.rows, p.dated, p.prepare, p.meddling, p.repeatable, p.hostile, p.chunk, p.workers, p.slots, p.standby, strings.Join(names, ", "))
+	return fmt.Sprintf("seed %d: %s, %d rows, dated %t, prepare %t, meddling trigger %t, repeatable read %t, hostile defaults %t, chunks of %d, %d workers of %d slots, NATS embedded %t, standby %t; %s",
+		p.seed, p.layout.name, p.rows, p.dated, p.prepare, p.meddling, p.repeatable, p.hostile, p.chunk, p.workers, p.slots, p.embedded, p.standby, strings.Join(names, ", "))
 }
 
 // between is a random duration.

@@ -32,7 +32,7 @@ func storm(r *rand.Rand) []fault {
 		{name: "kill a worker", do: killWorker}, {name: "kill a worker", do: killWorker}, {name: "freeze a worker", do: freezeWorker},
 		{name: "kill the coordinator", do: killCoordinator}, {name: "usurp the lead", do: usurp},
 		{name: "kill NATS", do: killNATS}, {name: "wipe NATS", do: wipeNATS}, {name: "kill Postgres", do: killPostgres},
-		{name: "pause the job", do: pauseJob}, {name: "cut connections", do: cutConnections}, {name: "repeat messages", do: repeatMessages},
+		{name: "pause the job", do: pauseJob}, {name: "drain a worker", do: drainWorker}, {name: "cut connections", do: cutConnections}, {name: "repeat messages", do: repeatMessages},
 	}
 	again := []fault{kinds[0], kinds[2], kinds[3], kinds[5], kinds[8], kinds[9], kinds[10]}
 	for range 1 + r.IntN(3) {
@@ -89,6 +89,21 @@ func (s *tempest) crash(ctx context.Context, c *child, down time.Duration) error
 
 func killWorker(ctx context.Context, s *tempest) error {
 	return s.crash(ctx, s.anyOf(s.w.workers), between(s.r, 0, 500*time.Millisecond))
+}
+
+// drainWorker ends a worker in order and starts it again, as an upgrade does.
+func drainWorker(ctx context.Context, s *tempest) error {
+	c := s.anyOf(s.w.workers)
+	s.later(ctx, 0, func() error {
+		ending, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		const killed = -1 // by another fault
+		if code, err := c.drain(ending); err != nil || code != 0 && code != killed {
+			return fmt.Errorf("drain %s: exit code %d, %v", c.name, code, err)
+		}
+		return c.start()
+	})
+	return nil
 }
 
 // freezeWorker stops a worker until its lease and its messages are somebody else's, and wakes it.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,7 +69,7 @@ func newWorld(ctx context.Context, t *testing.T, p plan, programs string) *world
 	w.must(lifecycle.Install(ctx, w.db.DB))
 	w.openKey(ctx)
 	w.must(w.furnish(ctx))
-	w.openQueue(ctx)
+	w.openNATS(ctx, programs)
 	w.openFleet(programs)
 	w.app = newApplication(w)
 	w.operator = &operator{w: w, r: chance(p.seed, forOperator)}
@@ -92,11 +93,16 @@ func (w *world) openKey(ctx context.Context) {
 	w.must(err)
 }
 
-func (w *world) openQueue(ctx context.Context) {
+// openNATS starts NATS, and whatever it runs in, and listens to it.
+func (w *world) openNATS(ctx context.Context, programs string) {
 	w.t.Helper()
 	var err error
 	w.queue, err = newQueue(w.dir, w.crash)
 	w.must(err)
+	if w.plan.embedded {
+		c := w.add(programs, "coordinator", "cipherfleet", "serve", "--embedded", "--nats-port", strconv.Itoa(w.queue.port))
+		w.queue.child, w.coordinators = c, []*child{c}
+	}
 	w.t.Cleanup(w.queue.kill)
 	w.must(w.queue.up(ctx))
 	w.ear, err = listenTo(w.queue)
@@ -107,31 +113,46 @@ func (w *world) openQueue(ctx context.Context) {
 	w.t.Cleanup(w.bus.Close)
 }
 
-// openFleet starts coordinators and workers with short leases, so that a seed takes seconds.
+// openFleet starts the rest.
 func (w *world) openFleet(programs string) {
 	w.t.Helper()
-	env := []string{
-		"DATABASE_URL=" + w.postgres.URL("postgres"), "NATS_URL=" + w.queue.url(), "CIPHERFLEET_NATS_TOKEN_FILE=" + w.queue.tokenFile(),
-		"HOME=" + w.dir, "CIPHERFLEET_KEK=" + w.kekURI, "CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s",
-		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
+	if !w.plan.embedded {
+		w.coordinators = append(w.coordinators, w.add(programs, "coordinator", "cipherfleet", "serve"))
 	}
-	add := func(name string, argv ...string) *child {
-		c := &child{name: name, argv: append([]string{filepath.Join(programs, argv[0])}, argv[1:]...), env: env, log: filepath.Join(w.dir, name+".log"), crash: w.crash}
-		w.t.Cleanup(c.kill)
-		w.must(c.start())
-		return c
-	}
-	w.coordinators = append(w.coordinators, add("coordinator", "cipherfleet", "serve"))
 	if w.plan.standby {
-		w.coordinators = append(w.coordinators, add("standby", "cipherfleet", "serve"))
+		w.coordinators = append(w.coordinators, w.add(programs, "standby", "cipherfleet", "serve"))
 	}
 	for i := range w.plan.workers {
-		w.workers = append(w.workers, add(fmt.Sprintf("worker%d", i), "cipherfleet-worker"))
+		w.workers = append(w.workers, w.add(programs, fmt.Sprintf("worker%d", i), "cipherfleet-worker"))
+	}
+	for _, c := range slices.Concat(w.coordinators, w.workers) {
+		w.must(c.start())
 	}
 }
 
+// add makes a program of the fleet, with short leases, so that a seed takes seconds.
+func (w *world) add(programs, name string, argv ...string) *child {
+	env := []string{
+		"DATABASE_URL=" + w.postgres.URL("postgres"), "CIPHERFLEET_KEK=" + w.kekURI, "HOME=" + w.dir,
+		"CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
+		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug",
+	}
+	if slices.Contains(argv, "--embedded") {
+		env = append(env, "CIPHERFLEET_STATE_DIR="+w.queue.dir)
+	} else {
+		env = append(env, "NATS_URL="+w.queue.url(), "CIPHERFLEET_NATS_TOKEN_FILE="+w.queue.tokenFile())
+	}
+	c := &child{name: name, argv: append([]string{filepath.Join(programs, argv[0])}, argv[1:]...), env: env, log: filepath.Join(w.dir, name+".log"), crash: w.crash}
+	w.t.Cleanup(c.kill)
+	return c
+}
+
 func (w *world) children() []*child {
-	return append(append([]*child{w.queue.child}, w.coordinators...), w.workers...)
+	all := slices.Concat(w.coordinators, w.workers)
+	if !w.plan.embedded {
+		all = append(all, w.queue.child)
+	}
+	return all
 }
 
 // crash notes a program that ended by itself. Ending with "unavailable" while it starts is what a service manager is for.
