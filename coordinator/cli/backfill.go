@@ -30,8 +30,9 @@ drains: chunks in hand commit, the rest stays; the same command resumes.
 
 Names are literal: upper and lower case differ, and nothing is quoted.
 
-Exit codes: 0 backfilled · 2 bad flag or environment · 4 refused, nothing changed · 5 rows in quarantine or the job
-failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused`
+Exit codes: 0 backfilled · 2 bad flag, environment or manifest · 4 refused, nothing changed · 5 rows in quarantine or
+the job failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes · 130 a second
+signal, the same command resumes`
 
 const backfillExample = `  cipherfleet backfill --table users --column email --prepare
   cipherfleet backfill --schema crm --table "Contacts" --column phone --target phone_sealed --dry-run
@@ -96,9 +97,14 @@ func (o *backfillOptions) run(c *cobra.Command, read settings) error {
 		return nil
 	}
 	if config.NATSURL != "" {
-		return o.inFleet(work, drain, c, s)
+		err = o.inFleet(work, drain, c, s)
+	} else {
+		err = o.inProcess(work, drain, c, s)
 	}
-	return o.inProcess(work, drain, c, s)
+	if short := cutShort(work); err != nil && short != nil {
+		return short
+	}
+	return err
 }
 
 // announce is the one line that says what is about to be done.

@@ -200,8 +200,8 @@ func role(t *testing.T, db *testenv.DB, name string, rights ...string) (as, at s
 	name += "_" + testenv.One[string](t, db, `SELECT current_database()::text`)
 	db.Run(t, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD 'of-a-test'", pg.Ident(name)))
 	t.Cleanup(func() {
-		for _, sql := range []string{"DROP OWNED BY ", "DROP ROLE "} {
-			if _, err := db.Exec(context.WithoutCancel(t.Context()), sql+pg.Ident(name)); err != nil {
+		for _, sql := range []string{"DROP OWNED BY " + pg.Ident(name) + " CASCADE", "DROP ROLE " + pg.Ident(name)} {
+			if _, err := db.Exec(context.WithoutCancel(t.Context()), sql); err != nil {
 				t.Error(err)
 			}
 		}

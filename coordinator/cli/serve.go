@@ -19,7 +19,9 @@ machine needs one command.
 
 The first SIGINT or SIGTERM drains: chunks in hand commit, the rest stays. A second one gives them up.
 
-Exit codes: 0 drained · 2 bad flag or environment · 6 Postgres, NATS or key unavailable · 7 denied`
+Exit codes: 0 drained · 2 bad flag, environment or manifest · 4 refused: the key does not fit, the schema is newer, or
+the queue is somebody else's · 6 Postgres, NATS or key unavailable · 7 denied · 75 draining took too long · 130 a second
+signal`
 
 const serveExample = `  cipherfleet serve                              # with NATS_URL
   cipherfleet serve --embedded --workers 2       # everything in one process
@@ -92,7 +94,19 @@ func runServe(c *cobra.Command, o serveOptions, read settings) error {
 	if s.server != nil {
 		s.log.InfoContext(work, "NATS runs in this process", "url", s.server.URL(), "token_file", s.server.TokenFile())
 	}
-	return s.serve(work, drain, o.workers)
+	err = s.serve(work, drain, o.workers)
+	if short := cutShort(work); short != nil {
+		return short
+	}
+	return err
+}
+
+// cutShort is why work was given up before it was done: a second signal, or a drain that took too long. Nil: it was not.
+func cutShort(work context.Context) error {
+	if cause := context.Cause(work); errors.Is(cause, app.ErrInterrupted) || errors.Is(cause, app.ErrDrainTime) {
+		return cause
+	}
+	return nil
 }
 
 // listen answers for the coordinator's health: ready means that Postgres and NATS answer and that it does not drain.
