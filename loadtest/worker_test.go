@@ -74,7 +74,7 @@ func (f *formation) worker(name string) (stop func()) {
 	f.t.Helper()
 	drain, end := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	r := &runner.Runner{DB: f.db.DB, Bus: f.queue, KEK: f.kek, Worker: name, Slots: 1, Lease: 3 * time.Second, Beat: time.Second,
+	r := &runner.Runner{DB: f.db.DB, Bus: f.queue, KEK: f.kek, Worker: name, Slots: 1, Lease: 3 * time.Second,
 		Log: silent(), Tracer: noop.NewTracerProvider().Tracer("")}
 	go func() { ended <- r.Run(context.Background(), drain) }()
 	return func() {

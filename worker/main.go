@@ -107,7 +107,7 @@ func serve(work, drain context.Context, config app.Worker, log *slog.Logger, tra
 	log = log.With("worker", id)
 	log.InfoContext(work, "the worker is ready", "slots", slots)
 	r := &runner.Runner{DB: db, Bus: queue, KEK: kek, Worker: id, Build: app.Version(), Slots: slots, Lease: config.Lease,
-		Beat: config.Lease / 2, Log: log, Tracer: traces.Tracer()}
+		Log: log, Tracer: traces.Tracer()}
 	if err := r.Run(work, drain); err != nil {
 		return err
 	}

@@ -49,12 +49,22 @@ func follow(drain context.Context, out io.Writer, job messages.Job, ask func() (
 	}
 }
 
+// percentOf goes by rows or by ranges, whichever is further: the number of rows is an estimate, and a job over a table
+// that is mostly covered writes few.
+func percentOf(j messages.Job) float64 {
+	rows, ranges := 0.0, 0.0
+	if j.Total > 0 {
+		rows = float64(j.Rows) / float64(j.Total)
+	}
+	if all := j.Ranges.Done + j.Ranges.Pending; all > 0 {
+		ranges = float64(j.Ranges.Done) / float64(all)
+	}
+	return 100 * min(1, max(rows, ranges))
+}
+
 // progressLine is one line about a job, for people.
 func progressLine(j messages.Job) string {
-	percent, eta := 0.0, ""
-	if j.Total > 0 {
-		percent = min(100, 100*float64(j.Rows)/float64(j.Total))
-	}
+	percent, eta := percentOf(j), ""
 	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 {
 		eta = fmt.Sprintf(", %v left", (time.Duration(float64(left)/j.RowsPerSecond) * time.Second).Round(time.Second))
 	}

@@ -132,7 +132,7 @@ func (s *station) work(work, drain context.Context, slots int) error {
 	defer db.Close()
 	id := fmt.Sprintf("%s-%d-%s", cmp.Or(hostname(), "local"), os.Getpid(), uuid.NewString()[:8])
 	r := &runner.Runner{DB: db, Bus: s.queue, KEK: s.kek, Worker: id, Build: app.Version(), Slots: slots, Lease: s.config.Lease,
-		Beat: s.config.AckWait / 3, Log: s.log.With("worker", id), Tracer: s.traces.Tracer()}
+		Log: s.log.With("worker", id), Tracer: s.traces.Tracer()}
 	return r.Run(work, drain)
 }
 

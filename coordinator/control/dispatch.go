@@ -160,6 +160,9 @@ const orphansSQL = `UPDATE cipherfleet.ranges SET published_at = NULL, epoch = e
 // findOrphans looks for offers whose message was lost one by one, which only an idle queue can tell.
 func (p *Plane) findOrphans(ctx context.Context) error {
 	waiting, held, err := p.Bus.Pending(ctx)
+	if errors.Is(err, bus.ErrNoQueue) { // the consumer alone is gone
+		return p.openQueue(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("look at the queue: %w", err)
 	}

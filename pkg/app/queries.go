@@ -17,7 +17,6 @@ func (t *Traces) Queries() pgx.QueryTracer {
 	}
 	return queries{otelpgx.NewTracer(
 		otelpgx.WithTracerProvider(t.provider),
-		otelpgx.WithTrimSQLInSpanName(),
 		otelpgx.WithDisableAcquireTracer(),
 		otelpgx.WithDisableConnectionDetailsInAttributes(),
 	)}

@@ -118,7 +118,11 @@ func (b *Bus) options(config Config) ([]nats.Option, error) {
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.ErrorHandler(b.onError),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { b.logger.Warn("lost the connection to NATS") }),
+		nats.DisconnectErrHandler(func(conn *nats.Conn, _ error) {
+			if !conn.IsClosed() && !conn.IsDraining() { // else it was ended on purpose
+				b.logger.Warn("lost the connection to NATS")
+			}
+		}),
 		nats.ReconnectHandler(func(*nats.Conn) { b.logger.Info("reconnected to NATS") }),
 	}
 	if config.InProcess != nil {

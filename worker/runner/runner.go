@@ -32,7 +32,6 @@ type Runner struct {
 	Build  string        // version, for the list of workers
 	Slots  int           // ranges in work at once
 	Lease  time.Duration // of a range
-	Beat   time.Duration // between signs of life for a task; a third of the consumer's ack wait
 	Log    *slog.Logger
 	Tracer trace.Tracer
 }

@@ -82,7 +82,7 @@ func (s *slot) work(ctx context.Context, d *bus.Delivery, claim backfill.Claim) 
 
 // beat gives signs of life: to the queue for the message, to Postgres for the lease.
 func (s *slot) beat(ctx context.Context, d *bus.Delivery, claim backfill.Claim, giveUp context.CancelCauseFunc) {
-	message, lease := time.NewTicker(s.Beat), time.NewTicker(s.Lease/3)
+	message, lease := time.NewTicker(d.Heartbeat), time.NewTicker(s.Lease/3)
 	defer message.Stop()
 	defer lease.Stop()
 	for {
