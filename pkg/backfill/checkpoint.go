@@ -112,7 +112,7 @@ func (w *writer) bindCursor(s *pg.Statement, to bound) string {
 			continue
 		}
 		s.Add(to.parts[i], k.OID, k.format())
-		parts[i] = fmt.Sprintf("format('%%s', $%d)", len(s.Params))
+		parts[i] = fmt.Sprintf("pg_catalog.format('%%s', $%d)", len(s.Params))
 	}
 	return "ARRAY[" + strings.Join(parts, ", ") + "]::text[]"
 }

@@ -22,7 +22,7 @@ type keyCase struct {
 const manyRows = 5000
 
 // awkwardTexts are distinct under every collation used here.
-var awkwardTexts = []string{`''`, `' '`, `'a,b'`, `'a"b'`, `'""'`, `'back\slash'`, `'\\'`, `'{curly}'`, `'{}'`, `'NULL'`, `'it''s'`, `E'tab\there'`,
+var awkwardTexts = []string{`''`, `' '`, `'a,b'`, `'a"b'`, `'""'`, `E'back\\slash'`, `E'\\\\'`, `'{curly}'`, `'{}'`, `'NULL'`, `'it''s'`, `E'tab\there'`,
 	`E'new\nline'`, `'naïve'`, `'日本語'`, `'😀'`, `'(a,"b")'`, `'%s %d'`, `'$1'`, `'a;--'`}
 
 func keyCases() map[string]keyCase {
@@ -44,7 +44,7 @@ func keyCases() map[string]keyCase {
 		"varchar":     single("varchar(40)", hashed, awkwardTexts...),
 		"char":        single("char(40)", "left("+hashed+", 9)", awkwardTexts[2:]...),
 		"name":        single("name", hashed, awkwardTexts...),
-		"bytea":       single("bytea", "decode("+hashed+", 'hex')", `''`, `'\x00'`, `'\x5c22'`, `'\xff00ff'`),
+		"bytea":       single("bytea", "decode("+hashed+", 'hex')", `''`, `E'\\x00'`, `E'\\x5c22'`, `E'\\xff00ff'`),
 		"timestamptz": single("timestamptz", "timestamptz '2024-02-03 04:05:06.789012+05:45' + i * interval '1 hour'", "'infinity'", "'-infinity'", "'0044-03-15 12:00 BC'"),
 		"timestamp":   single("timestamp", "timestamp '2024-02-03 04:05:06.789012' + i * interval '7 days'", "'infinity'", "'-infinity'", "'0044-03-15 12:00 BC'"),
 		"date":        single("date", "date '2024-02-03' + i", "'infinity'", "'-infinity'", "'0044-03-15 BC'"),
@@ -56,7 +56,7 @@ func keyCases() map[string]keyCase {
 		"jsonb":       single("jsonb", "jsonb_build_object('a,\"b', i)", "'null'", "'1.10'", "'\"{}\"'"),
 		"bits":        single("bit varying", "i::bit(16)", "''", "'10101'"),
 		"oid":         single("oid", "i::oid"),
-		"array":       single("text[]", "ARRAY[left("+hashed+", 1), i::text]", "'{}'", "'{NULL}'", `'{"",NULL,"a,\"b"}'`, "'[2:3]={a,b}'"),
+		"array":       single("text[]", "ARRAY[left("+hashed+", 1), i::text]", "'{}'", "'{NULL}'", `E'{"",NULL,"a,\\"b"}'`, "'[2:3]={a,b}'"),
 
 		"text, int":           {columns: `a text, b int`, key: "PRIMARY KEY (a, b)", of: "chr(97 + i % 26) || repeat(',\"', i % 3), i", also: pairs(awkwardTexts, "7")},
 		"uuid, timestamptz":   {columns: `a uuid, b timestamptz`, key: "PRIMARY KEY (a, b)", of: "md5((i / 50)::text)::uuid, timestamptz '2024-02-03 04:05:06+00' + i * interval '1 second'"},
@@ -131,7 +131,7 @@ func TestAnyKey(t *testing.T) {
 	for name, c := range keyCases() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := prepare(t, t.Context(), c.sql(name))
+			k := prepare(t, t.Context(), pinned(c.sql(name)), hostileDefaults)
 			rows := rowsOf(t, k)
 			if want := int64(manyRows + len(c.also)); rows != want {
 				t.Fatalf("the table has %d rows, want %d", rows, want)

@@ -113,7 +113,7 @@ func (s *Shape) sampleSQL() string {
 
 // insertRanges turns the boundaries in b, with columns k0…, into ranges; the last one is open.
 func (s *Shape) insertRanges() string {
-	parts := s.numbered("format('%%s', k%d)")
+	parts := s.numbered("pg_catalog.format('%%s', k%d)")
 	order := strings.Join(s.numbered("k%d"), ", ")
 	return fmt.Sprintf(`, cut AS (SELECT ARRAY[%s]::text[] AS key, row_number() OVER (ORDER BY %s) AS n FROM b)
 INSERT INTO cipherfleet.ranges (job_id, relid, after_key, through_key)

@@ -75,7 +75,7 @@ func (w *writer) keyText(ctx context.Context, r row) (Key, error) {
 		if i > 0 {
 			statement.SQL += ", "
 		}
-		statement.SQL += fmt.Sprintf("format('%%s', $%d)", i+1)
+		statement.SQL += fmt.Sprintf("pg_catalog.format('%%s', $%d)", i+1)
 	}
 	var key Key
 	statement.Row = func(wire [][]byte) error {

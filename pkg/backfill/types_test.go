@@ -13,7 +13,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
-// hostile are defaults under which most values are printed, or read, in another way than ours.
+// hostile are a database's defaults under which most values are printed, or read, in another way than ours.
 func hostile() []string {
 	return []string{"DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'", "extra_float_digits = 0", "TimeZone = 'Asia/Kolkata'",
 		"timezone_abbreviations = 'India'", "bytea_output = 'escape'", "default_transaction_isolation = 'repeatable read'", "xmlbinary = 'hex'",
@@ -21,7 +21,7 @@ func hostile() []string {
 		"lock_timeout = '1min'", "synchronous_commit = off"}
 }
 
-// hostileDatabase has them all, and connections that know no better.
+// hostileDatabase has them all, functions that stand in the way, and connections that know no better.
 func hostileDatabase(t testing.TB) *testenv.DB {
 	t.Helper()
 	db := testenv.Database(t)
@@ -29,12 +29,20 @@ func hostileDatabase(t testing.TB) *testenv.DB {
 	for _, setting := range hostile() {
 		db.Run(t, "ALTER DATABASE "+pg.Ident(name)+" SET "+setting)
 	}
+	for _, kind := range []string{"text", "bigint", "uuid", "numeric", "timestamptz"} { // a closer match than Postgres' own
+		db.Run(t, "CREATE FUNCTION public.format(text, "+kind+") RETURNS text LANGUAGE sql AS $$SELECT 'not yours'$$")
+	}
 	db = testenv.Open(t, db.URL)
 	if style := testenv.One[string](t, db, "SHOW DateStyle"); style != "SQL, DMY" {
 		t.Fatalf("the database is not hostile: its DateStyle is %s", style)
 	}
 	return db
 }
+
+func hostileDefaults(k *kit) { k.db = hostileDatabase(k.t) }
+
+// pinned makes SQL mean the same whatever the defaults are.
+func pinned(sql string) string { return "BEGIN;\n" + pg.Pinned + ";\n" + sql + ";\nCOMMIT" }
 
 // leastTypes and leastValues keep the lists from shrinking.
 const leastTypes, leastValues = 39, 101
@@ -65,8 +73,7 @@ func TestEveryTypeSurvives(t *testing.T) {
 			for i := range f.kinds {
 				sources = append(sources, fmt.Sprintf("c%d", i))
 			}
-			k := prepare(t, ctx, "BEGIN;\n"+pg.Pinned+";\n"+f.sql()+";\nCOMMIT", on(pg.Table{Schema: "public", Name: "items"}, sources...),
-				func(k *kit) { k.db = hostileDatabase(t) })
+			k := prepare(t, ctx, pinned(f.sql()), on(pg.Table{Schema: "public", Name: "items"}, sources...), hostileDefaults)
 			k.start(ctx, 5)
 			if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
 				t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
@@ -140,10 +147,10 @@ func (f family) comeBack(ctx context.Context, k *kit, keys *cell.KeyEncoder, col
 	if kind.loose {
 		same = ""
 	}
-	same += "format('%%s', c%[1]d) = format('%%s', back%[1]d)"
+	same += "pg_catalog.format('%%s', c%[1]d) = pg_catalog.format('%%s', back%[1]d)"
 	for _, row := range testenv.Column[int](k.t, k.db, fmt.Sprintf("SELECT id FROM public.items WHERE ("+same+") IS NOT TRUE", column)) {
 		k.t.Errorf("%s %q came back as %q", kind.sql, kind.values[row],
-			testenv.One[string](k.t, k.db, fmt.Sprintf("SELECT format('%%s', back%d) FROM public.items WHERE id = %d", column, row)))
+			testenv.One[string](k.t, k.db, fmt.Sprintf("SELECT pg_catalog.format('%%s', back%d) FROM public.items WHERE id = %d", column, row)))
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +31,7 @@ func (r Report) Proven() bool { return r.Rows == r.Covered }
 const mostExamples = 10
 
 // Verifier opens every cell of a leaf and compares it with its source. It writes nothing and holds no snapshot for
-// longer than a chunk; its memory does not grow with the table.
+// longer than a chunk; its memory does not grow with the table, and a chunk does not grow with its values.
 type Verifier struct {
 	DB      *pg.DB
 	Shape   *Shape
@@ -45,25 +47,46 @@ func (v *Verifier) Verify(ctx context.Context, reports []Report, seen func(rows 
 	}
 	defer conn.Release()
 	r := newReader(conn, v.Shape, v.Limits.WithDefaults(), false)
-	at := bound{}
+	at, most := bound{}, min(firstPage, r.limits.Rows)
 	for {
-		page := &page{verifier: v, reports: reports}
-		if err := r.page(ctx, page, at); err != nil {
+		page, before := &page{verifier: v, reports: reports, most: r.limits.Bytes}, cloneReports(reports)
+		err := r.page(ctx, page, at, most)
+		if pg.ClassOf(err) == pg.ClassLock && most > 1 { // it took too long: rows are heavier than they were
+			copy(reports, before)
+			most = max(1, most/16)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("verify %s: %w", v.Shape.Table, err)
 		}
 		seen(page.rows)
-		if page.rows < r.limits.Rows {
+		switch {
+		case page.full:
+			most = page.rows
+		case page.rows < most:
 			return nil
+		default:
+			most = min(2*most, r.limits.Rows)
 		}
 		at = page.last
 	}
 }
 
-// page reads the next rows after a key: the key, and each column's source and target.
-func (r *reader) page(ctx context.Context, p *page, after bound) error {
+func cloneReports(reports []Report) []Report {
+	clones := slices.Clone(reports)
+	for i := range clones {
+		clones[i].Schemes = maps.Clone(clones[i].Schemes)
+	}
+	return clones
+}
+
+const firstPage = 64 // rows: how heavy they are is not known yet
+
+// page reads the next rows after a key, at most most: the key, and each column's source and target.
+func (r *reader) page(ctx context.Context, p *page, after bound, most int) error {
 	statement := pg.Statement{SQL: r.shape.verifySQL(!after.open()), Row: p.row}
 	r.shape.bind(&statement, after)
-	statement.Add(strconv.AppendInt(nil, int64(r.limits.Rows), 10), oidInt8, 0)
+	statement.Add(strconv.AppendInt(nil, int64(most), 10), oidInt8, 0)
 	for _, k := range r.shape.Key {
 		statement.Results = append(statement.Results, k.format())
 	}
@@ -95,14 +118,23 @@ type page struct {
 	verifier      *Verifier
 	reports       []Report
 	rows          int
+	most, bytes   int64 // of sources and targets
+	full          bool  // the bytes are met: what still arrives is read again by the next page
 	last          bound
 	address       []byte
 	plain, opened []byte
 }
 
 func (p *page) row(wire [][]byte) error {
+	if p.full {
+		return nil
+	}
 	shape := p.verifier.Shape
 	keys := len(shape.Key)
+	for _, value := range wire[keys:] {
+		p.bytes += int64(len(value))
+	}
+	p.full = p.bytes >= p.most
 	p.rows++
 	p.last = bound{parts: wire[:keys]}.clone()
 	var err error
