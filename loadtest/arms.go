@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,12 +89,15 @@ func fleet(ctx context.Context, b *stand) (took time.Duration, err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	port := 20_000 + os.Getpid()%20_000
+	port, err := freePort()
+	if err != nil {
+		return 0, err
+	}
 	url := "nats://127.0.0.1:" + strconv.Itoa(port)
 	environment := []string{"DATABASE_URL=" + b.postgres.URL("postgres"), "CIPHERFLEET_KEK=file:" + filepath.Join(dir, "kek.json"),
 		"CIPHERFLEET_STATE_DIR=" + filepath.Join(dir, "state"), "CIPHERFLEET_NATS_TOKEN_FILE=" + filepath.Join(dir, "state", "token"),
 		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=error", "CIPHERFLEET_SLOTS=1"}
-	coordinator, err := start(ctx, environment, "cipherfleet", "serve", "--embedded", "--nats-port", strconv.Itoa(port))
+	coordinator, err := start(ctx, cancel, environment, "cipherfleet", "serve", "--embedded", "--nats-port", strconv.Itoa(port))
 	if err != nil {
 		return 0, err
 	}
@@ -104,7 +108,7 @@ func fleet(ctx context.Context, b *stand) (took time.Duration, err error) {
 	}
 	defer queue.Close()
 	for range connections {
-		worker, err := start(ctx, append(environment, "NATS_URL="+url), "cipherfleet-worker")
+		worker, err := start(ctx, cancel, append(environment, "NATS_URL="+url), "cipherfleet-worker")
 		if err != nil {
 			return 0, err
 		}
@@ -143,7 +147,14 @@ FROM cipherfleet.jobs j JOIN cipherfleet.events e ON e.job_id = j.id AND e.event
 	return time.Duration(seconds * float64(time.Second)), nil
 }
 
-func start(ctx context.Context, environment []string, program string, args ...string) (*exec.Cmd, error) {
+// process is one program of the fleet.
+type process struct {
+	*exec.Cmd
+	ended chan struct{}
+}
+
+// start runs a program of the fleet; if it ends before it is stopped, the arm is given up.
+func start(ctx context.Context, giveUp func(), environment []string, program string, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -153,12 +164,28 @@ func start(ctx context.Context, environment []string, program string, args ...st
 	if err := c.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	return c, nil
+	p := &process{c, make(chan struct{})}
+	go func() {
+		_ = c.Wait()
+		close(p.ended)
+		giveUp()
+	}()
+	return p, nil
 }
 
-func stop(c *exec.Cmd) {
-	_ = c.Process.Signal(os.Interrupt)
-	_ = c.Wait()
+func stop(p *process) {
+	_ = p.Process.Signal(os.Interrupt)
+	<-p.ended
+}
+
+// freePort is a port of loopback that nobody listens on.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close() //nolint:errcheck // it only held the port
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // connect waits until the coordinator's NATS is there.
@@ -175,7 +202,7 @@ func connect(ctx context.Context, url, tokenFile string) (queue *bus.Bus, err er
 
 const (
 	pollEvery   = 50 * time.Millisecond
-	pollLongest = 10 * time.Minute
+	pollLongest = 5 * time.Minute
 )
 
 // poll asks until the answer is yes or an error.
