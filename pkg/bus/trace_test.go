@@ -44,7 +44,7 @@ func find(t *testing.T, recorder *tracetest.SpanRecorder, name string) sdktrace.
 func attributes(span sdktrace.ReadOnlySpan) map[attribute.Key]string {
 	all := map[attribute.Key]string{}
 	for _, one := range span.Attributes() {
-		all[one.Key] = one.Value.Emit()
+		all[one.Key] = one.Value.String()
 	}
 	return all
 }
