@@ -8,6 +8,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -163,5 +164,66 @@ func TestVerifyBesideWriters(t *testing.T) {
 	v := parsed[control.Verification](t, o.out)
 	if c := v.Columns[0]; c.Rows != 20_000 || c.Stale != 0 || c.Broken != 0 {
 		t.Errorf("verify said %+v", c)
+	}
+}
+
+// TestVerifyOfHeavyRows: chunks are bounded in bytes as well as in rows, so that reading one never takes long.
+func TestVerifyOfHeavyRows(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	const rows, each = 600, 100_000
+	db.Run(t, `CREATE TABLE users (id int PRIMARY KEY, email text)`)
+	db.Run(t, `INSERT INTO users SELECT g, CASE WHEN g <= 300 THEN 'light' ELSE repeat('x', $1::int) END FROM generate_series(1, $2::int) g`, each, rows)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	last, most := int64(0), int64(0)
+	v := &control.Verifier{DB: db.DB, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")), Seen: func(n, _ int64) {
+		if last >= 300 {
+			most = max(most, n-last)
+		}
+		last = n
+	}}
+	result, err := v.Verify(t.Context(), control.VerifyRequest{Schema: "public", Table: "users"})
+	if err != nil || !result.Proven || result.Columns[0].Rows != rows {
+		t.Errorf("verify said %+v, %v", result, err)
+	}
+	if fit := int64(4<<20/(2*each) + 1); most > fit || last != rows {
+		t.Errorf("a chunk had %d heavy rows, want at most %d; %d rows in all", most, fit, last)
+	}
+}
+
+// TestVerifyReadsAgainWhatTookTooLong: a chunk that the server gave up counts once, and verification goes on.
+func TestVerifyReadsAgainWhatTookTooLong(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 40_000)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	pages, page, ended := 0, make(chan int, 1000), make(chan int)
+	go func() {
+		cancelled := 0
+		for n := range page {
+			for tries := 0; n%8 == 0 && tries < 200; tries++ { // what a timeout does, at a time of our own
+				tag, err := db.Exec(t.Context(), `SELECT FROM (SELECT pg_cancel_backend(pid) AS done FROM pg_stat_activity
+ WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT t."id", t."email"%') c WHERE done`)
+				if err == nil && tag.RowsAffected() > 0 {
+					cancelled++
+					break
+				}
+			}
+		}
+		ended <- cancelled
+	}()
+	v := &control.Verifier{DB: db.DB, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")), Seen: func(_, _ int64) {
+		pages++
+		page <- pages
+	}}
+	result, err := v.Verify(t.Context(), control.VerifyRequest{Schema: "public", Table: "users"})
+	close(page)
+	if cancelled := <-ended; cancelled == 0 {
+		t.Error("no chunk was given up: the test shows nothing")
+	}
+	if err != nil || !result.Proven || result.Columns[0].Rows != 40_000 || result.Columns[0].Schemes[1] != 36_000 {
+		t.Errorf("verify said %+v, %v", result, err)
 	}
 }
