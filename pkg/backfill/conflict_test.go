@@ -2,8 +2,10 @@ package backfill_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -252,4 +254,34 @@ func (l *losingOne) Apply(ctx context.Context, values []transform.Value) error {
 		values[0].Out = nil
 	}
 	return err
+}
+
+func TestAReadThatTakesTooLongIsMadeSmaller(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems)
+	k.timeouts.Read = 300 * time.Millisecond
+	claim := claimed(t, k)
+	executor := k.executor(ctx, claim.Leaf)
+	gate := must(k.db.Begin(ctx))(t)
+	if _, err := gate.Exec(ctx, `LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- executor.Execute(ctx, claim, func(backfill.Checkpoint) {}) }()
+	begun := map[string]bool{}
+	testenv.Eventually(t, 5*time.Second, func() error { // a second read waits: the first was given up
+		for _, at := range testenv.Column[string](t, k.db, `SELECT xact_start::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) {
+			begun[at] = true
+		}
+		if len(begun) < 2 {
+			return errors.New("only one read has waited")
+		}
+		return nil
+	})
+	check(t, gate.Rollback(ctx))
+	check(t, <-ended)
+	if n := sealed(t, k); n != 50 {
+		t.Errorf("%d rows were written", n)
+	}
 }

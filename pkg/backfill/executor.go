@@ -121,7 +121,7 @@ func (x *Executor) writer(claim Claim, conn *pg.Conn, limits Limits, size *Sizer
 		return nil, err
 	}
 	w := &writer{shape: x.Shape, conn: conn, claim: claim, lease: x.Lease, size: size, log: x.Log, transforms: transforms,
-		reader: newReader(conn, x.Shape, limits, claim.Pass > 0), budget: x.Budget, report: report, renewed: time.Now()}
+		reader: newReader(conn, x.Shape, limits, x.Timeouts.Read, claim.Pass > 0), budget: x.Budget, report: report, renewed: time.Now()}
 	w.settings = w.writeSettings(x.Timeouts)
 	for _, c := range x.Columns {
 		c.Job, c.Range, c.Worker = claim.Job, strconv.FormatInt(claim.ID, 10), x.Worker
@@ -147,7 +147,7 @@ func (x *Executor) producer(claim Claim, conn *pg.Conn, limits Limits, size *Siz
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{reader: newReader(conn, x.Shape, limits, claim.Pass > 0), transforms: transforms, size: size, tracer: x.Tracer,
+	p := &producer{reader: newReader(conn, x.Shape, limits, x.Timeouts.Read, claim.Pass > 0), transforms: transforms, size: size, tracer: x.Tracer,
 		from: textBound(claim.start()), to: textBound(claim.Through), free: make(chan *batch, batchesInFlight)}
 	for range batchesInFlight {
 		p.free <- &batch{}
@@ -185,7 +185,7 @@ func (p *producer) fill(ctx context.Context, b *batch, at bound) error {
 	ctx, span := p.tracer.Start(ctx, "chunk")
 	b.trace = span
 	err := spanned(ctx, p.tracer, "read", func(ctx context.Context) error {
-		return p.reader.read(ctx, b, at, p.to, p.size.next())
+		return p.readSmaller(ctx, b, at)
 	})
 	if err == nil {
 		p.size.read(b.scanned, b.bytes)
@@ -199,4 +199,19 @@ func (p *producer) fill(ctx context.Context, b *batch, at bound) error {
 		span.End()
 	}
 	return err
+}
+
+const maxReads = 5 // of one chunk that take too long, before the range is given back
+
+// readSmaller reads the next chunk; one that takes too long is read again in smaller parts, and row by row instead of
+// looking for uncovered ones far away.
+func (p *producer) readSmaller(ctx context.Context, b *batch, at bound) error {
+	for reads := 1; ; reads++ {
+		err := p.reader.read(ctx, b, at, p.to, p.size.next())
+		if pg.ClassOf(err) != pg.ClassLock || reads == maxReads {
+			return err
+		}
+		p.reader.sparse = false
+		p.size.shrink()
+	}
 }

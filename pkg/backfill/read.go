@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -11,7 +12,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
-const readTimeout = 10 * time.Second // a chunk's read that takes longer is given up and made smaller
+const readTimeout = 10 * time.Second
 
 // reader reads chunks on a connection of its own; no transaction stays open behind it.
 type reader struct {
@@ -22,9 +23,9 @@ type reader struct {
 	sparse   bool // few rows are uncovered: read only those
 }
 
-func newReader(conn *pg.Conn, shape *Shape, limits Limits, sparse bool) *reader {
+func newReader(conn *pg.Conn, shape *Shape, limits Limits, timeout time.Duration, sparse bool) *reader {
 	return &reader{shape: shape, conn: conn, limits: limits, sparse: sparse,
-		settings: fmt.Sprintf("%s, set_config('statement_timeout','%d',true)", pg.Pinned, readTimeout.Milliseconds())}
+		settings: fmt.Sprintf("%s, set_config('statement_timeout','%d',true)", pg.Pinned, cmp.Or(timeout, readTimeout).Milliseconds())}
 }
 
 // read fills b with the uncovered rows among the next rows of (after, through], at most most rows and the byte bound.

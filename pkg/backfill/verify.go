@@ -46,7 +46,7 @@ func (v *Verifier) Verify(ctx context.Context, reports []Report, seen func(rows 
 		return err
 	}
 	defer conn.Release()
-	r := newReader(conn, v.Shape, v.Limits.WithDefaults(), false)
+	r := newReader(conn, v.Shape, v.Limits.WithDefaults(), 0, false)
 	at, most := bound{}, min(firstPage, r.limits.Rows)
 	for {
 		page, before := &page{verifier: v, reports: reports, most: r.limits.Bytes}, cloneReports(reports)

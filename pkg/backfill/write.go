@@ -16,6 +16,7 @@ import (
 // fleet gives way before Postgres looks for a victim among the application's transactions.
 type Timeouts struct {
 	Lock, Statement time.Duration
+	Read            time.Duration // of a chunk's read, which locks nobody out; default 10 s
 }
 
 const idleTimeout = 2 * time.Second // a worker frozen inside its transaction lets its row locks go after this
