@@ -1,0 +1,56 @@
+package backfill
+
+import "fmt"
+
+// Generated is one statement that a shape makes, with the types of its parameters as they are sent; 0 is inferred.
+type Generated struct {
+	Name, SQL string
+	OIDs      []uint32
+}
+
+// Generated lists every statement of the engine for a shape, in all its variants.
+func (s *Shape) Generated() []Generated {
+	var all []Generated
+	add := func(name, sql string, oids ...[]uint32) {
+		g := Generated{Name: name, SQL: sql}
+		for _, part := range oids {
+			g.OIDs = append(g.OIDs, part...)
+		}
+		all = append(all, g)
+	}
+	var key, arrays, none, cells []uint32
+	for _, k := range s.Key {
+		key, arrays = append(key, k.OID), append(arrays, k.ArrayOID)
+	}
+	arrays = append(arrays, oidXidArray)
+	for range s.Columns {
+		arrays, cells = append(arrays, oidByteaArray), append(cells, oidBytea)
+	}
+	count := []uint32{oidInt8}
+	if1 := func(wanted bool, oids []uint32) []uint32 {
+		if wanted {
+			return oids
+		}
+		return none
+	}
+	for _, sparse := range []bool{false, true} {
+		for _, bounds := range [][2]bool{{false, false}, {true, false}, {false, true}, {true, true}} {
+			add(fmt.Sprintf("read, sparse %t, lower bound %t, upper bound %t", sparse, bounds[0], bounds[1]), s.readSQL(bounds[0], bounds[1], sparse),
+				if1(bounds[0], key), if1(bounds[1], key), count)
+		}
+	}
+	for _, lower := range []bool{false, true} {
+		for _, look := range []bool{false, true} {
+			for _, skip := range []bool{false, true} {
+				add(fmt.Sprintf("update, lower bound %t, skip locked %t, look %t", lower, skip, look), s.updateSQL(lower, skip, look), arrays, key, if1(lower, key))
+			}
+		}
+	}
+	add("lock", s.lockSQL(), key)
+	add("write one", s.writeOneSQL(), key, cells)
+	add("verify", s.verifySQL(false), count)
+	add("verify, lower bound", s.verifySQL(true), key, count)
+	add("hops", s.hopsSQL())
+	add("sample", s.sampleSQL())
+	return all
+}

@@ -1,0 +1,98 @@
+package backfill_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing")
+
+// shapes are tables whose statements are kept in testdata: of a single key, of a composite one that one operator
+// compares, and of one with operators of two schemas, under names that hold everything a name can.
+func shapes() map[string]struct {
+	sql     string
+	options []option
+} {
+	awkward := pg.Table{Schema: `My "Shop", a.b`, Name: `Or.ders'; --\`}
+	return map[string]struct {
+		sql     string
+		options []option
+	}{
+		"single":    {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"composite": {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
+		"mixed": {sql: fmt.Sprintf(`CREATE SCHEMA "Ex t"; CREATE EXTENSION citext SCHEMA "Ex t"; CREATE SCHEMA %s;
+CREATE TABLE %s ("select" int, "Tenant ""x""" "Ex t".citext, "p,q" int[], "E.mail, ""x""" jsonb, "e'mail\" text, PRIMARY KEY ("Tenant ""x""", "p,q", "select"));
+INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(awkward.Schema), awkward.SQL()),
+			options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for name, s := range shapes() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := prepare(t, ctx, s.sql, s.options...)
+			k.start(ctx, 1000)
+			statements := k.shape(ctx, k.relation.OID).Generated()
+			var text strings.Builder
+			for _, g := range statements {
+				fmt.Fprintf(&text, "-- %s\n%s;\n\n", g.Name, g.SQL)
+			}
+			compareGolden(t, name, text.String())
+			k.db.Run(t, "ANALYZE "+k.table.SQL())
+			k.prepareAll(ctx, statements)
+		})
+	}
+}
+
+func compareGolden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".sql")
+	if *update {
+		check(t, os.MkdirAll("testdata", 0o755))
+		check(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	if want := string(must(os.ReadFile(path))(t)); want != text {
+		t.Errorf("%s differs; go test -update writes it anew:\n%s", path, text)
+	}
+}
+
+// prepareAll lets Postgres look at every statement under a search path that finds nothing. It demands that the key's
+// index serves each, and that a chunk is read in the index's order, without sorting.
+func (k *kit) prepareAll(ctx context.Context, statements []backfill.Generated) {
+	k.t.Helper()
+	conn := must(k.db.Acquire(ctx))(k.t)
+	defer conn.Discard(ctx)
+	for _, setting := range []string{"search_path = ''", "plan_cache_mode = force_generic_plan", "enable_seqscan = off"} {
+		must(conn.Exec(ctx, "SET "+setting))(k.t)
+	}
+	for i, g := range statements {
+		name := fmt.Sprintf("s%d", i)
+		described, err := conn.Raw().Prepare(ctx, name, g.SQL, g.OIDs)
+		if err != nil {
+			k.t.Errorf("%s: %v", g.Name, pg.Safe(err))
+			continue
+		}
+		nulls := strings.TrimSuffix(strings.Repeat("NULL, ", len(described.ParamOIDs)), ", ")
+		plan := ""
+		explain := pg.Statement{SQL: fmt.Sprintf("EXPLAIN EXECUTE %s (%s)", name, nulls), Row: func(wire [][]byte) error {
+			plan += string(wire[0]) + "\n"
+			return nil
+		}}
+		check(k.t, conn.Flight(ctx, explain))
+		inOrder := strings.HasPrefix(g.Name, "read, sparse false") || strings.HasPrefix(g.Name, "verify")
+		if g.Name != "sample" && !strings.Contains(plan, "_pkey") || inOrder && strings.Contains(plan, "Sort") {
+			k.t.Errorf("%s does not walk the index:\n%s", g.Name, plan)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+-- read, sparse false, lower bound false, upper bound false
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), CASE WHEN (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) THEN t."secret" END FROM ONLY "public"."items" t ORDER BY t."a", t."b" LIMIT $1;
+
+-- read, sparse false, lower bound true, upper bound false
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), CASE WHEN (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) THEN t."secret" END FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) ORDER BY t."a", t."b" LIMIT $3;
+
+-- read, sparse false, lower bound false, upper bound true
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), CASE WHEN (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) THEN t."secret" END FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($1, $2) ORDER BY t."a", t."b" LIMIT $3;
+
+-- read, sparse false, lower bound true, upper bound true
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), CASE WHEN (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) THEN t."secret" END FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($3, $4) ORDER BY t."a", t."b" LIMIT $5;
+
+-- read, sparse true, lower bound false, upper bound false
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), t."secret" FROM ONLY "public"."items" t WHERE ((t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL)) ORDER BY t."a", t."b" LIMIT $1;
+
+-- read, sparse true, lower bound true, upper bound false
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), t."secret" FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) AND ((t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL)) ORDER BY t."a", t."b" LIMIT $3;
+
+-- read, sparse true, lower bound false, upper bound true
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), t."secret" FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($1, $2) AND ((t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL)) ORDER BY t."a", t."b" LIMIT $3;
+
+-- read, sparse true, lower bound true, upper bound true
+SELECT t."a", t."b", t.xmin, (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), t."secret" FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($3, $4) AND ((t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL)) ORDER BY t."a", t."b" LIMIT $5;
+
+-- update, lower bound false, skip locked false, look false
+UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6);
+
+-- update, lower bound false, skip locked true, look false
+WITH v AS MATERIALIZED (SELECT v.k0, v.k1, v.x, v.c0 FROM ONLY "public"."items" AS t, ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) FOR NO KEY UPDATE OF t SKIP LOCKED) UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM v WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6);
+
+-- update, lower bound false, skip locked false, look true
+WITH u AS (UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) RETURNING (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) AS uncovered) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.uncovered) FROM u;
+
+-- update, lower bound false, skip locked true, look true
+WITH v AS MATERIALIZED (SELECT v.k0, v.k1, v.x, v.c0 FROM ONLY "public"."items" AS t, ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) FOR NO KEY UPDATE OF t SKIP LOCKED), u AS (UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM v WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) RETURNING (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) AS uncovered) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.uncovered) FROM u;
+
+-- update, lower bound true, skip locked false, look false
+UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) AND ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($7, $8);
+
+-- update, lower bound true, skip locked true, look false
+WITH v AS MATERIALIZED (SELECT v.k0, v.k1, v.x, v.c0 FROM ONLY "public"."items" AS t, ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) AND ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($7, $8) FOR NO KEY UPDATE OF t SKIP LOCKED) UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM v WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) AND ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($7, $8);
+
+-- update, lower bound true, skip locked false, look true
+WITH u AS (UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) AND ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($7, $8) RETURNING (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) AS uncovered) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.uncovered) FROM u;
+
+-- update, lower bound true, skip locked true, look true
+WITH v AS MATERIALIZED (SELECT v.k0, v.k1, v.x, v.c0 FROM ONLY "public"."items" AS t, ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS v(k0, k1, x, c0) WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) AND ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($7, $8) FOR NO KEY UPDATE OF t SKIP LOCKED), u AS (UPDATE ONLY "public"."items" AS t SET "sealed" = v.c0 FROM v WHERE t."a" OPERATOR("pg_catalog".=) v.k0 AND t."b" OPERATOR("pg_catalog".=) v.k1 AND t.xmin OPERATOR(pg_catalog.=) v.x AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($5, $6) AND ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($7, $8) RETURNING (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL) AS uncovered) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.uncovered) FROM u;
+
+-- lock
+SELECT (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL), t."a", t."b", t."secret" FROM ONLY "public"."items" t WHERE t."a" OPERATOR("pg_catalog".=) $1 AND t."b" OPERATOR("pg_catalog".=) $2 FOR NO KEY UPDATE;
+
+-- write one
+UPDATE ONLY "public"."items" AS t SET "sealed" = $3 WHERE t."a" OPERATOR("pg_catalog".=) $1 AND t."b" OPERATOR("pg_catalog".=) $2 RETURNING (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL);
+
+-- verify
+SELECT t."a", t."b", t."secret", t."sealed" FROM ONLY "public"."items" t ORDER BY t."a", t."b" LIMIT $1;
+
+-- verify, lower bound
+SELECT t."a", t."b", t."secret", t."sealed" FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) ORDER BY t."a", t."b" LIMIT $3;
+
+-- hops
+WITH RECURSIVE hop AS ((SELECT t."a" AS k0, t."b" AS k1 FROM ONLY "public"."items" t ORDER BY t."a", t."b" OFFSET $3::int8 - 1 LIMIT 1) UNION ALL SELECT n.* FROM hop, LATERAL (SELECT t."a" AS k0, t."b" AS k1 FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW(hop.k0, hop.k1) ORDER BY t."a", t."b" OFFSET $3::int8 - 1 LIMIT 1) n), b AS (SELECT * FROM hop) , cut AS (SELECT ARRAY[pg_catalog.format('%s', k0), pg_catalog.format('%s', k1)]::text[] AS key, row_number() OVER (ORDER BY k0, k1) AS n FROM b)
+INSERT INTO cipherfleet.ranges (job_id, relid, after_key, through_key)
+SELECT $1::uuid, $2::oid, l.key, u.key FROM cut u FULL JOIN cut l ON l.n = u.n - 1
+UNION ALL SELECT $1::uuid, $2::oid, NULL, NULL WHERE NOT EXISTS (SELECT FROM cut);
+
+-- sample
+WITH sample AS (SELECT t."a" AS k0, t."b" AS k1 FROM ONLY "public"."items" t TABLESAMPLE SYSTEM ($4::float8)),
+ ranked AS (SELECT *, row_number() OVER (ORDER BY k0, k1) AS n FROM sample), b AS (SELECT * FROM ranked WHERE n % $3::int8 = 0) , cut AS (SELECT ARRAY[pg_catalog.format('%s', k0), pg_catalog.format('%s', k1)]::text[] AS key, row_number() OVER (ORDER BY k0, k1) AS n FROM b)
+INSERT INTO cipherfleet.ranges (job_id, relid, after_key, through_key)
+SELECT $1::uuid, $2::oid, l.key, u.key FROM cut u FULL JOIN cut l ON l.n = u.n - 1
+UNION ALL SELECT $1::uuid, $2::oid, NULL, NULL WHERE NOT EXISTS (SELECT FROM cut);
+
