@@ -73,7 +73,7 @@ func (s *staff) hire(nats testenv.NATSServer, key string) {
 	queue := must(bus.Connect(s.t.Context(), config))
 	work, dismiss := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	r := &runner.Runner{DB: testenv.Open(s.t, s.at["fleet_worker"]).DB, Bus: queue, KEK: must(kms.Open(s.t.Context(), "file:"+key, "")),
-		Worker: "hired", Build: "test", Slots: 1, Lease: 10 * time.Second, Beat: 5 * time.Second,
+		Worker: "hired", Build: "test", Slots: 1, Lease: 10 * time.Second,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Tracer: noop.NewTracerProvider().Tracer("")}
 	drain, ask := context.WithCancel(work)
 	ended := make(chan error, 1)
