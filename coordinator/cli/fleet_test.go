@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/embedded"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -107,6 +108,22 @@ func TestJetStreamIsDisabled(t *testing.T) {
 	unchanged(t, db, func() {
 		s.run(backfillUsers()...).refusedWith(t, app.CodeUnavailable, "no coordinator answers", "cipherfleet serve")
 	})
+}
+
+func TestJetStreamIsFull(t *testing.T) {
+	t.Parallel()
+	small, err := embedded.StartNATS(embedded.NATSOptions{Dir: t.TempDir(), MaxStore: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := small.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	db := testenv.Database(t)
+	s := newShell(t, db.URL).withKey().inNATS(testenv.NATSServer{URL: small.URL(), TokenFile: small.TokenFile()}).with("CIPHERFLEET_LISTEN", "off")
+	s.run("serve").refusedWith(t, app.CodeUnavailable, "JetStream is full", "give JetStream more room")
 }
 
 func TestAnotherCoordinatorLeads(t *testing.T) {
