@@ -147,7 +147,7 @@ func (a *application) judge(err error, outages int64, took time.Duration) {
 		a.counts.rolledBack.Add(1)
 	case cutOff && !strings.HasPrefix(err.Error(), "the mirror"):
 		a.counts.cutOff.Add(1)
-	case errors.As(err, &server) && server.Code == "40001" && a.w.plan.repeatable:
+	case errors.As(err, &server) && server.Code == "40001" && a.w.plan.isolation != "":
 		a.counts.lostRaces.Add(1)
 	default:
 		a.troubles = append(a.troubles, fmt.Sprintf("%v after %v, %v into the seed", err, took, time.Since(a.w.began)))

@@ -43,8 +43,8 @@ CREATE TRIGGER meddle BEFORE UPDATE ON %[1]s FOR EACH ROW EXECUTE FUNCTION chaos
 // What a database's owner may have set, and what would change values or snapshots if it were not pinned.
 func (p plan) defaults() []string {
 	var list []string
-	if p.repeatable {
-		list = append(list, "default_transaction_isolation = 'repeatable read'")
+	if p.isolation != "" {
+		list = append(list, "default_transaction_isolation = '"+p.isolation+"'")
 	}
 	if p.hostile {
 		list = append(list, "DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'", "TimeZone = 'Asia/Kathmandu'", "extra_float_digits = 0", "bytea_output = 'escape'",
