@@ -11,12 +11,12 @@ import (
 )
 
 // skewed has nine tenths of its keys in a thousandth of their space.
-const skewed = `CASE WHEN i %% 10 > 0 THEN i ELSE i::bigint * 1000003 END`
+const skewed = `CASE WHEN mod(i, 10) > 0 THEN i ELSE i::bigint * 1000003 END`
 
 func TestHopsCutRangesOfExactlyTheSizeAskedFor(t *testing.T) {
 	t.Parallel()
 	for name, table := range map[string]string{
-		"sparse":              `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT ` + fmt.Sprintf(skewed) + ` FROM generate_series(1, 20000) i`,
+		"sparse":              `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT ` + skewed + ` FROM generate_series(1, 20000) i`,
 		"random":              `CREATE TABLE public.items (id uuid PRIMARY KEY, secret text); INSERT INTO public.items SELECT gen_random_uuid() FROM generate_series(1, 20000) i`,
 		"one tenant has most": `CREATE TABLE public.items (tenant int, id int, secret text, PRIMARY KEY (tenant, id)); INSERT INTO public.items SELECT CASE WHEN i % 10 < 8 THEN 1 ELSE i END, i FROM generate_series(1, 20000) i`,
 	} {
