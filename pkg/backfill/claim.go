@@ -97,14 +97,25 @@ const renewSQL = `UPDATE cipherfleet.ranges r SET lease_until = clock_timestamp(
 
 // Renew keeps the lease of a slow chunk. ErrLost says that the claim is over.
 func (r *Ranges) Renew(ctx context.Context, c Claim) error {
-	tag, err := r.DB.Exec(ctx, renewSQL, c.ID, c.Epoch, c.Owner, r.Lease)
+	affected, err := r.exec(ctx, renewSQL, c.ID, c.Epoch, c.Owner, r.Lease)
+	if err == nil && affected == 0 {
+		err = ErrLost
+	}
 	if err != nil {
 		return fmt.Errorf("renew range %d: %w", c.ID, err)
 	}
-	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("renew range %d: %w", c.ID, ErrLost)
-	}
 	return nil
+}
+
+// exec runs one statement at READ COMMITTED: it may have to wait for a chunk of the range, and must not fail for that
+// where the database's default is stricter.
+func (r *Ranges) exec(ctx context.Context, sql string, args ...any) (affected int64, err error) {
+	err = r.DB.InTx(ctx, func(tx pg.Tx) error {
+		tag, err := tx.Exec(ctx, sql, args...)
+		affected = tag.RowsAffected()
+		return err
+	})
+	return affected, err
 }
 
 const releaseSQL = `UPDATE cipherfleet.ranges SET lease_until = NULL, owner = NULL, error_class = $4
@@ -113,7 +124,7 @@ const releaseSQL = `UPDATE cipherfleet.ranges SET lease_until = NULL, owner = NU
 // Release gives a range back before its lease ends, so that the next worker need not wait. Class names what stopped
 // this one, or is empty. A range that is no longer ours is left alone.
 func (r *Ranges) Release(ctx context.Context, c Claim, class string) error {
-	if _, err := r.DB.Exec(ctx, releaseSQL, c.ID, c.Epoch, c.Owner, class); err != nil {
+	if _, err := r.exec(ctx, releaseSQL, c.ID, c.Epoch, c.Owner, class); err != nil {
 		return fmt.Errorf("release range %d: %w", c.ID, err)
 	}
 	return nil
@@ -122,7 +133,7 @@ func (r *Ranges) Release(ctx context.Context, c Claim, class string) error {
 // Unpublish notes that a range's message was taken off the queue without work, so that the coordinator offers it again
 // when its job runs.
 func (r *Ranges) Unpublish(ctx context.Context, id int64) error {
-	if _, err := r.DB.Exec(ctx, `UPDATE cipherfleet.ranges SET published_at = NULL WHERE id = $1 AND state = 'pending'`, id); err != nil {
+	if _, err := r.exec(ctx, `UPDATE cipherfleet.ranges SET published_at = NULL WHERE id = $1 AND state = 'pending'`, id); err != nil {
 		return fmt.Errorf("unpublish range %d: %w", id, err)
 	}
 	return nil

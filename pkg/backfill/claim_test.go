@@ -3,6 +3,7 @@ package backfill_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -137,5 +138,55 @@ func TestAClaimAndARangesLastChunkAreFlushedBeforeTheyReturn(t *testing.T) {
 	check(t, execute(t, k, claim))
 	if n := behind(); n > 100 {
 		t.Errorf("%d bytes of WAL were not flushed after a range was closed", n)
+	}
+}
+
+func TestAResumedRangeGoesOnBehindItsCursor(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems, func(k *kit) { k.limits.Rows = 20 })
+	claim := claimed(t, k)
+	if err := oneChunk(ctx, k.executor(ctx, claim.Leaf), claim, true, map[int64]int{}); !errors.Is(err, backfill.ErrDrained) {
+		t.Fatalf("the range was drained with %v", err)
+	}
+	check(t, k.ranges.Release(ctx, claim, ""))
+	k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id = 1`)
+	again, standing, _, err := k.ranges.Claim(ctx, claim.ID)
+	if err != nil || standing != backfill.Claimed || len(again.Cursor) != 1 || again.Cursor[0] != "20" {
+		t.Fatalf("the range was claimed as %v, %v with cursor %v, want 20", standing, err, again.Cursor)
+	}
+	check(t, execute(t, k, again))
+	if n := sealed(t, k); n != 49 {
+		t.Errorf("%d rows are sealed; what became uncovered behind the cursor is for a sweep", n)
+	}
+	k.finish(ctx)
+	k.proven(ctx, 50)
+}
+
+// Under repeatable read a statement that waits for a chunk of its own range would fail for it.
+func TestALeaseIsRenewedWhateverTheDatabasesIsolationIs(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, pinned(fewItems), hostileDefaults)
+	claim := claimed(t, k)
+	for name, statement := range map[string]func() error{
+		"renew":     func() error { return k.ranges.Renew(ctx, claim) },
+		"unpublish": func() error { return k.ranges.Unpublish(ctx, claim.ID) },
+		"release":   func() error { return k.ranges.Release(ctx, claim, "") },
+	} {
+		chunk := must(k.db.Begin(ctx))(t)
+		must(chunk.Exec(ctx, `UPDATE cipherfleet.ranges SET rows = rows + 1`))(t)
+		done := make(chan error, 1)
+		go func() { done <- statement() }()
+		testenv.Eventually(t, 20*time.Second, func() error {
+			if testenv.One[bool](t, k.db, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`) {
+				return nil
+			}
+			return errors.New("nobody waits for the chunk")
+		})
+		check(t, chunk.Commit(ctx))
+		if err := <-done; err != nil && !(name != "release" && errors.Is(err, backfill.ErrLost)) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

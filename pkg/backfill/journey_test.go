@@ -18,6 +18,8 @@ const (
 	journeyChunk = 300  // rows of a chunk: a range has several cursors, and none of them at its end
 )
 
+const mostAttempts = 50 // at one range; two at each of its chunks would be many
+
 // journey takes a prepared table all the way, stopping and claiming anew after every single chunk: the ranges cover
 // each row once, each is closed once, what the checkpoints say adds up to what was written, every cell opens.
 func (k *kit) journey(ctx context.Context, rows int64) {
@@ -62,7 +64,10 @@ func (k *kit) interrupted(ctx context.Context) (stops int64) {
 	k.t.Helper()
 	closed, shapes := map[int64]int{}, map[uint32]*backfill.Shape{}
 	for _, id := range testenv.Column[int64](k.t, k.db, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending' ORDER BY md5(id::text)`) {
-		for {
+		for attempt := 0; ; attempt++ {
+			if attempt > mostAttempts {
+				k.t.Fatalf("range %d does not come to its end in %d attempts", id, attempt)
+			}
 			claim, standing, _, err := k.ranges.Claim(ctx, id)
 			check(k.t, err)
 			if standing == backfill.Closed {
