@@ -65,7 +65,7 @@ func percentOf(j messages.Job) float64 {
 // progressLine is one line about a job, for people.
 func progressLine(j messages.Job) string {
 	percent, eta := percentOf(j), ""
-	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 {
+	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 && j.State == string(backfill.Running) {
 		eta = fmt.Sprintf(", %v left", (time.Duration(float64(left)/j.RowsPerSecond) * time.Second).Round(time.Second))
 	}
 	return fmt.Sprintf("%s %s: %.0f %% (%d of about %d rows, %.0f rows/s%s), ranges %d open, %d done, %d conflicts, %d in quarantine",

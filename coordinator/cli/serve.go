@@ -54,7 +54,7 @@ func (o serveOptions) check(c *cobra.Command, config app.Coordinator) error {
 	case o.embedded && config.NATSURL != "":
 		return usage(errors.New("--embedded runs NATS in this process, but NATS_URL names one elsewhere"), c)
 	case !o.embedded && config.NATSURL == "":
-		return usage(errors.New("there is no NATS: NATS_URL is not set"), c)
+		return &app.Fail{Code: app.CodeUsage, Err: errors.New("there is no NATS: NATS_URL is not set"), Hint: "set it, or let --embedded run NATS in this process"}
 	}
 	return nil
 }

@@ -106,6 +106,9 @@ func (s *station) openQueue(ctx context.Context, dir string, port int) (err erro
 		return err
 	}
 	s.server, err = embedded.StartNATS(embedded.NATSOptions{Dir: dir, Port: port, Relaxed: s.config.NATSSync == "interval", Logger: s.log})
+	if errors.Is(err, embedded.ErrLocked) {
+		return &app.Fail{Code: app.CodeRefused, Err: err, Hint: "another coordinator keeps its NATS there: stop it, or name another folder with CIPHERFLEET_STATE_DIR and another port with --nats-port"}
+	}
 	if err != nil {
 		return err
 	}

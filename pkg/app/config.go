@@ -16,7 +16,7 @@ type Database struct {
 
 // NATS is where the queue is.
 type NATS struct {
-	NATSURL       URL    `env:"NATS_URL" means:"NATS, several servers of one cluster separated by commas; without it the coordinator uses an embedded server, and a worker does not start"`
+	NATSURL       URL    `env:"NATS_URL" means:"NATS, several servers of one cluster separated by commas; without it backfill does everything in one process, serve wants --embedded, and a worker does not start"`
 	NATSCreds     string `env:"CIPHERFLEET_NATS_CREDS" means:"file with NATS credentials (.creds)"`
 	NATSTokenFile string `env:"CIPHERFLEET_NATS_TOKEN_FILE" means:"file with a NATS token, read again at every connect"`
 	NATSCA        string `env:"CIPHERFLEET_NATS_CA" means:"file with the certificate authorities of NATS (PEM)"`

@@ -1,0 +1,19 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/messages"
+)
+
+// A job that has ended has no time left, however far its estimate was off.
+func TestOnlyARunningJobHasTimeLeft(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]bool{"running": true, "sweeping": false, "done": false, "paused": false} {
+		line := progressLine(messages.Job{Table: "public.users", State: state, Rows: 50, Total: 579053, RowsPerSecond: 5})
+		if got := strings.Contains(line, " left"); got != want {
+			t.Errorf("%s: %q", state, line)
+		}
+	}
+}
