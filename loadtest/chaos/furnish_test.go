@@ -11,8 +11,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// The test's own triggers count what the fleet does, in the transaction in which it does it: rows updated, and ranges
-// closed.
+// The test's own triggers note what the fleet does, in the transaction in which it does it: rows updated, ranges closed,
+// and checkpoints of a claim that is not the present one.
 const auditSQL = `CREATE TABLE chaos.updated (xid text NOT NULL DEFAULT pg_current_xact_id()::text, key text NOT NULL);
 CREATE TABLE chaos.closed (range bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE FUNCTION chaos.count_update() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -26,6 +26,13 @@ BEGIN
   INSERT INTO chaos.closed (range) VALUES (new.id);
   RETURN NULL;
 END $$;
+CREATE TABLE chaos.unfenced (event bigint NOT NULL);
+CREATE FUNCTION chaos.check_claim() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO chaos.unfenced (event) SELECT new.id FROM cipherfleet.ranges r WHERE r.id = new.range_id AND (r.epoch, r.worker) IS DISTINCT FROM (new.epoch, new.worker);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER chaos AFTER INSERT ON cipherfleet.events FOR EACH ROW WHEN (new.event = 'backfill_checkpoint') EXECUTE FUNCTION chaos.check_claim();
 CREATE TRIGGER chaos AFTER UPDATE ON cipherfleet.ranges FOR EACH ROW WHEN (old.state <> 'done' AND new.state = 'done') EXECUTE FUNCTION chaos.count_close();`
 
 // Every write, also the fleet's, takes one tilde off the end of the value: a value with three of them is changed by

@@ -124,6 +124,7 @@ func (w *world) rangesAreClosedOnce(ctx context.Context) {
 		"passes do not begin or do not end open":      `SELECT count(*) FROM (SELECT FROM cipherfleet.ranges GROUP BY job_id, relid, pass HAVING count(*) FILTER (WHERE after_key IS NULL) <> 1 OR count(*) FILTER (WHERE through_key IS NULL) <> 1) g`,
 		"ranges begin where none ends":                `SELECT count(*) FROM cipherfleet.ranges r WHERE after_key IS NOT NULL AND (SELECT count(*) FROM cipherfleet.ranges p WHERE (p.job_id, p.relid, p.pass) = (r.job_id, r.relid, r.pass) AND p.through_key = r.after_key) <> 1`,
 		"ranges count other rows than their events":   `SELECT count(*) FROM cipherfleet.ranges r WHERE r.rows <> (SELECT coalesce(sum(e.rows_processed), 0) FROM cipherfleet.events e WHERE e.range_id = r.id AND e.event = 'backfill_checkpoint' AND e.column_name = 'secret')`,
+		"checkpoints are of a claim that was over":    `SELECT count(*) FROM chaos.unfenced`,
 		"rows are in quarantine":                      `SELECT count(*) FROM cipherfleet.quarantine`,
 		"requests made several jobs, or jobs several": `SELECT count(*) - count(DISTINCT request_id) FROM cipherfleet.jobs`,
 	} {
