@@ -38,6 +38,11 @@ var ErrDrained = errors.New("drained between two chunks")
 // Execute carries the claim's range to its end, or returns why it stopped: ErrLost, ErrShape, ErrDrained,
 // ErrQuarantineFull, or an error of Postgres or of a transform. Whatever was reported is committed and stays.
 func (x *Executor) Execute(ctx context.Context, claim Claim, report func(Checkpoint)) error {
+	for _, key := range []Key{claim.After, claim.Through, claim.Cursor} {
+		if key != nil && len(key) != len(x.Shape.Key) {
+			return fmt.Errorf("the bounds of range %d do not fit the key of %s: %w", claim.ID, x.Shape.Table, ErrShape)
+		}
+	}
 	reading, err := x.DB.Acquire(ctx)
 	if err != nil {
 		return err

@@ -20,6 +20,10 @@ const (
 	oneCleared                   // a trigger changed the source inside our update, so the target was cleared again
 )
 
+// alone gives one row the time that a very large value takes. Its waits for others stay as short as a chunk's, by
+// lock_timeout, so that nobody becomes a deadlock's victim.
+const alone = "SET LOCAL statement_timeout = '30s'"
+
 // one writes a row that loses every race: it is locked, read, sealed and written in one transaction. A row that
 // somebody holds is left for later; one that a user's trigger keeps from us is quarantined.
 func (w *writer) one(ctx context.Context, r row) error {
@@ -100,7 +104,7 @@ func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte,
 		locked, sources = row{key: own[:keys]}, own[keys:]
 		return nil
 	}
-	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: asynchronous}, statement, w.fingerprint(&print))
+	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: alone}, pg.Statement{SQL: asynchronous}, statement, w.fingerprint(&print))
 	if err == nil && print != w.shape.Fingerprint {
 		err = ErrShape
 	}

@@ -27,6 +27,9 @@ const (
 	samplesPerRange = 100    // at least, so that ranges come out about equal
 )
 
+// patient lets the cutting of a large table take its time, whatever the database's default is.
+const patient = "SET LOCAL statement_timeout = 0"
+
 // Plan writes the job's ranges, its backfill_started and its state running, all in one transaction. A job that is
 // planned already is returned as it is.
 func (p *Planner) Plan(ctx context.Context, id string, relation pg.Relation) (Job, error) {
@@ -35,8 +38,10 @@ func (p *Planner) Plan(ctx context.Context, id string, relation pg.Relation) (Jo
 		if job, err = jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id); err != nil || job.State != Planning {
 			return err
 		}
-		if _, err := tx.Exec(ctx, pg.Pinned); err != nil {
-			return err
+		for _, sql := range []string{pg.Pinned, patient} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
 		}
 		if job.Total, err = p.cut(ctx, tx, job, relation); err != nil {
 			return err

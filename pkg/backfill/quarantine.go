@@ -22,7 +22,7 @@ const (
 var ErrQuarantineFull = errors.New("more rows are in quarantine than the budget allows")
 
 const quarantineSQL = `INSERT INTO cipherfleet.quarantine (job_id, column_id, relid, key, key_hash, reason) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (job_id, column_id, relid, key) DO UPDATE SET reason = excluded.reason, at = now(), resolved_at = NULL`
+ON CONFLICT (job_id, column_id, relid, key_hash) DO UPDATE SET reason = excluded.reason, at = now(), resolved_at = NULL`
 
 const quarantinedSQL = `SELECT count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine WHERE job_id = $1 AND resolved_at IS NULL) q`
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -13,17 +15,33 @@ import (
 const passSQL = `SELECT count(*) FILTER (WHERE state = 'pending'), coalesce(sum(skipped) FILTER (WHERE pass = $2), 0)::bigint
   FROM cipherfleet.ranges WHERE job_id = $1`
 
-// nextPassSQL offers the whole key space again, and leaves that are new since. Not before $3: rows that somebody
-// holds are not worth asking for at once.
+// holesSQL finds the leaves whose key space the ranges of a pass do not cover from end to end: leaves that are new, and
+// those of which ranges were thrown away.
+const holesSQL = `WITH r AS MATERIALIZED (SELECT relid, after_key, through_key FROM cipherfleet.ranges WHERE job_id = $1 AND pass = $2 AND state <> 'split')
+SELECT leaf FROM unnest($3::oid[]) leaf WHERE leaf NOT IN (SELECT relid FROM r WHERE after_key IS NULL)
+ OR leaf IN (SELECT a.relid FROM r a LEFT JOIN r b ON b.relid = a.relid AND b.after_key = a.through_key WHERE a.through_key IS NOT NULL AND b.relid IS NULL)`
+
+func holes(ctx context.Context, tx pg.Tx, job string, pass int, leaves []uint32) ([]uint32, error) {
+	rows, err := tx.Query(ctx, holesSQL, job, pass, leaves)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	return list, pg.Safe(err)
+}
+
+// nextPassSQL offers the whole key space of the leaves $4 again, those of $5 in one piece. Not before $3: rows that
+// somebody holds are not worth asking for at once.
 const nextPassSQL = `INSERT INTO cipherfleet.ranges (job_id, relid, pass, after_key, through_key, lease_until)
-SELECT job_id, relid, $2::int, after_key, through_key, clock_timestamp() + $3::interval FROM cipherfleet.ranges WHERE job_id = $1 AND pass = 0 AND state <> 'split'
+SELECT job_id, relid, $2::int, after_key, through_key, clock_timestamp() + $3::interval FROM cipherfleet.ranges
+ WHERE job_id = $1 AND pass = 0 AND state <> 'split' AND relid = ANY($4::oid[]) AND relid <> ALL($5::oid[])
 UNION ALL
-SELECT $1::uuid, leaf, $2::int, NULL, NULL, clock_timestamp() + $3::interval FROM unnest($4::oid[]) leaf
- WHERE leaf NOT IN (SELECT relid FROM cipherfleet.ranges WHERE job_id = $1 AND pass = 0)`
+SELECT $1::uuid, leaf, $2::int, NULL, NULL, clock_timestamp() + $3::interval FROM unnest($5::oid[]) leaf`
 
 // Step takes a job whose ranges are all closed one step on: to the next sweep, to backfilled and done, or, if rows are
 // in quarantine, to failed. A job with open ranges is left alone. A sweep that wrote every uncovered row it met proves
-// the job: what is uncovered after it became so since it began. Leaves are the table's leaf partitions as of now.
+// the job: what is uncovered after it became so since it began. Leaves are the table's leaf partitions as of now; one
+// that the last sweep did not walk from end to end is swept again.
 func (s *Jobs) Step(ctx context.Context, id string, leaves []uint32) (Job, error) {
 	var job Job
 	err := s.change(ctx, func(tx pg.Tx) (err error) {
@@ -37,12 +55,16 @@ func (s *Jobs) Step(ctx context.Context, id string, leaves []uint32) (Job, error
 		if err := tx.QueryRow(ctx, passSQL, id, job.Pass).Scan(&pending, &skipped); err != nil || pending > 0 {
 			return err
 		}
+		missed, err := holes(ctx, tx, id, job.Pass, leaves)
+		if err != nil {
+			return err
+		}
 		quarantined := 0
 		if err := tx.QueryRow(ctx, quarantinedSQL, id).Scan(&quarantined); err != nil {
 			return err
 		}
 		switch {
-		case job.Pass == 0 || skipped > 0:
+		case job.Pass == 0 || skipped > 0 || len(missed) > 0:
 			return s.nextPass(ctx, tx, &job, leaves, skipped > 0)
 		case quarantined > 0:
 			return s.end(ctx, tx, &job, transition{to: Failed, kind: lifecycle.KindError,
@@ -63,11 +85,15 @@ func (s *Jobs) nextPass(ctx context.Context, tx pg.Tx, job *Job, leaves []uint32
 	if held {
 		delay = min(250*time.Millisecond<<min(job.Pass, 10), mostSweepDelay)
 	}
+	whole, err := holes(ctx, tx, job.ID, 0, leaves)
+	if err != nil {
+		return err
+	}
 	job.Pass, job.State = job.Pass+1, Sweeping
 	if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'sweeping', pass = $2 WHERE id = $1`, job.ID, job.Pass); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, nextPassSQL, job.ID, job.Pass, delay, leaves)
+	_, err = tx.Exec(ctx, nextPassSQL, job.ID, job.Pass, delay, leaves, whole)
 	return err
 }
 

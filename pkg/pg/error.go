@@ -134,8 +134,11 @@ func classOfCode(code string) Class {
 	switch code[:min(2, len(code))] {
 	case "08", "53", "57", "58":
 		return ClassUnavailable
-	case "22", "23", "44", "P0", "21", "09", "38", "39":
+	case "22", "23", "44", "P0", "21", "09", "38", "39", "54":
 		return ClassData
+	}
+	if code[0] >= '6' && code[0] <= '9' || code[0] >= 'I' && code[0] != 'X' || strings.HasPrefix(code, "45") {
+		return ClassData // no code of Postgres's own: a trigger of the user's raised it
 	}
 	return ClassOther
 }

@@ -124,7 +124,7 @@ CREATE TABLE cipherfleet.quarantine (
   reason text NOT NULL,
   at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   resolved_at timestamptz,
-  PRIMARY KEY (job_id, column_id, relid, key));
+  PRIMARY KEY (job_id, column_id, relid, key_hash)); -- a wide key fits its own index, but its text may not fit another
 COMMENT ON TABLE cipherfleet.quarantine IS 'Rows a job could not transform. With ranges and events the only place that holds real keys.';
 
 CREATE TABLE cipherfleet.events (

@@ -1,0 +1,105 @@
+package backfill_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+func TestRangesThatWereThrownAwayAreSweptAllTheSame(t *testing.T) {
+	t.Parallel()
+	for name, deletion := range map[string]string{
+		"of the first pass, one":  `DELETE FROM cipherfleet.ranges WHERE pass = 0 AND after_key = '{20}'`,
+		"of the first pass, last": `DELETE FROM cipherfleet.ranges WHERE pass = 0 AND through_key IS NULL`,
+		"of the first pass, all":  `DELETE FROM cipherfleet.ranges WHERE pass = 0`,
+		"of the sweep, first":     `DELETE FROM cipherfleet.ranges WHERE pass = 1 AND after_key IS NULL`,
+		"of the sweep, one":       `DELETE FROM cipherfleet.ranges WHERE pass = 1 AND after_key = '{20}'`,
+		"of the sweep, all":       `DELETE FROM cipherfleet.ranges WHERE pass = 1`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := prepare(t, ctx, fewItems)
+			k.start(ctx, 10)
+			k.db.Run(t, deletion)
+			check(t, k.work(ctx))
+			k.job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t)
+			k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id BETWEEN 1 AND 30`)
+			k.db.Run(t, deletion)
+			if job := k.finish(ctx); job.State != backfill.Done {
+				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+			}
+			k.proven(ctx, 50)
+		})
+	}
+}
+
+func TestBoundsThatDoNotFitTheKeyStopTheRange(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems)
+	k.start(ctx, 1000)
+	k.db.Run(t, `UPDATE cipherfleet.ranges SET cursor_key = '{1,2}'`)
+	if err := k.work(ctx); !errors.Is(err, backfill.ErrShape) || !strings.Contains(err.Error(), "do not fit the key") {
+		t.Errorf("the range ended with %v", err)
+	}
+}
+
+// Codes of the user's own are refusals of one row like any other, and so are limits that one row exceeds.
+func TestARowIsRefusedWithAnyCode(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"U0001", "45000", "72000", "54000"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := prepare(t, ctx, fewItems+`;
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RAISE EXCEPTION ''no'' USING ERRCODE = ''`+code+`''; END IF; RETURN NEW; END';
+CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+			k.start(ctx, 1000)
+			job := k.finish(ctx)
+			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); job.State != backfill.Failed || quarantined(t, k) != 1 || n != 49 {
+				t.Errorf("the job ended %s with %d rows in quarantine and %d covered, want failed with 1 and 49", job.State, quarantined(t, k), n)
+			}
+		})
+	}
+}
+
+func TestARowWithAWideKeyIsQuarantined(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, `CREATE TABLE public.items (id bytea PRIMARY KEY, secret text, note text);
+INSERT INTO public.items SELECT (SELECT string_agg(sha512((i || '.' || j)::bytea), '') FROM generate_series(1, 40) j), 'secret ' || i FROM generate_series(1, 9) i;
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.secret = ''secret 5'' THEN RAISE EXCEPTION ''no''; END IF; RETURN NEW; END';
+CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
+	k.start(ctx, 1000)
+	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine: %s", job.State, quarantined(t, k), job.StoppedBy)
+	}
+}
+
+// A row that takes longer than a chunk may take is written by itself in the end, instead of being left for ever.
+func TestARowThatTakesLongIsWrittenAlone(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems+`;
+CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN PERFORM pg_sleep(1.2); END IF; RETURN NEW; END';
+CREATE TRIGGER slow BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.slow()`)
+	k.start(ctx, 1000)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	k.proven(ctx, 50)
+}
+
+func TestPlanningTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, note text);
+INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 200000) i; ANALYZE public.items`)
+	k.db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''60ms''', current_database()); END $$`)
+	k.jobs.DB = testenv.Open(t, k.db.URL).DB
+	k.start(ctx, 2)
+}
