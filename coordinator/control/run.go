@@ -162,6 +162,16 @@ func (p *Plane) step(ctx context.Context, job backfill.Job) error {
 	if err != nil {
 		return err
 	}
+	if len(leaves) == 0 {
+		there := false
+		if err := p.DB.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)`, job.Relation).Scan(&there); err != nil {
+			return err
+		}
+		if !there { // no rows are left to cover, but nothing is proven either
+			_, err := p.jobs().Fail(ctx, job.ID, "the table was dropped")
+			return err
+		}
+	}
 	if job, err = p.jobs().Step(ctx, job.ID, leaves); err != nil {
 		return err
 	}

@@ -1,0 +1,54 @@
+package control
+
+import (
+	"testing"
+
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+func TestAlteringTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := testenv.Database(t)
+	db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''100ms''', current_database()); END $$`)
+	p := New(Plane{DB: testenv.Open(t, db.URL).DB})
+	conn, err := p.campaign(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Discard(ctx)
+	err = p.alter(ctx, func(tx pg.Tx) error {
+		_, err := tx.Exec(ctx, `SELECT pg_sleep(0.3)`)
+		return err
+	})
+	if err != nil {
+		t.Errorf("a statement that took its time: %v", err)
+	}
+}
+
+func TestAJobWhoseTableWasDroppedIsNotDone(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := testenv.Database(t)
+	p := New(Plane{DB: db.DB, Tracer: noop.NewTracerProvider().Tracer("")})
+	conn, err := p.campaign(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Discard(ctx)
+	job, err := p.jobs().Create(ctx, backfill.Job{RequestID: "r", Relation: 4_000_000_000, Spec: backfill.Spec{Schema: "public", Table: "gone"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Run(t, `UPDATE cipherfleet.jobs SET state = 'sweeping', pass = 1`)
+	if err := p.step(ctx, job); err != nil {
+		t.Fatal(err)
+	}
+	if job, err = p.jobs().Load(ctx, job.ID); err != nil || job.State != backfill.Failed || job.StoppedBy != "the table was dropped" {
+		t.Errorf("the job is %s, stopped by %q: %v", job.State, job.StoppedBy, err)
+	}
+}
