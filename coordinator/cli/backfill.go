@@ -94,6 +94,10 @@ func (o *backfillOptions) run(c *cobra.Command, read settings) error {
 	}
 	fmt.Fprintln(c.ErrOrStderr(), announce(plan, o.request))
 	if o.dryRun {
+		for _, rung := range rungs(plan) {
+			fmt.Fprintln(c.ErrOrStderr(), "  "+rung)
+		}
+		fmt.Fprintln(c.ErrOrStderr(), "nothing was changed")
 		return nil
 	}
 	if config.NATSURL != "" {
@@ -116,6 +120,25 @@ func announce(p control.Plan, r messages.StartRequest) string {
 	limits := backfill.Limits{Rows: r.ChunkRows}.WithDefaults()
 	return fmt.Sprintf("encrypt %s: %s; key %s; about %d rows; chunks of at most %d rows, %d MiB, %v; scheme 1, XAES-256-GCM, bound to the row",
 		p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time)
+}
+
+// rungs are the changes to the table before the first row is encrypted, with the lock each takes on it.
+func rungs(p control.Plan) []string {
+	var list []string
+	for _, c := range p.Columns {
+		if c.Add {
+			list = append(list, fmt.Sprintf("add column %s bytea, nullable, STORAGE EXTERNAL (ACCESS EXCLUSIVE, for a moment)", c.Target.Name))
+		}
+		if c.Guarded {
+			list = append(list, fmt.Sprintf("column %s has its CHECK and its capture triggers: nothing to alter", c.Target.Name))
+			continue
+		}
+		list = append(list,
+			fmt.Sprintf("add a CHECK to %s that lets only NULL and cells in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name),
+			"validate it (SHARE UPDATE EXCLUSIVE; reads the table beside readers and writers)",
+			fmt.Sprintf("create two capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
+	}
+	return append(list, "each of them waits for its lock one second at a time, and gives up after 30")
 }
 
 // inFleet starts the job in the fleet and follows it.

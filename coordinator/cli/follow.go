@@ -68,6 +68,9 @@ func progressLine(j messages.Job) string {
 	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 && j.State == string(backfill.Running) {
 		eta = fmt.Sprintf(", %v left", (time.Duration(float64(left)/j.RowsPerSecond) * time.Second).Round(time.Second))
 	}
+	if j.State == string(backfill.Running) && j.Rows == 0 && j.Ranges.Pending > 0 && j.Ranges.Leased == 0 {
+		eta += ", no worker has taken a range yet"
+	}
 	return fmt.Sprintf("%s %s: %.0f %% (%d of about %d rows, %.0f rows/s%s), ranges %d open, %d done, %d conflicts, %d in quarantine",
 		j.Table, j.State, percent, j.Rows, j.Total, j.RowsPerSecond, eta, j.Ranges.Pending, j.Ranges.Done, j.Conflicts, j.Quarantined)
 }

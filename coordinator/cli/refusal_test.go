@@ -94,7 +94,7 @@ func TestCallsAreRefused(t *testing.T) {
 		"status t":                 {`takes no arguments, but got "t"`, "cipherfleet status --help"},
 		"install --print --json":   {"choose one", "cipherfleet install --help"},
 		"serve --workers 1000":     {"--workers was 1000; accepted is 0 to 256", "cipherfleet serve --help"},
-		"serve":                    {"NATS_URL is not set", "cipherfleet serve --help"},
+		"serve":                    {"NATS_URL is not set", "--embedded"},
 		"serve --embedded --now 1": {"unknown flag: --now", "cipherfleet serve --help"},
 	} {
 		t.Run(call, func(t *testing.T) {

@@ -110,7 +110,7 @@ func (s *station) openQueue(ctx context.Context, dir string, port int) (err erro
 		return &app.Fail{Code: app.CodeRefused, Err: err, Hint: "another coordinator keeps its NATS there: stop it, or name another folder with CIPHERFLEET_STATE_DIR and another port with --nats-port"}
 	}
 	if err != nil {
-		return err
+		return &app.Fail{Code: app.CodeUnavailable, Err: err, Hint: "is the port free, and the folder writable? --nats-port names another port, 0 takes any"}
 	}
 	s.queue, err = bus.Connect(ctx, bus.Config{Name: "cipherfleet", InProcess: s.server, TokenFile: s.server.TokenFile(), Logger: s.log, Tracer: s.traces.Tracer()})
 	return err

@@ -131,7 +131,7 @@ func (p *Plane) compare(ctx context.Context, now queue) error {
 	}
 	lost := !before.Created.IsZero() && (!before.Created.Equal(now.Created) || now.LastSeq < before.LastSeq)
 	if lost {
-		p.Log.WarnContext(ctx, "the queue was lost; its tasks are offered again")
+		p.Log.InfoContext(ctx, "the queue is not the one that was filled; its tasks are offered again")
 		if err := p.fenced(ctx, lostSQL); err != nil {
 			return fmt.Errorf("take back the lost queue's tasks: %w", err)
 		}
