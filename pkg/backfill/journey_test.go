@@ -13,24 +13,19 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
-const (
-	journeyRange = 1100 // rows of a range
-	journeyChunk = 300  // rows of a chunk: a range has several cursors, and none of them at its end
-)
-
 const mostAttempts = 50 // at one range; two at each of its chunks would be many
 
 // journey takes a prepared table all the way, stopping and claiming anew after every single chunk: the ranges cover
 // each row once, each is closed once, what the checkpoints say adds up to what was written, every cell opens.
 func (k *kit) journey(ctx context.Context, rows int64) {
 	k.t.Helper()
-	k.limits.Rows = journeyChunk
-	k.start(ctx, journeyRange)
+	k.limits.Rows = int(rows / 15)
+	k.start(ctx, rows/4) // ranges with several cursors each, none of them at the range's end
 	k.covering(ctx, rows)
 	k.audit(ctx)
 	stops := k.interrupted(ctx)
-	if least := rows/journeyRange - 1; stops < least {
-		k.t.Errorf("the work was stopped %d times inside a range, want at least %d", stops, least)
+	if stops < 4 {
+		k.t.Errorf("the work was stopped %d times inside a range, want at least 4", stops)
 	}
 	if job := k.finish(ctx); job.State != backfill.Done {
 		k.t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)

@@ -63,12 +63,12 @@ func TestASampleOfASmallTableIsTheWholeOfIt(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, keyCases()["citext, int, citext"].sql(""), func(k *kit) { k.hopPages = 1 })
-	k.start(ctx, 700)
-	k.covering(ctx, manyRows)
+	k.start(ctx, 170)
+	k.covering(ctx, someRows)
 	sizes := k.sizes(ctx, k.relation.Leaves[0])
 	slices.Sort(sizes)
-	if len(sizes) != 8 || sizes[0] != manyRows%700 || sizes[1] != 700 || sizes[7] != 700 {
-		t.Errorf("%d rows were cut into ranges of %v, want seven of 700 and the rest", manyRows, sizes)
+	if len(sizes) != 8 || sizes[0] != someRows%170 || sizes[1] != 170 || sizes[7] != 170 {
+		t.Errorf("%d rows were cut into ranges of %v, want seven of 170 and the rest", someRows, sizes)
 	}
 }
 
