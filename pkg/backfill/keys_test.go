@@ -150,12 +150,28 @@ func TestAnyKey(t *testing.T) {
 	}
 }
 
-// Names that must be quoted, in every place where a statement names something.
+// Names that must be quoted, in every place where a statement names something; and names that are the engine's own.
 func TestAnyName(t *testing.T) {
 	t.Parallel()
-	table := pg.Table{Schema: `My "Shop", a.b`, Name: `Or.ders'; --\`}
-	k := prepare(t, t.Context(), fmt.Sprintf(`CREATE SCHEMA %s; CREATE TABLE %s ("Tenant ""x""" text, "select" int, "E.mail, ""x""" text, "e'mail\" varchar(20), PRIMARY KEY ("select", "Tenant ""x"""));
-INSERT INTO %[2]s SELECT 'tenant ' || i %% 7, i, 'user' || i || '@example.com', i FROM generate_series(1, 1200) i`, pg.Ident(table.Schema), table.SQL()),
-		on(table, `E.mail, "x"`, `e'mail\`))
-	k.journey(t.Context(), someRows)
+	for name, c := range map[string]struct {
+		table   pg.Table
+		columns string
+		sources []string
+	}{
+		"quoted": {pg.Table{Schema: `My "Shop", a.b`, Name: `Or.ders'; --\`}, `"Tenant ""x""" text, "select" int, "E.mail, ""x""" text, "e'mail\" varchar(20), PRIMARY KEY ("select", "Tenant ""x""")`,
+			[]string{`E.mail, "x"`, `e'mail\`}},
+		"formatted": {pg.Table{Schema: `100%s`, Name: `$1 %d`}, `"%d" text, "$2" int, "%[1]s" text, "$3" text, PRIMARY KEY ("$2", "%d")`, []string{`%[1]s`, `$3`}},
+		"long": {pg.Table{Schema: strings.Repeat("S", 63), Name: strings.Repeat("é", 31)}, fmt.Sprintf(`%s text, %s int, "Ä" text, o text, PRIMARY KEY (%[2]s, %[1]s)`, strings.Repeat("x", 63), strings.Repeat("y", 63)),
+			[]string{"Ä", "o"}},
+		"ours": {pg.Table{Schema: "public", Name: "t"}, `k0 text, n int, c0 text, v text, x text DEFAULT 'x', t text DEFAULT 't', k1 text, uncovered text, hop text, PRIMARY KEY (n, k0)`, []string{"c0", "v"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			sql := "CREATE SCHEMA IF NOT EXISTS " + pg.Ident(c.table.Schema) + "; CREATE TABLE " + c.table.SQL() + " (" + c.columns + "); INSERT INTO " + c.table.SQL() +
+				" SELECT 'tenant ' || i % 7, i, 'user' || i || '@example.com', i FROM generate_series(1, 1200) i"
+			k := prepare(t, ctx, sql, on(c.table, c.sources...))
+			k.journey(ctx, someRows)
+		})
+	}
 }
