@@ -157,7 +157,8 @@ const expiredSQL = `UPDATE cipherfleet.ranges SET published_at = NULL
 const orphansSQL = `UPDATE cipherfleet.ranges SET published_at = NULL, epoch = epoch + 1, owner = NULL
  WHERE state = 'pending' AND published_at < clock_timestamp() - $1::interval AND (lease_until IS NULL OR lease_until < clock_timestamp())`
 
-// findOrphans looks for offers whose message was lost one by one, which only an idle queue can tell.
+// findOrphans looks for offers whose message was lost one by one: an idle queue tells at once, a busy one after a
+// time in which every task was handed out. An offer that was not lost is made twice then, which does no harm.
 func (p *Plane) findOrphans(ctx context.Context) error {
 	waiting, held, err := p.Bus.Pending(ctx)
 	if errors.Is(err, bus.ErrNoQueue) { // the consumer alone is gone
@@ -166,14 +167,17 @@ func (p *Plane) findOrphans(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at the queue: %w", err)
 	}
+	age := 2 * p.Reconcile
 	if waiting > 0 || held > 0 {
-		return nil
+		age = orphanAge * p.AckWait
 	}
-	if err := p.fenced(ctx, orphansSQL, 2*p.Reconcile); err != nil {
+	if err := p.fenced(ctx, orphansSQL, age); err != nil {
 		return fmt.Errorf("offer ranges again whose message was lost: %w", err)
 	}
 	return nil
 }
+
+const orphanAge = 10 // ack waits after which an offer that nobody took is made again
 
 // column reads the first value of every row.
 func column[T any](ctx context.Context, q pg.Querier, sql string, args ...any) ([]T, error) {

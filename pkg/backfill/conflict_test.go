@@ -285,3 +285,24 @@ func TestAReadThatTakesTooLongIsMadeSmaller(t *testing.T) {
 		t.Errorf("%d rows were written", n)
 	}
 }
+
+func TestARowThatNeverSerializesDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems+`;
+CREATE FUNCTION public.busy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RAISE EXCEPTION ''busy'' USING ERRCODE = ''40001''; END IF; RETURN NEW; END';
+CREATE TRIGGER busy BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.busy()`)
+	k.start(ctx, 1000)
+	check(t, k.work(ctx))
+	if n := sealed(t, k); n != 49 {
+		t.Errorf("%d rows were written, want all but one", n)
+	}
+	if n := quarantined(t, k); n != 0 {
+		t.Errorf("%d rows were quarantined for a serialization failure", n)
+	}
+	k.db.Run(t, `DROP TRIGGER busy ON public.items`)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Errorf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	k.proven(ctx, 50)
+}

@@ -59,8 +59,8 @@ func (w *writer) settle(ctx context.Context, s span) error {
 	}
 	switch pg.ClassOf(err) {
 	case pg.ClassConflict:
-		if w.retries++; w.retries > maxRetries {
-			return err
+		if w.retries++; w.retries > maxRetries { // one row that never serializes must not hold up the others
+			return w.divide(ctx, s, w.leave)
 		}
 		if err := pause(ctx, w.retries); err != nil {
 			return err

@@ -37,7 +37,7 @@ BEGIN
    WHERE c.conrelid = TG_RELID AND c.contypid = 0 AND c.conname = '%[2]s';
   IF FOUND THEN
     NEW := pg_catalog.jsonb_populate_record(NEW, pg_catalog.jsonb_build_object(target, NULL));
-    PERFORM pg_catalog.nextval('cipherfleet.%[3]s');
+    PERFORM pg_catalog.nextval(s.id) FROM pg_catalog.to_regclass('cipherfleet.%[3]s') AS s(id) WHERE s.id IS NOT NULL;
   END IF;
   RETURN NEW;
 END

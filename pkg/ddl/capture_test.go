@@ -158,6 +158,18 @@ func TestCaptureCountsWhatItCaught(t *testing.T) {
 	}
 }
 
+// Whoever drops the counter loses the count; the application must not lose its writes.
+func TestCaptureWorksWithoutItsCounter(t *testing.T) {
+	t.Parallel()
+	f := users(t, "text")
+	f.write(t, ddl.WriterClient, "INSERT INTO users SELECT 1, 'a', 'n', $1", cellOf(7))
+	f.write(t, "", "DROP SEQUENCE "+ddl.MissedSequence(7))
+	f.write(t, "", "UPDATE users SET email = 'missed'")
+	if n := testenv.One[int64](t, f, "SELECT count(*) FROM users WHERE cell IS NOT NULL"); n != 0 {
+		t.Errorf("%d cells are stale", n)
+	}
+}
+
 // Every field but the target must come through the function as it went in.
 func TestCaptureKeepsTheRestOfTheRow(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,7 @@ BEGIN
    WHERE c.conrelid = TG_RELID AND c.contypid = 0 AND c.conname = 'cipherfleet_4294967295_cell';
   IF FOUND THEN
     NEW := pg_catalog.jsonb_populate_record(NEW, pg_catalog.jsonb_build_object(target, NULL));
-    PERFORM pg_catalog.nextval('cipherfleet.missed_4294967295');
+    PERFORM pg_catalog.nextval(s.id) FROM pg_catalog.to_regclass('cipherfleet.missed_4294967295') AS s(id) WHERE s.id IS NOT NULL;
   END IF;
   RETURN NEW;
 END
