@@ -145,6 +145,24 @@ CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION
 	}
 }
 
+func TestAQuarantinedRowThatASweepWritesIsResolved(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems+`;
+CREATE FUNCTION public.never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RETURN NULL; END IF; RETURN NEW; END';
+CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.never()`)
+	k.start(ctx, 1000)
+	check(t, k.work(ctx))
+	if n := quarantined(t, k); n != 1 {
+		t.Fatalf("%d rows are in quarantine after the first pass, want 1", n)
+	}
+	k.db.Run(t, `DROP TRIGGER never ON public.items`)
+	if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want done with none", job.State, quarantined(t, k))
+	}
+	k.proven(ctx, 50)
+}
+
 func TestATriggerThatNeverLeavesTheSourceAloneEndsInQuarantine(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

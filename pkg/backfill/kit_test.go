@@ -58,7 +58,7 @@ func on(table pg.Table, sources ...string) option {
 func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *kit {
 	t.Helper()
 	k := &kit{t: t, table: pg.Table{Schema: "public", Name: "items"}, sources: []string{"secret"}, lease: 10 * time.Second,
-		timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 800 * time.Millisecond},
+		timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 5 * time.Second},
 		wrap:     func(inner transform.Transform) transform.Transform { return inner }}
 	for _, o := range options {
 		o(k)

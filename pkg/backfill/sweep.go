@@ -93,9 +93,15 @@ func (s *Jobs) nextPass(ctx context.Context, tx pg.Tx, job *Job, leaves []uint32
 	if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'sweeping', pass = $2 WHERE id = $1`, job.ID, job.Pass); err != nil {
 		return err
 	}
+	if _, err := tx.Exec(ctx, paroleSQL, job.ID); err != nil {
+		return err
+	}
 	_, err = tx.Exec(ctx, nextPassSQL, job.ID, job.Pass, delay, leaves, whole)
 	return err
 }
+
+// paroleSQL lets every row out of quarantine that a sweep will try again: one that still resists comes back.
+const paroleSQL = `UPDATE cipherfleet.quarantine SET resolved_at = clock_timestamp() WHERE job_id = $1 AND resolved_at IS NULL`
 
 // end closes the job. No checkpoint can follow: its ranges are closed, and locked until this is committed.
 func (s *Jobs) end(ctx context.Context, tx pg.Tx, job *Job, t transition) error {
