@@ -53,17 +53,18 @@ func (a *application) start(ctx context.Context) *sync.WaitGroup {
 		r := chance(a.w.plan.seed, forWriters+uint64(i))
 		all.Go(func() { a.keep(ctx, r, 0, 16*time.Millisecond, func(tx pgx.Tx) error { return a.mixed(ctx, tx, r) }) })
 	}
-	r := chance(a.w.plan.seed, forHot)
-	all.Go(func() {
-		a.keep(ctx, r, 0, 10*time.Millisecond, func(tx pgx.Tx) error { return a.update(ctx, tx, r, a.hot) })
-	})
-	locks := chance(a.w.plan.seed, forLocks)
+	alone := func(purpose uint64, least, most time.Duration, deed func(context.Context, pgx.Tx, *rand.Rand) error) {
+		r := chance(a.w.plan.seed, purpose)
+		all.Go(func() { a.keep(ctx, r, least, most, func(tx pgx.Tx) error { return deed(ctx, tx, r) }) })
+	}
+	alone(forHot, 0, 10*time.Millisecond, func(ctx context.Context, tx pgx.Tx, r *rand.Rand) error { return a.update(ctx, tx, r, a.hot) })
 	all.Go(func() {
 		select {
 		case <-a.ready: // altering a table needs a moment without a long transaction
+			alone(forLocks, 100*time.Millisecond, time.Second, a.hold)
+			alone(forCrowd, 0, 60*time.Millisecond, a.crowd)
 		case <-ctx.Done():
 		}
-		a.keep(ctx, locks, 100*time.Millisecond, time.Second, func(tx pgx.Tx) error { return a.hold(ctx, tx, locks) })
 	})
 	return &all
 }

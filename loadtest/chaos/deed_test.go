@@ -3,15 +3,16 @@ package chaos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// mixed is one transaction of one to four deeds. Rows are taken from the high numbers to the low ones, so that the
-// application never deadlocks with itself, and walks against the fleet, which goes from low keys to high ones.
+// mixed is one transaction of one to four deeds.
 func (a *application) mixed(ctx context.Context, tx pgx.Tx, r *rand.Rand) error {
 	numbers := make([]int64, 1+r.IntN(4))
 	for i := range numbers {
@@ -20,8 +21,7 @@ func (a *application) mixed(ctx context.Context, tx pgx.Tx, r *rand.Rand) error 
 			numbers[i] = a.hot
 		}
 	}
-	slices.Sort(numbers)
-	slices.Reverse(numbers)
+	numbers = slices.Compact(a.w.plan.layout.down(numbers))
 	deed := a.careless
 	if s := a.seal.Load(); s != nil && r.IntN(3) == 0 {
 		if _, err := tx.Exec(ctx, "SET LOCAL cipherfleet.writer = 'client'"); err != nil {
@@ -127,14 +127,62 @@ func (a *application) clone(ctx context.Context, tx pgx.Tx, n int64) error {
 
 // hold locks some rows for a long time and changes one of them in the end.
 func (a *application) hold(ctx context.Context, tx pgx.Tx, r *rand.Rand) error {
-	n := 1 + r.Int64N(a.w.plan.rows-10)
-	for i := range int64(5) {
-		if _, err := tx.Exec(ctx, a.sql.hold, a.w.plan.layout.keyOf(n+4-i)...); err != nil {
+	numbers := make([]int64, 5)
+	for i := range numbers {
+		numbers[i] = 1 + r.Int64N(a.w.plan.rows)
+	}
+	for _, n := range a.w.plan.layout.down(numbers) {
+		if _, err := tx.Exec(ctx, a.sql.hold, a.w.plan.layout.keyOf(n)...); err != nil {
 			return err
 		}
 	}
 	rest(ctx, between(r, 2*time.Second, 3*time.Second))
-	return a.update(ctx, tx, r, n)
+	return a.update(ctx, tx, r, numbers[0])
+}
+
+// frontSQL finds where a range is being worked on.
+const frontSQL = `SELECT relid::regclass::text, cursor_key FROM cipherfleet.ranges WHERE state = 'pending' AND lease_until > clock_timestamp() AND cursor_key IS NOT NULL ORDER BY random() LIMIT 1`
+
+// crowd is malice: it changes rows where the fleet is about to write, in the opposite order and with pauses, so that
+// each waits for the other again and again. Whoever gives way, it must not be the application.
+func (a *application) crowd(ctx context.Context, tx pgx.Tx, r *rand.Rand) error {
+	var leaf string
+	var cursor []string
+	err := tx.QueryRow(ctx, frontSQL).Scan(&leaf, &cursor)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	keys, err := a.ahead(ctx, tx, leaf, cursor)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(keys); i += 1 + r.IntN(12) {
+		v := a.w.plan.value(r, 0, true)
+		args := with([]any{v.secret, v.born}, keys[i])
+		if err := both(ctx, tx, a.sql.update, args, a.sql.mUpdate, args); err != nil {
+			return err
+		}
+		rest(ctx, between(r, time.Millisecond, 12*time.Millisecond))
+	}
+	return nil
+}
+
+// ahead are the keys of the rows just behind a cursor, the last one first.
+func (a *application) ahead(ctx context.Context, tx pgx.Tx, leaf string, cursor []string) ([][]any, error) {
+	l := a.w.plan.layout
+	from := make([]string, len(l.key))
+	for i, t := range l.types {
+		from[i] = fmt.Sprintf("($1::text[])[%d]::%s", i+1, strings.Fields(t)[0])
+	}
+	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT * FROM (SELECT %[1]s FROM ONLY %[2]s WHERE (%[1]s) > (%[3]s) ORDER BY %[1]s LIMIT 100) ahead ORDER BY (%[1]s) DESC",
+		l.keyList(), leaf, strings.Join(from, ", ")), cursor)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) ([]any, error) { return row.Values() })
 }
 
 // fresh is a key that was never used.

@@ -1,6 +1,8 @@
 package chaos
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/md5"
 	"fmt"
 	"slices"
@@ -104,6 +106,41 @@ func address(key []any) []byte {
 		}
 	}
 	return encoded
+}
+
+// before reports whether the key of row a comes before that of row b, as Postgres orders them.
+func (l layout) before(a, b int64) bool {
+	one, other := l.keyOf(a), l.keyOf(b)
+	for i := range one {
+		order := 0
+		switch part := one[i].(type) {
+		case int64:
+			order = cmp.Compare(part, other[i].(int64))
+		case int32:
+			order = cmp.Compare(part, other[i].(int32))
+		case string:
+			order = cmp.Compare(part, other[i].(string)) // the collations of the layouts compare bytes
+		case [16]byte:
+			second := other[i].([16]byte)
+			order = bytes.Compare(part[:], second[:])
+		}
+		if order != 0 {
+			return order < 0
+		}
+	}
+	return false
+}
+
+// down sorts rows from the high keys to the low ones: against the fleet, which goes upwards. All of the application's
+// transactions keep to it, so that it never deadlocks with itself.
+func (l layout) down(rows []int64) []int64 {
+	slices.SortFunc(rows, func(a, b int64) int {
+		if l.before(b, a) {
+			return -1
+		}
+		return 1
+	})
+	return rows
 }
 
 // with is the arguments of a statement: some values, then a key or several.

@@ -271,6 +271,7 @@ func (w *world) fleetEndsInOrder(ctx context.Context) {
 // nothingLeaked looks for values and keys in every message, every log and what NATS has on disk.
 func (w *world) nothingLeaked() {
 	w.t.Helper()
+	w.queue.kill() // its files stand still now
 	w.ear.mu.Lock()
 	defer w.ear.mu.Unlock()
 	if len(w.ear.offers) == 0 || w.ear.progress == 0 {

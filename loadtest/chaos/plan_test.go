@@ -35,6 +35,7 @@ const (
 	forOperator
 	forHot
 	forLocks
+	forCrowd
 	forWriters // and one more for each writer
 )
 

@@ -29,7 +29,7 @@ type tempest struct {
 // storm is the faults of a seed: each kind at least once, in any order, and some more.
 func storm(r *rand.Rand) []fault {
 	kinds := []fault{
-		{name: "kill a worker", do: killWorker}, {name: "kill a worker", do: killWorker}, {name: "freeze a worker", do: freezeWorker},
+		{name: "kill a worker", do: killWorker}, {name: "kill a worker", do: killWorker}, {name: "freeze a worker", do: freezeWorker}, {name: "wake a worker late", do: wakeLate}, {name: "wake a worker late", do: wakeLate},
 		{name: "kill the coordinator", do: killCoordinator}, {name: "usurp the lead", do: usurp},
 		{name: "kill NATS", do: killNATS}, {name: "wipe NATS", do: wipeNATS}, {name: "kill Postgres", do: killPostgres},
 		{name: "pause the job", do: pauseJob}, {name: "drain a worker", do: drainWorker}, {name: "cut connections", do: cutConnections}, {name: "repeat messages", do: repeatMessages},
@@ -111,6 +111,46 @@ func freezeWorker(ctx context.Context, s *tempest) error {
 	c := s.anyOf(s.w.workers)
 	c.send(syscall.SIGSTOP)
 	s.later(ctx, between(s.r, 2*time.Second, 3*time.Second), func() error { c.send(syscall.SIGCONT); return nil })
+	return nil
+}
+
+// wakeLate stops a worker and wakes it in the very moment in which another claims a range that was its own: with a
+// chunk in hand, and perhaps inside its transaction.
+func wakeLate(ctx context.Context, s *tempest) error {
+	c := s.anyOf(s.w.workers)
+	c.send(syscall.SIGSTOP)
+	s.later(ctx, 0, func() error {
+		defer c.send(syscall.SIGCONT)
+		watching, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		return s.w.awaitClaim(watching, c.name)
+	})
+	return nil
+}
+
+// awaitClaim waits until somebody else has claimed a range of a worker, or until ctx ends.
+func (w *world) awaitClaim(ctx context.Context, worker string) error {
+	var ids, epochs []int64
+	for ctx.Err() == nil {
+		var err error
+		if ids == nil {
+			err = w.db.QueryRow(ctx, `SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(epoch), '{}') FROM cipherfleet.ranges WHERE worker = $1 AND state = 'pending' AND owner IS NOT NULL`, worker).Scan(&ids, &epochs)
+			if err == nil && len(ids) == 0 {
+				return nil // it had none
+			}
+		} else {
+			claimed := false
+			err = w.db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM unnest($1::bigint[], $2::bigint[]) f (id, epoch) JOIN cipherfleet.ranges r ON r.id = f.id AND r.epoch > f.epoch)`, ids, epochs).Scan(&claimed)
+			if claimed {
+				return nil
+			}
+		}
+		pause := 2 * time.Millisecond
+		if err != nil {
+			pause *= 10 // Postgres is down
+		}
+		rest(ctx, pause)
+	}
 	return nil
 }
 

@@ -137,6 +137,9 @@ func (w *world) add(programs, name string, argv ...string) *child {
 		"CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
 		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug",
 	}
+	if argv[0] == "cipherfleet-worker" {
+		env = append(env, "CIPHERFLEET_WORKER_ID="+name)
+	}
 	if slices.Contains(argv, "--embedded") {
 		env = append(env, "CIPHERFLEET_STATE_DIR="+w.queue.dir)
 	} else {
