@@ -36,12 +36,15 @@ CREATE TRIGGER chaos AFTER INSERT ON cipherfleet.events FOR EACH ROW WHEN (new.e
 CREATE TRIGGER chaos AFTER UPDATE ON cipherfleet.ranges FOR EACH ROW WHEN (old.state <> 'done' AND new.state = 'done') EXECUTE FUNCTION chaos.count_close();`
 
 // Every write, also the fleet's, takes one tilde off the end of the value: a value with three of them is changed by
-// three writes.
+// three writes. Some of the fleet's take their time, so that others begin to wait in the middle of its chunk.
 const meddleSQL = `CREATE FUNCTION chaos.meddle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   new.touched := clock_timestamp();
   IF new.secret LIKE '%%~' THEN
     new.secret := left(new.secret, -1);
+  END IF;
+  IF random() < 0.05 AND current_setting('cipherfleet.writer', true) = 'fleet' THEN
+    PERFORM pg_sleep(0.002);
   END IF;
   RETURN new;
 END $$;
