@@ -87,12 +87,13 @@ func (a *application) sealed(ctx context.Context) {
 // keep runs one transaction after the other on a connection of its own, with pauses, and reconnects when it must.
 func (a *application) keep(ctx context.Context, r *rand.Rand, least, most time.Duration, f func(pgx.Tx) error) {
 	var conn *pgx.Conn
+	var outages int64 // before the connection was made: it does not survive another
 	for ctx.Err() == nil {
 		if conn == nil || conn.IsClosed() {
+			outages = a.w.outages.Load()
 			conn = a.reconnect(ctx)
 			continue
 		}
-		outages := a.w.outages.Load()
 		began := time.Now()
 		err := a.transact(ctx, r, conn, f)
 		if ctx.Err() == nil {
