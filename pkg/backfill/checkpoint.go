@@ -80,7 +80,7 @@ func (w *writer) advance(ctx context.Context, p progress) (Key, error) {
 const Channel = "cipherfleet"
 
 func (w *writer) advanceStatement(p progress) pg.Statement {
-	var s pg.Statement
+	s := pg.Statement{Keep: true}
 	for _, text := range []string{strconv.FormatInt(w.claim.ID, 10), strconv.FormatInt(w.claim.Epoch, 10), w.claim.Owner.String()} {
 		s.AddText(text)
 	}

@@ -104,7 +104,7 @@ func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte,
 		locked, sources = row{key: own[:keys]}, own[keys:]
 		return nil
 	}
-	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: alone}, pg.Statement{SQL: asynchronous}, statement, w.fingerprint(&print))
+	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: alone}, pg.Statement{SQL: asynchronous}, statement, w.fingerprint(&print))
 	if err == nil && print != w.shape.Fingerprint {
 		err = ErrShape
 	}

@@ -99,7 +99,7 @@ func TypeInfo(t pg.Type) cell.TypeInfo {
 
 // takeFingerprint asks once; every chunk asks again under its lock.
 func (s *Shape) takeFingerprint(ctx context.Context, q pg.Querier) (err error) {
-	watch := ddl.Watch{Relation: s.Leaf}
+	watch := ddl.Watch{}
 	for _, k := range s.Key {
 		watch.Key = append(watch.Key, k.Name)
 	}
@@ -107,24 +107,24 @@ func (s *Shape) takeFingerprint(ctx context.Context, q pg.Querier) (err error) {
 		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target})
 	}
 	s.CheckSQL, s.watch = watch.Fingerprint(), watch
-	if err := q.QueryRow(ctx, s.CheckSQL).Scan(&s.Fingerprint); err != nil {
+	if err := q.QueryRow(ctx, s.CheckSQL, s.Leaf).Scan(&s.Fingerprint); err != nil {
 		return fmt.Errorf("take the fingerprint of %s: %w", s.Table, err)
 	}
-	s.parts, err = readParts(ctx, q, watch)
+	s.parts, err = readParts(ctx, q, s.Leaf, watch)
 	return err
 }
 
 // Changed says in words what of the table is no longer what it was when the shape was taken; "" if nothing is known.
 func (s *Shape) Changed(ctx context.Context, q pg.Querier) (string, error) {
-	now, err := readParts(ctx, q, s.watch)
+	now, err := readParts(ctx, q, s.Leaf, s.watch)
 	if err != nil {
 		return "", err
 	}
 	return strings.Join(ddl.Changes(s.parts, now), "; "), nil
 }
 
-func readParts(ctx context.Context, q pg.Querier, watch ddl.Watch) ([]ddl.Part, error) {
-	rows, err := q.Query(ctx, watch.Parts())
+func readParts(ctx context.Context, q pg.Querier, leaf uint32, watch ddl.Watch) ([]ddl.Part, error) {
+	rows, err := q.Query(ctx, watch.Parts(), leaf)
 	if err != nil {
 		return nil, fmt.Errorf("read what the table looks like: %w", err)
 	}

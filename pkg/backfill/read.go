@@ -44,7 +44,7 @@ func (r *reader) read(ctx context.Context, b *batch, after, through bound, most 
 	}
 	err := r.conn.Flight(ctx,
 		pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"},
-		pg.Statement{SQL: r.settings}, statement, pg.Statement{SQL: "COMMIT"})
+		pg.Statement{SQL: r.settings, Keep: true}, statement, pg.Statement{SQL: "COMMIT"})
 	if err != nil {
 		_, _ = r.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
 		return fmt.Errorf("read a chunk of %s: %w", r.shape.Table, err)

@@ -14,7 +14,7 @@ type Shape struct {
 	Key         []KeyColumn
 	Columns     []Column
 	Fingerprint string // what the fingerprint query answered when the shape was taken
-	CheckSQL    string // the fingerprint query
+	CheckSQL    string // the fingerprint query; its parameter is Leaf
 	SkipUser    bool   // users' triggers do not fire on the fleet's writes
 
 	Keys *cell.KeyEncoder // how the key enters a cell's address

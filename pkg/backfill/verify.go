@@ -93,7 +93,7 @@ func (r *reader) page(ctx context.Context, p *page, after bound, most int) error
 	for _, c := range r.shape.Columns {
 		statement.Results = append(statement.Results, formatCode(c.Binary), 1)
 	}
-	err := r.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: r.settings},
+	err := r.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: r.settings, Keep: true},
 		statement, pg.Statement{SQL: "COMMIT"})
 	if err != nil {
 		_, _ = r.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner

@@ -127,7 +127,7 @@ func (w *writer) update(ctx context.Context, s span) (affected, cleared int64, e
 	} else {
 		statement.Affected = &affected
 	}
-	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: commitMode(s.end)}, statement, w.fingerprint(&print))
+	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: commitMode(s.end)}, statement, w.fingerprint(&print))
 	if err != nil {
 		return 0, 0, fmt.Errorf("write a chunk of %s: %w", w.shape.Table, err)
 	}
@@ -142,10 +142,12 @@ func (w *writer) update(ctx context.Context, s span) (affected, cleared int64, e
 var ErrShape = errors.New("the table changed since the job began")
 
 func (w *writer) fingerprint(into *string) pg.Statement {
-	return pg.Statement{SQL: w.shape.CheckSQL, Row: func(wire [][]byte) error {
+	statement := pg.Statement{SQL: w.shape.CheckSQL, Keep: true, Row: func(wire [][]byte) error {
 		*into = string(wire[0])
 		return nil
 	}}
+	statement.AddText(strconv.FormatUint(uint64(w.shape.Leaf), 10))
+	return statement
 }
 
 func (w *writer) updateStatement(s span, look bool) pg.Statement {
@@ -183,7 +185,7 @@ func (w *writer) pass(ctx context.Context, s span) error {
 	}
 	points := Checkpoint{Skipped: w.skipped, Done: s.end}
 	err := w.transact(ctx, func(pg.Tx) (Key, error) {
-		if err := w.conn.Flight(ctx, pg.Statement{SQL: w.settings}, pg.Statement{SQL: commitMode(s.end)}); err != nil {
+		if err := w.conn.Flight(ctx, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: commitMode(s.end)}); err != nil {
 			return nil, err
 		}
 		return w.advance(ctx, progress{to: s.last, points: points})

@@ -24,7 +24,7 @@ const awkwardTable = `CREATE TABLE "My ""Shop"""."or.ders\" ("Tenant" uuid, "id;
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	c := awkward()
-	watch := ddl.Watch{Relation: 4000000000, Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
+	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
 		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(),
 		"missed": {Do: []string{ddl.Missed(c.ID)}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},

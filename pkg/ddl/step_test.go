@@ -64,9 +64,9 @@ func TestStepsWorkUnderAHostileSearchPath(t *testing.T) {
 		t.Errorf("a foreign cell got in: %v", err)
 	}
 	relation := testenv.One[uint32](t, f, "SELECT 'users'::regclass::oid")
-	watch := ddl.Watch{Relation: relation, Key: c.Key, Columns: []ddl.Column{c}}
+	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c}}
 	f.hostile(t, func(tx pg.Tx) error {
-		if parts := testenv.Column[string](t, tx, "SELECT p.part FROM ("+watch.Parts()+") p"); len(parts) != 8 {
+		if parts := testenv.Column[string](t, tx, "SELECT p.part FROM ("+watch.Parts()+") p", relation); len(parts) != 8 {
 			t.Errorf("%d parts seen, want 8: %v", len(parts), parts)
 		}
 		return nil

@@ -11,15 +11,21 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
-func (f fixture) watch(t *testing.T, relation string) ddl.Watch {
-	t.Helper()
-	oid := testenv.One[uint32](t, f, "SELECT $1::text::regclass::oid", relation)
-	return ddl.Watch{Relation: oid, Key: f.Key, Columns: []ddl.Column{f.Column}}
+// watched is a watch of one relation.
+type watched struct {
+	ddl.Watch
+	relation uint32
 }
 
-func (f fixture) parts(t *testing.T, w ddl.Watch) []ddl.Part {
+func (f fixture) watch(t *testing.T, relation string) watched {
 	t.Helper()
-	rows, err := f.Query(t.Context(), w.Parts(), pgx.QueryExecModeExec)
+	oid := testenv.One[uint32](t, f, "SELECT $1::text::regclass::oid", relation)
+	return watched{ddl.Watch{Key: f.Key, Columns: []ddl.Column{f.Column}}, oid}
+}
+
+func (f fixture) parts(t *testing.T, w watched) []ddl.Part {
+	t.Helper()
+	rows, err := f.Query(t.Context(), w.Parts(), w.relation)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,13 +65,13 @@ func TestWatchSeesEveryChange(t *testing.T) {
 			t.Parallel()
 			f := users(t, "text")
 			w := f.watch(t, "users")
-			parts, print := f.parts(t, w), testenv.One[string](t, f, w.Fingerprint())
+			parts, print := f.parts(t, w), testenv.One[string](t, f, w.Fingerprint(), w.relation)
 			f.Run(t, tc.change)
 			changes := ddl.Changes(parts, f.parts(t, w))
 			if !slices.ContainsFunc(changes, func(c string) bool { return strings.Contains(c, tc.want) }) {
 				t.Errorf("changes = %q, want one with %q", changes, tc.want)
 			}
-			if testenv.One[string](t, f, w.Fingerprint()) == print {
+			if testenv.One[string](t, f, w.Fingerprint(), w.relation) == print {
 				t.Error("the fingerprint stayed")
 			}
 		})
@@ -76,7 +82,7 @@ func TestWatchIgnoresWhatDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	f := users(t, "text")
 	w := f.watch(t, "users")
-	parts, print := f.parts(t, w), testenv.One[string](t, f, w.Fingerprint())
+	parts, print := f.parts(t, w), testenv.One[string](t, f, w.Fingerprint(), w.relation)
 	f.Run(t, `ALTER TABLE users ADD COLUMN more int, DROP COLUMN note; CREATE INDEX ON users (email); ANALYZE users; INSERT INTO users VALUES (1, 'a');
 		CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 		CREATE TRIGGER audit AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f();
@@ -88,7 +94,7 @@ func TestWatchIgnoresWhatDoesNotMatter(t *testing.T) {
 		t.Errorf("changes = %q", changes)
 	}
 	f.Run(t, "SET search_path = pg_catalog")
-	if testenv.One[string](t, f, w.Fingerprint()) != print {
+	if testenv.One[string](t, f, w.Fingerprint(), w.relation) != print {
 		t.Error("the fingerprint moved")
 	}
 }
@@ -115,9 +121,9 @@ func TestWatchOfATableThatIsGone(t *testing.T) {
 	t.Parallel()
 	f := users(t, "text")
 	w := f.watch(t, "users")
-	print := testenv.One[string](t, f, w.Fingerprint())
+	print := testenv.One[string](t, f, w.Fingerprint(), w.relation)
 	f.Run(t, "DROP TABLE users")
-	if len(f.parts(t, w)) != 0 || testenv.One[string](t, f, w.Fingerprint()) == print {
+	if len(f.parts(t, w)) != 0 || testenv.One[string](t, f, w.Fingerprint(), w.relation) == print {
 		t.Error("a dropped table still has parts")
 	}
 }
@@ -131,10 +137,11 @@ func BenchmarkFingerprint(b *testing.B) {
 			db.Run(b, sql)
 		}
 	}
-	w := ddl.Watch{Relation: testenv.One[uint32](b, db, "SELECT 'users'::regclass::oid"), Key: c.Key, Columns: []ddl.Column{c}}
+	w := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c}}
+	relation := testenv.One[uint32](b, db, "SELECT 'users'::regclass::oid")
 	for b.Loop() {
 		var print string
-		if err := db.QueryRow(b.Context(), w.Fingerprint(), pgx.QueryExecModeExec).Scan(&print); err != nil {
+		if err := db.QueryRow(b.Context(), w.Fingerprint(), relation).Scan(&print); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -46,7 +46,7 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e Event) (Event, error) {
 func (l *Log) Statement(e Event) pg.Statement {
 	e.Actor = firstOf(e.Actor, l.Actor)
 	fields := e.fields()
-	s := pg.Statement{SQL: appendSQL, Params: make([][]byte, len(fields)), OIDs: make([]uint32, len(fields)), Formats: make([]int16, len(fields))}
+	s := pg.Statement{SQL: appendSQL, Keep: true, Params: make([][]byte, len(fields)), OIDs: make([]uint32, len(fields)), Formats: make([]int16, len(fields))}
 	for i, field := range fields {
 		if s.OIDs[i] = 25; field != nil { // text
 			s.Params[i] = []byte(*field)

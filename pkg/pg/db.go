@@ -29,6 +29,7 @@ type Options struct {
 type DB struct {
 	pool   *pgxpool.Pool
 	tracer pgx.QueryTracer
+	keeps  bool // statements may stay prepared
 }
 
 // Open prepares a pool and proves with one round trip that the database answers.
@@ -58,7 +59,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("reach Postgres: %w", Safe(err))
 	}
-	return &DB{pool: pool, tracer: o.Tracer}, nil
+	return &DB{pool: pool, tracer: o.Tracer, keeps: config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}, nil
 }
 
 // Close waits until every connection is back and closes them.
@@ -112,13 +113,14 @@ func (db *DB) Acquire(ctx context.Context) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("acquire a connection: %w", Safe(err))
 	}
-	return &Conn{conn: conn, tracer: db.tracer}, nil
+	return &Conn{conn: conn, tracer: db.tracer, keeps: db.keeps}, nil
 }
 
 // Conn is one connection of a pool, for session state and the raw protocol.
 type Conn struct {
 	conn   *pgxpool.Conn
 	tracer pgx.QueryTracer
+	keeps  bool
 }
 
 // Release gives the connection back; a broken one, or one inside a transaction, is closed instead.

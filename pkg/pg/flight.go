@@ -16,6 +16,7 @@ type Statement struct {
 	OIDs    []uint32 // the parameters' types; 0 lets the server infer
 	Formats []int16  // of the parameters: 0 text, 1 binary
 	Results []int16  // wanted formats of the result columns
+	Keep    bool     // see [Conn.Flight]
 
 	Row      func(values [][]byte) error // called for each row; the slices live until it returns
 	Affected *int64                      // receives the rows affected, if set
@@ -31,7 +32,9 @@ func (s *Statement) AddText(value string) { s.Add([]byte(value), 0, 0) }
 
 // Flight sends the statements in one go and waits for all answers: one round trip. The first failure is returned, the
 // statements behind it did not run. A transaction that was open stays open, failed or not. A statement is planned for
-// its very parameters, and nothing stays prepared, so it works through a pooler.
+// its very parameters, unless it says Keep: then the connection keeps it prepared, for the next flight that sends the
+// same text, and Postgres may keep its plan. Where the database URL asks for default_query_exec_mode=exec (for the sake
+// of a pooler that hands out another session per transaction) nothing is kept.
 func (c *Conn) Flight(ctx context.Context, statements ...Statement) error {
 	if c.tracer == nil {
 		return c.fly(ctx, statements)
@@ -52,8 +55,16 @@ func texts(statements []Statement) string {
 }
 
 func (c *Conn) fly(ctx context.Context, statements []Statement) error {
+	names, err := c.prepare(ctx, statements)
+	if err != nil {
+		return err
+	}
 	pipeline := c.Raw().StartPipeline(ctx)
-	for _, s := range statements {
+	for i, s := range statements {
+		if names[i] != "" {
+			pipeline.SendQueryPrepared(names[i], s.Params, s.Formats, s.Results)
+			continue
+		}
 		pipeline.SendQueryParams(s.SQL, s.Params, s.OIDs, s.Formats, s.Results)
 	}
 	if err := pipeline.Sync(); err != nil {
@@ -67,6 +78,9 @@ func (c *Conn) fly(ctx context.Context, statements []Statement) error {
 	closing := pipeline.Close()
 	if first == nil {
 		first = closing
+	}
+	if Code(first) == unknownStatement {
+		c.forget()
 	}
 	return Safe(first)
 }
