@@ -94,7 +94,7 @@ func (p *preflight) run(ctx context.Context) error {
 	if err := p.inspect(ctx); err != nil {
 		return err
 	}
-	checks := []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkColumns, p.checkPrivileges, p.checkTriggers, p.checkTargets}
+	checks := []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkIdentity, p.checkColumns, p.checkPrivileges, p.checkTriggers, p.checkTargets}
 	for _, check := range checks {
 		if err := check(ctx); err != nil {
 			return err

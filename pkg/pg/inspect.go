@@ -63,8 +63,9 @@ type Relation struct {
 	Checks       []Check  // CHECK constraints of the relation itself
 	Rules        []Rule   // rewrite rules of the relation and its leaves
 	Triggers     []Trigger
-	Publications []string // logical replication that carries its changes, by any partition
-	Identity     string   // replica identity: d default, n nothing, f full, i index
+	Publications []string       // logical replication that carries its changes, by any partition
+	Identity     string         // replica identity: d default, n nothing, f full, i index
+	Unidentified []Unidentified // leaves of which Postgres refuses every UPDATE for want of a replica identity
 
 	RowSecurity RowSecurity
 	Privileges  Privileges
@@ -123,7 +124,7 @@ func Inspect(ctx context.Context, q Querier, schema, table string) (Relation, er
 	}
 	steps := []func(context.Context, Querier, *Relation) error{
 		inspectPartitions, inspectInheritance, inspectColumns, inspectKeys, inspectChecks, inspectRules, inspectTriggers,
-		inspectAccess, inspectPublications,
+		inspectAccess, inspectPublications, inspectIdentity,
 	}
 	for _, step := range steps {
 		if err := step(ctx, q, &r); err != nil {
