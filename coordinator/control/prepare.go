@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/sethvargo/go-retry"
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
@@ -133,29 +131,13 @@ func check(ctx context.Context, tx pg.Tx, steps ddl.Column, column lifecycle.Col
 
 const checkViolation = "23514"
 
-const (
-	ddlTimeouts   = `SELECT set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)` // a large table takes long to validate
-	ddlFirstPause = 100 * time.Millisecond
-	ddlLongest    = 30 * time.Second // of all attempts; a waiting ALTER holds up everybody behind it, so it waits briefly and often
-)
-
-// alter runs f in a transaction that waits for locks only briefly, and again for as long as somebody holds them.
+// alter runs f as [patiently] does, while this coordinator leads.
 func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
-	backoff := retry.WithMaxDuration(ddlLongest, retry.WithJitterPercent(30, retry.WithCappedDuration(2*time.Second, retry.NewExponential(ddlFirstPause))))
-	return retry.Do(ctx, backoff, func(ctx context.Context) error {
-		err := p.DB.InTx(ctx, func(tx pg.Tx) error {
-			if _, err := tx.Exec(ctx, ddlTimeouts); err != nil {
-				return err
-			}
-			if err := p.lead.fence(ctx, tx); err != nil {
-				return err
-			}
-			return f(tx)
-		})
-		if class := pg.ClassOf(err); class == pg.ClassLock || class == pg.ClassConflict {
-			return retry.RetryableError(err)
+	return patiently(ctx, p.DB, func(tx pg.Tx) error {
+		if err := p.lead.fence(ctx, tx); err != nil {
+			return err
 		}
-		return err
+		return f(tx)
 	})
 }
 

@@ -128,7 +128,12 @@ func (s *Jobs) ByRequest(ctx context.Context, request string) (Job, error) {
 
 // Live reads the job over a table that has not ended; [ErrNoJob] if there is none.
 func (s *Jobs) Live(ctx context.Context, relation uint32) (Job, error) {
-	return jobBy(ctx, s.DB, "WHERE relid = $1 AND state NOT IN ('done', 'failed', 'cancelled')", relation)
+	return LiveOver(ctx, s.DB, relation)
+}
+
+// LiveOver is the same inside a transaction.
+func LiveOver(ctx context.Context, q pg.Querier, relation uint32) (Job, error) {
+	return jobBy(ctx, q, "WHERE relid = $1 AND state NOT IN ('done', 'failed', 'cancelled')", relation)
 }
 
 // Newest reads the last job over a column, by the column's id, whatever became of it; [ErrNoJob] if there was none.

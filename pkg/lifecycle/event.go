@@ -46,7 +46,10 @@ const (
 	KindJobResumed      Kind = "job_resumed"
 	KindJobCancelled    Kind = "job_cancelled"
 	KindVerified        Kind = "verified"    // every row was opened and compared
-	KindRolledBack      Kind = "rolled_back" // a cut-over was taken back
+	KindRolledBack      Kind = "rolled_back" // a cut-over was taken back, or what was prepared before it
+	KindAdvanced        Kind = "advanced"    // an operator moved the column to a phase against the order, with a reason
+	KindDropPlanned     Kind = "drop_planned"
+	KindCleaned         Kind = "cleaned" // plaintext that had outlived its column was removed
 )
 
 // Event is one row of the log: what happened to one column. Cursor may hold keys: it stays in Postgres.

@@ -115,8 +115,10 @@ func (s State) admits(e Event) error {
 // step is the state after e, or the reason why e cannot happen.
 func (s State) step(e Event) (State, string) {
 	switch e.Kind {
-	case KindSchemaAdded, KindDualWriting, KindCutOver, KindRolledBack, KindDropped:
+	case KindSchemaAdded, KindDualWriting, KindCutOver, KindRolledBack, KindDropped, KindAdvanced:
 		return s.move(e)
+	case KindDropPlanned, KindCleaned:
+		return s, reasonIf(s.Phase == "", "nothing has happened to the column")
 	case KindBackfillStarted:
 		return s.start(e)
 	case KindCheckpoint, KindBackfilled, KindRangeSplit, KindRowQuarantined, KindJobPaused, KindJobResumed, KindJobCancelled:
@@ -146,7 +148,7 @@ func ladder(k Kind) (to Phase, from []Phase) {
 		return PhaseBackfilled, []Phase{PhaseBackfilling}
 	case KindCutOver:
 		return PhaseCutOver, []Phase{PhaseBackfilled, PhaseCutOver}
-	case KindRolledBack:
+	case KindRolledBack: // else see undone
 		return PhaseBackfilled, []Phase{PhaseCutOver}
 	case KindDropped:
 		return PhaseDropped, []Phase{PhaseCutOver, PhaseDropped}
@@ -177,9 +179,22 @@ func (s State) move(e Event) (State, string) {
 		s.Verified = time.Time{} // capture was made, or made anew: until now writes could miss the target unseen
 	case e.Kind == KindSchemaAdded && s.Phase == PhaseDropped:
 		s.Run, s.Verified = Run{}, time.Time{}
+	case e.Kind == KindAdvanced:
+		s.Verified = time.Time{}
+		s.Phase = e.Phase
+		return s, reasonIf(s.Phase == PhaseBackfilling, "only a run leads there")
+	case undone(e):
+		s.Verified = time.Time{}
+		if slices.Contains([]Phase{PhaseSchemaAdded, PhaseDualWriting, PhaseBackfilling, PhaseBackfilled}, s.Phase) {
+			s.Phase = e.Phase
+			return s, ""
+		}
 	}
 	return s.climb(e)
 }
+
+// undone is a rollback of what was prepared before a cutover: the target stays, and nothing guards it any more.
+func undone(e Event) bool { return e.Kind == KindRolledBack && e.Phase == PhaseSchemaAdded }
 
 // start opens a run, or opens the job's run again, even a finished one: rows that became uncovered since are swept.
 func (s State) start(e Event) (State, string) {
@@ -190,8 +205,15 @@ func (s State) start(e Event) (State, string) {
 		s.Run = Run{Job: e.Job, Started: e.At}
 	}
 	s.Run.State, s.Run.Total, s.Run.Ended, s.Verified = RunOpen, e.Total, time.Time{}, time.Time{}
+	if s.reverse(e) {
+		return s, ""
+	}
 	return s.climb(e)
 }
+
+// reverse is an event of a run over a column that is cut over: such a run brings the plaintext up to date, and leaves
+// the column where it stands.
+func (s State) reverse(e Event) bool { return s.Phase == PhaseCutOver && e.Phase == PhaseCutOver }
 
 // run is what happens inside a run.
 func (s State) run(e Event) (State, string) {
@@ -208,6 +230,9 @@ func (s State) run(e Event) (State, string) {
 		return s.advance(e)
 	case KindBackfilled:
 		s.Run.State, s.Run.Ended = RunDone, e.At
+		if s.reverse(e) {
+			return s, ""
+		}
 		return s.climb(e)
 	case KindRowQuarantined:
 		s.Run.Quarantined++
@@ -224,7 +249,7 @@ func (s State) run(e Event) (State, string) {
 // advance adds a chunk to the run.
 func (s State) advance(e Event) (State, string) {
 	switch {
-	case s.Phase != PhaseBackfilling:
+	case s.Phase != PhaseBackfilling && !s.reverse(e):
 		return s, "the column was made ready anew, and no run began since"
 	case e.Rows > math.MaxInt64-s.Run.Rows || e.Skipped > math.MaxInt64-s.Run.Skipped:
 		return s, "the sum of its rows overflows"
