@@ -33,7 +33,11 @@ func TestKeysAreRefused(t *testing.T) {
 				s.t.Fatal(err)
 			}
 		}, app.CodeRefused, "is exposed", "chmod 600"},
-		"of an unknown kind":   {func(s *shell) { s.with("CIPHERFLEET_KEK", "vault:secret/token") }, app.CodeRefused, "accepted: file", "file:PATH"},
+		"of an unknown kind": {func(s *shell) { s.with("CIPHERFLEET_KEK", "vault:secret/token") }, app.CodeUsage, `CIPHERFLEET_KEK was "vault:…"; accepted is file:PATH`, "docs/configuration.md"},
+		"of a path alone":    {func(s *shell) { s.with("CIPHERFLEET_KEK", s.path("cipherfleet.kek.json")) }, app.CodeUsage, "cipherfleet.kek.json\"; accepted is file:PATH", "docs/configuration.md"},
+		"of an unknown kind in the manifest": {func(s *shell) {
+			s.write("cipherfleet.yaml", strings.Replace(goodManifest, "file:cipherfleet.kek.json", "vault:secret/token", 1), 0o644)
+		}, app.CodeUsage, "accepted: file", "file:PATH"},
 		"elsewhere, not there": {func(s *shell) { s.withKey().with("CIPHERFLEET_KEK", "file:"+s.path("other.json")) }, app.CodeUnavailable, "other.json", "init"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +56,10 @@ func TestKeysAreRefused(t *testing.T) {
 	}
 }
 
+// keptSQL is one text that changes with every row, event and key, but not with who leads.
+const keptSQL = `SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (SELECT concat('row', u) AS line FROM users u
+ UNION ALL SELECT concat('event', e) FROM cipherfleet.events e UNION ALL SELECT concat('key', d) FROM cipherfleet.deks d) all_of_it`
+
 // TestAnotherKeyIsRefused: the key's file is whole and private, but it is not the one that wrapped the data keys.
 func TestAnotherKeyIsRefused(t *testing.T) {
 	t.Parallel()
@@ -60,14 +68,39 @@ func TestAnotherKeyIsRefused(t *testing.T) {
 	newShell(t, db.URL).withKey().must(backfillUsers()...)
 	stranger := newShell(t, db.URL).withKey()
 	db.Run(t, `UPDATE users SET email = 'new' WHERE id = 1`)
-	const all = `SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (SELECT concat('row', u) AS line FROM users u
- UNION ALL SELECT concat('event', e) FROM cipherfleet.events e UNION ALL SELECT concat('key', d) FROM cipherfleet.deks d) all_of_it`
-	before := testenv.One[string](t, db, all) + testenv.One[string](t, db, catalogSQL)
+	before := testenv.One[string](t, db, keptSQL) + testenv.One[string](t, db, catalogSQL)
 	for _, command := range []string{"verify --table users", "backfill --table users --column email"} {
 		stranger.run(strings.Fields(command)...).refusedWith(t, app.CodeRefused, "wrapped under a key that is not in this file", "name the key file")
 	}
-	if testenv.One[string](t, db, all)+testenv.One[string](t, db, catalogSQL) != before {
+	if testenv.One[string](t, db, keptSQL)+testenv.One[string](t, db, catalogSQL) != before {
 		t.Error("something was changed")
+	}
+}
+
+// TestADamagedRegistryIsRefused: what a superuser or a bad disk can do to the keys in the registry.
+func TestADamagedRegistryIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ damage, message string }{
+		"canary flipped":      {`UPDATE cipherfleet.deks SET canary = set_byte(canary, length(canary) - 1, get_byte(canary, length(canary) - 1) # 1)`, "does not authenticate"},
+		"canary cut":          {`UPDATE cipherfleet.deks SET canary = substr(canary, 1, 5)`, "not a cell"},
+		"wrapped key deleted": {`SET session_replication_role = replica; ALTER TABLE cipherfleet.deks DISABLE TRIGGER never_deleted; DELETE FROM cipherfleet.deks; RESET session_replication_role`, "its wrapped key is gone"},
+		"wrapped key blanked": {`UPDATE cipherfleet.deks SET wrapped = NULL, destroyed_at = now()`, "its wrapped key is gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := testenv.Database(t)
+			people(t, db, 10)
+			s := newShell(t, db.URL).withKey()
+			s.must(backfillUsers()...)
+			db.Run(t, test.damage)
+			before := testenv.One[string](t, db, keptSQL)
+			for _, command := range []string{"verify --table users", "backfill --table users --column email"} {
+				s.run(strings.Fields(command)...).refusedWith(t, app.CodeRefused, test.message, "cipherfleet.deks back from a backup")
+			}
+			if testenv.One[string](t, db, keptSQL) != before {
+				t.Error("something was changed")
+			}
+		})
 	}
 }
 

@@ -156,9 +156,12 @@ func (p *Plane) find(ctx context.Context, r messages.JobRequest) (backfill.Job, 
 // problem turns the refusals that a requester can do something about into problems.
 func problem(err error) error {
 	var refusal *Refusal
+	var damage *lifecycle.DamageError
 	switch {
 	case errors.As(err, &refusal):
 		return refusal.Problem()
+	case errors.As(err, &damage):
+		return &messages.Problem{Code: messages.CodeRefused, Message: damage.Error(), Hint: damage.Hint()}
 	case errors.Is(err, backfill.ErrNoJob):
 		return &messages.Problem{Code: messages.CodeNotFound, Field: "job", Message: "there is no such job", Hint: "list the jobs to find it"}
 	case errors.Is(err, backfill.ErrJobBusy):

@@ -56,6 +56,10 @@ func Explain(err error) (code int, hint string) {
 	if errors.As(err, &problem) {
 		return problemCode(problem.Code), problem.Hint
 	}
+	var damage *lifecycle.DamageError
+	if errors.As(err, &damage) {
+		return CodeRefused, damage.Hint()
+	}
 	for _, row := range table() {
 		if !row.fits(err) {
 			continue
@@ -89,6 +93,7 @@ func table() []row {
 		{is(bus.ErrNoCoordinator), CodeUnavailable, "start one with `cipherfleet serve`, or unset NATS_URL to let this command do the work itself"},
 		{is(bus.ErrNoQueue), CodeUnavailable, "the coordinator makes the queue when it leads; is one running?"},
 		{is(bus.ErrUnreachable), CodeUnavailable, "is NATS running, and is NATS_URL right?"},
+		{ofKEK(cell.KEKUnknown), CodeUsage, "write file:PATH for the key, in CIPHERFLEET_KEK or in the manifest"},
 		{ofKEK(cell.KEKUnavailable), CodeUnavailable, "is the key service reachable, and is CIPHERFLEET_KEK right?"},
 		{ofKEK(cell.KEKDenied), CodeDenied, "the key exists, but may not be used by this program"},
 		{ofKEK(cell.KEKExposed), CodeRefused, "let nobody but its owner read the key, and consider whether somebody has"},

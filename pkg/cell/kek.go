@@ -27,6 +27,7 @@ const (
 	KEKDisabled    KEKClass = "disabled"    // switched off by its owner: drop what is loaded
 	KEKDestroyed   KEKClass = "destroyed"   // gone for good: so are the DEKs under it
 	KEKExposed     KEKClass = "exposed"     // others than its owner may have it: not used until somebody has looked
+	KEKUnknown     KEKClass = "unknown"     // its URI is of no kind that can be opened
 	KEKCorrupt     KEKClass = "corrupt"     // key or wrapped key is damaged, or belongs elsewhere
 )
 

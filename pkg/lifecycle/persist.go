@@ -15,6 +15,9 @@ func findKey(ctx context.Context, q pg.Querier, want cell.Scheme) (k key, ok boo
 	if err != nil || len(keys) == 0 {
 		return key{}, false, wrap("read key", err)
 	}
+	if keys[0].wrapped == nil {
+		return key{}, false, keys[0].damage(errKeyGone)
+	}
 	want.KeyID = keys[0].scheme.KeyID
 	if keys[0].scheme != want {
 		return key{}, false, &SchemeConflictError{Have: keys[0].scheme, Want: want}
@@ -125,15 +128,24 @@ func proveKey(ctx context.Context, q pg.Querier, registry [16]byte, kek cell.KEK
 
 // unwrap is the key's DEK, proven by its canary.
 func (k key) unwrap(ctx context.Context, registry [16]byte, kek cell.KEK) (cell.DEK, error) {
+	if k.wrapped == nil {
+		return cell.DEK{}, k.damage(errKeyGone)
+	}
 	dek, err := cell.UnwrapDEK(ctx, kek, dekID(registry, k.scheme), k.wrapped)
 	if err != nil {
 		return cell.DEK{}, err
 	}
 	if err := cell.CheckCanary(registry, k.scheme, dek, k.canary); err != nil {
 		dek.Wipe()
-		return cell.DEK{}, err
+		return cell.DEK{}, k.damage(err)
 	}
 	return dek, nil
+}
+
+var errKeyGone = errors.New("its wrapped key is gone")
+
+func (k key) damage(err error) error {
+	return &DamageError{Column: k.scheme.Column, Scheme: k.scheme.Number, Err: err}
 }
 
 // activate makes s the scheme its column is sealed with; the one before stays readable.

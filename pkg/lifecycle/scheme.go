@@ -30,6 +30,27 @@ func (e *SchemeConflictError) Error() string {
 		e.Have.Number, e.Have.Column, e.Have.Suite, e.Have.Codec, e.Have.RowBound, e.Have.Padding)
 }
 
+// DamageError says that the registry is not as it was written: a key is gone from it, or another one stands in its
+// place. Cells of that scheme can be neither sealed nor opened until it is brought back.
+type DamageError struct {
+	Column uint32
+	Scheme uint16
+	Err    error // what is wrong
+}
+
+// Error says which scheme is damaged, and how.
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("the registry is damaged: scheme %d of column %d: %v", e.Scheme, e.Column, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *DamageError) Hint() string {
+	return fmt.Sprintf("bring the row of column %d, scheme %d in cipherfleet.deks back from a backup, with the id it had; a new key would open no cell that is there", e.Column, e.Scheme)
+}
+
 // key is a scheme with its wrapped DEK, as the registry holds them.
 type key struct {
 	scheme          cell.Scheme
@@ -38,9 +59,10 @@ type key struct {
 	wrapped, canary []byte
 }
 
-const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, d.id, d.kek, d.wrapped, d.canary
- FROM cipherfleet.schemes s JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number
- WHERE d.wrapped IS NOT NULL AND s.state IN ('readable', 'active')`
+// A scheme is written together with its key, and marked before its key is destroyed: one without is found, as damage.
+const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary
+ FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL
+ WHERE s.state IN ('readable', 'active')`
 
 func scanKey(row pgx.CollectableRow) (k key, err error) {
 	var binding string

@@ -31,6 +31,12 @@ func Open(ctx context.Context, uri, baseDir string) (cell.KEK, error) {
 	return nil, unknown("…")
 }
 
+// Known reports whether uri names a kind of key that Open can open.
+func Known(uri string) bool {
+	rest, ok := strings.CutPrefix(uri, "file:")
+	return ok && rest != ""
+}
+
 // Path returns the file that a file: URI names, or "" for any other URI.
 func Path(uri, baseDir string) string {
 	if rest, ok := strings.CutPrefix(uri, "file:"); ok && rest != "" {
@@ -52,7 +58,7 @@ func resolve(path, baseDir string) string {
 // unknown shows no more of the URI than its scheme: the rest may hold a credential.
 func unknown(shown string) error {
 	return &cell.KEKError{
-		Class: cell.KEKCorrupt, URI: shown,
+		Class: cell.KEKUnknown, URI: shown,
 		Hint: "write file:PATH, for example file:cipherfleet.kek.json",
 		Err:  errors.New("the URI's scheme is not known (accepted: file)"),
 	}
