@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -99,6 +100,9 @@ func table() []row {
 		{ofKEK(cell.KEKExposed), CodeRefused, "let nobody but its owner read the key, and consider whether somebody has"},
 		{ofKEK(cell.KEKDisabled, cell.KEKDestroyed, cell.KEKCorrupt), CodeRefused, "restore the key that these columns were encrypted under"},
 		{isNewer, CodeRefused, "use the program's version that installed the schema, or a later one"},
+		{ofCode("57014"), CodeUnavailable, "statement_timeout of this role or database is too short for it, or somebody cancelled it: statement_timeout=0 in DATABASE_URL lifts the limit for this program alone"},
+		{ofCode("57P05", "25P03", "25P04"), CodeUnavailable, "a time limit of this role or database ended the connection, not an outage: idle_session_timeout=0 in DATABASE_URL " +
+			"(or idle_in_transaction_session_timeout=0, or transaction_timeout=0) lifts it for this program alone"},
 		{ofPostgres(pg.ClassDenied), CodeDenied, "grant what is missing, or use another role in DATABASE_URL"},
 		{ofPostgres(pg.ClassReadOnly), CodeRefused, "point DATABASE_URL at the primary: this server is read-only"},
 		{ofPostgres(pg.ClassUnavailable), CodeUnavailable, "is Postgres running, and is DATABASE_URL right?"},
@@ -132,6 +136,10 @@ func ofPostgres(classes ...pg.Class) func(error) bool {
 		}
 		return false
 	}
+}
+
+func ofCode(codes ...string) func(error) bool {
+	return func(err error) bool { return slices.Contains(codes, pg.Code(err)) }
 }
 
 func ofKEK(classes ...cell.KEKClass) func(error) bool {

@@ -59,8 +59,9 @@ var conditions = map[string]string{
 	"42501": "insufficient privilege", "42601": "syntax error", "42703": "undefined column", "42883": "undefined function",
 	"42804": "datatype mismatch", "42P01": "undefined table", "42P07": "table exists already", "53100": "disk full",
 	"53200": "out of memory", "53300": "too many connections", "54000": "program limit exceeded",
-	"55000": "object not in prerequisite state", "55P03": "lock not available", "57014": "query cancelled", "57P01": "admin shutdown",
-	"57P02": "crash shutdown", "57P03": "cannot connect now", "25P03": "idle-in-transaction timeout", "P0001": "raised by a trigger or function",
+	"55000": "object not in prerequisite state", "55P03": "lock not available", "57014": "query cancelled, or its statement_timeout passed", "57P01": "admin shutdown",
+	"57P02": "crash shutdown", "57P03": "cannot connect now", "25P03": "idle-in-transaction timeout",
+	"25P04": "transaction timeout", "57P05": "idle-session timeout", "P0001": "raised by a trigger or function",
 }
 
 // Safe turns a server's error into an [Error] and leaves every other error as it is. Nil stays nil.
@@ -128,7 +129,7 @@ func classOfCode(code string) Class {
 		return ClassDenied
 	case "42703", "42P01", "42883", "42804", "3F000", "42704", "0A000", "42P17", "42846":
 		return ClassSchema
-	case "25P02", "25P03", "3D000":
+	case "25P02", "25P03", "25P04", "3D000":
 		return ClassUnavailable
 	}
 	switch code[:min(2, len(code))] {
