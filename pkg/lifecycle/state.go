@@ -17,7 +17,9 @@ type State struct {
 	Table, Column string
 	Phase         Phase
 	Run           Run       // the present run, or the last one
-	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if a run began or capture was made anew since
+	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if a run began, capture was made anew or a sample failed since
+	VerifiedFrom  time.Time // when it began: what it read is of then, or later
+	Proven        bool      // it found every row covered
 	Last          int64     // id of the last event folded; older ones change nothing any more
 	At            time.Time // when it happened
 }
@@ -124,8 +126,7 @@ func (s State) step(e Event) (State, string) {
 	case KindCheckpoint, KindBackfilled, KindRangeSplit, KindRowQuarantined, KindJobPaused, KindJobResumed, KindJobCancelled:
 		return s.run(e)
 	case KindVerified:
-		s.Verified = e.At
-		return s, reasonIf(s.Phase == "" || s.Phase == PhaseDropped, "there is nothing to verify")
+		return s.verify(e)
 	case KindError:
 		if e.Range == "" && e.Job == s.Run.Job && s.Run.Live() {
 			s.Run.State = RunStopped
