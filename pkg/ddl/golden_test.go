@@ -26,7 +26,7 @@ func TestGolden(t *testing.T) {
 	c := awkward()
 	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
-		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(),
+		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "reverse": c.ReverseCapture(),
 		"missed": {Do: []string{ddl.Missed(c.ID)}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},
 	} {
 		text := strings.Join(step.Do, ";\n") + ";\n"

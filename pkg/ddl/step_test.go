@@ -23,7 +23,7 @@ func TestEveryStepUndoes(t *testing.T) {
 	f := fixture{testenv.Database(t), c}
 	f.Run(t, awkwardSchema)
 	f.Run(t, awkwardTable)
-	steps := []ddl.Step{c.AddTarget(), c.Store(), c.Check(), c.Validate(), c.Capture()}
+	steps := []ddl.Step{c.AddTarget(), c.Store(), c.Check(), c.Validate(), c.Capture(), c.ReverseCapture()}
 	var before []string
 	for i, step := range steps {
 		before = append(before, testenv.One[string](t, f, everything))

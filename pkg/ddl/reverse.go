@@ -1,0 +1,75 @@
+package ddl
+
+import (
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// The names of what reverse capture consists of.
+func reverseInsertTrigger(id uint32) string {
+	return fmt.Sprintf("%s%d_reverse_insert", TriggerPrefix, id)
+}
+func reverseUpdateTrigger(id uint32) string {
+	return fmt.Sprintf("%s%d_reverse_update", TriggerPrefix, id)
+}
+func plaintextMarker(id uint32) string { return fmt.Sprintf("%s%d_reverse_source", TriggerPrefix, id) }
+func reverseFunction(id uint32) string { return fmt.Sprintf("reverse_%d", id) }
+func reverseSequence(id uint32) string { return fmt.Sprintf("reverse_missed_%d", id) }
+
+// The function names neither table nor column: it finds the plaintext, in the very relation that fired, by the column
+// list of the marker, a trigger that never fires. It runs as its owner, like that of [Column.Capture].
+const reverseFunctionSQL = `CREATE OR REPLACE FUNCTION cipherfleet.%[1]s() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
+DECLARE
+  plaintext pg_catalog.text;
+BEGIN
+  SELECT a.attname INTO plaintext FROM pg_catalog.pg_trigger g
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = g.tgrelid AND a.attnum = g.tgattr[0]
+   WHERE g.tgrelid = TG_RELID AND g.tgname = '%[2]s';
+  IF FOUND THEN
+    NEW := pg_catalog.jsonb_populate_record(NEW, pg_catalog.jsonb_build_object(plaintext, NULL));
+    PERFORM pg_catalog.nextval(s.id) FROM pg_catalog.to_regclass('cipherfleet.%[3]s') AS s(id) WHERE s.id IS NOT NULL;
+  END IF;
+  RETURN NEW;
+END
+$capture$`
+
+// The marker's column list holds the plaintext by its number, so it follows renames, into partitions, and a dump.
+const markerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE UPDATE OF %[2]s ON %[3]s FOR EACH ROW
+WHEN (false) EXECUTE FUNCTION cipherfleet.%[4]s()`
+
+// ReverseCapture keeps a rollback honest once applications read and write the cell: when cell or key change, or a row
+// comes in with a plaintext, the plaintext becomes NULL, that is uncovered in reverse, unless the writer said that he
+// writes both. Source is the plaintext and Target the cell, by their names at that moment; the plaintext must allow
+// NULL. The rest is as in [Column.Capture], whose place it takes.
+func (c Column) ReverseCapture() Step {
+	function, sequence, table := reverseFunction(c.ID), reverseSequence(c.ID), c.Table.SQL()
+	insert, update, marker := pg.Ident(reverseInsertTrigger(c.ID)), pg.Ident(reverseUpdateTrigger(c.ID)), pg.Ident(plaintextMarker(c.ID))
+	byCell := c
+	byCell.Source, byCell.Target = c.Target, c.Source
+	changed := fmt.Sprintf(changedSQL, byCell.image("new"), byCell.image("old"))
+	return Step{
+		Do: []string{
+			fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", sequence),
+			fmt.Sprintf(reverseFunctionSQL, function, plaintextMarker(c.ID), sequence),
+			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
+			fmt.Sprintf(markerSQL, marker, pg.Ident(c.Source), table, function),
+			fmt.Sprintf(triggerSQL, insert, "INSERT", table, pg.Ident(c.Source), "", function),
+			fmt.Sprintf(triggerSQL, update, "UPDATE", table, pg.Ident(c.Source), changed, function),
+			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, marker, insert, update),
+		},
+		Undo: []string{
+			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", insert, table),
+			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", update, table),
+			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", marker, table),
+			fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", function),
+			fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", sequence),
+		},
+	}
+}
+
+// ReverseMissed is the query for how many plaintexts a column's reverse capture has cleared: one bigint, as [Missed].
+func ReverseMissed(id uint32) string {
+	return "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cipherfleet." + reverseSequence(id)
+}

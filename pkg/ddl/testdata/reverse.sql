@@ -1,0 +1,35 @@
+CREATE SEQUENCE IF NOT EXISTS cipherfleet.reverse_missed_4294967295;
+CREATE OR REPLACE FUNCTION cipherfleet.reverse_4294967295() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
+DECLARE
+  plaintext pg_catalog.text;
+BEGIN
+  SELECT a.attname INTO plaintext FROM pg_catalog.pg_trigger g
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = g.tgrelid AND a.attnum = g.tgattr[0]
+   WHERE g.tgrelid = TG_RELID AND g.tgname = '~cipherfleet_4294967295_reverse_source';
+  IF FOUND THEN
+    NEW := pg_catalog.jsonb_populate_record(NEW, pg_catalog.jsonb_build_object(plaintext, NULL));
+    PERFORM pg_catalog.nextval(s.id) FROM pg_catalog.to_regclass('cipherfleet.reverse_missed_4294967295') AS s(id) WHERE s.id IS NOT NULL;
+  END IF;
+  RETURN NEW;
+END
+$capture$;
+REVOKE ALL ON FUNCTION cipherfleet.reverse_4294967295() FROM PUBLIC;
+CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_source" BEFORE UPDATE OF "e'mail ""x""" ON "My ""Shop"""."or.ders\" FOR EACH ROW
+WHEN (false) EXECUTE FUNCTION cipherfleet.reverse_4294967295();
+CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
+WHEN (new."e'mail ""x""" IS NOT NULL
+  AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE)
+EXECUTE FUNCTION cipherfleet.reverse_4294967295();
+CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
+WHEN (new."e'mail ""x""" IS NOT NULL
+  AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE
+  AND pg_catalog.record_image_ne(ROW(new."Tenant", new."id;--", new."e.mail $capture$ cell"), ROW(old."Tenant", old."id;--", old."e.mail $capture$ cell")))
+EXECUTE FUNCTION cipherfleet.reverse_4294967295();
+ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_source", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_update";
+-- undo
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_update" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_source" ON "My ""Shop"""."or.ders\";
+DROP FUNCTION IF EXISTS cipherfleet.reverse_4294967295();
+DROP SEQUENCE IF EXISTS cipherfleet.reverse_missed_4294967295;
