@@ -12,6 +12,7 @@ const (
 	CodeNotFound    = "NOT_FOUND"   // 404: no such job, table or column
 	CodeConflict    = "CONFLICT"    // 409: another job or another state stands in the way
 	CodeRefused     = "REFUSED"     // 422: a precondition does not hold; nothing was changed
+	CodeWaiting     = "WAITING"     // 425: a gate waits for a person or for time; nothing was changed
 	CodeBusy        = "BUSY"        // 429: not now; ask again later
 	CodeInternal    = "INTERNAL"    // 500: look into the coordinator's log
 	CodeUnavailable = "UNAVAILABLE" // 503: Postgres, the queue or the key service does not answer
@@ -62,7 +63,7 @@ type codeStatus struct {
 func statuses() []codeStatus {
 	return []codeStatus{
 		{CodeInvalid, 400}, {CodeDenied, 401}, {CodeNotFound, 404}, {CodeConflict, 409},
-		{CodeRefused, 422}, {CodeBusy, 429}, {CodeInternal, 500}, {CodeUnavailable, 503},
+		{CodeRefused, 422}, {CodeWaiting, 425}, {CodeBusy, 429}, {CodeInternal, 500}, {CodeUnavailable, 503},
 	}
 }
 

@@ -127,7 +127,7 @@ func TestEachProblemHasItsNumber(t *testing.T) {
 	t.Parallel()
 	for code, status := range map[string]int{
 		messages.CodeInvalid: 400, messages.CodeDenied: 401, messages.CodeNotFound: 404, messages.CodeConflict: 409,
-		messages.CodeRefused: 422, messages.CodeBusy: 429, messages.CodeInternal: 500, messages.CodeUnavailable: 503, "NEW": 500,
+		messages.CodeRefused: 422, messages.CodeWaiting: 425, messages.CodeBusy: 429, messages.CodeInternal: 500, messages.CodeUnavailable: 503, "NEW": 500,
 	} {
 		if got := (&messages.Problem{Code: code}).Status(); got != status {
 			t.Errorf("%s has %d", code, got)

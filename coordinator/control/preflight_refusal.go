@@ -48,6 +48,11 @@ func clash(field, hint, format string, args ...any) error {
 	return &Refusal{app.CodeRefused, messages.CodeConflict, field, fmt.Sprintf(format, args...), hint}
 }
 
+// postpone is a gate that waits for a person or for time.
+func postpone(field, hint, format string, args ...any) error {
+	return &Refusal{app.CodeWaiting, messages.CodeWaiting, field, fmt.Sprintf(format, args...), hint}
+}
+
 // reject is a request that makes no sense on any server.
 func reject(field, hint, format string, args ...any) error {
 	return &Refusal{app.CodeUsage, messages.CodeInvalid, field, fmt.Sprintf(format, args...), hint}

@@ -160,6 +160,8 @@ func problemCode(code string) int {
 		return CodeUsage
 	case messages.CodeDenied:
 		return CodeDenied
+	case messages.CodeWaiting:
+		return CodeWaiting
 	case messages.CodeNotFound, messages.CodeConflict, messages.CodeRefused:
 		return CodeRefused
 	case messages.CodeBusy, messages.CodeUnavailable:

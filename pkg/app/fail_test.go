@@ -32,6 +32,7 @@ func TestEachErrorHasItsExitCode(t *testing.T) {
 		{&messages.Problem{Code: messages.CodeNotFound}, 4},
 		{&messages.Problem{Code: messages.CodeConflict}, 4},
 		{&messages.Problem{Code: messages.CodeRefused}, 4},
+		{&messages.Problem{Code: messages.CodeWaiting}, 3},
 		{&messages.Problem{Code: messages.CodeBusy}, 6},
 		{&messages.Problem{Code: messages.CodeUnavailable}, 6},
 		{&messages.Problem{Code: messages.CodeDenied}, 7},

@@ -34,7 +34,7 @@ func TestTheDocumentNamesEverything(t *testing.T) {
 		messages.HeaderType, messages.TypeTask, messages.TypeProgress, messages.TypeDeadLetter, messages.TypeStart,
 		messages.KindCheckpoint, messages.KindRange, messages.KindJob, messages.ClassMalformed, "send " + template, "process " + template, "ack " + template,
 		messages.CodeInvalid, messages.CodeDenied, messages.CodeNotFound, messages.CodeConflict, messages.CodeRefused,
-		messages.CodeBusy, messages.CodeInternal, messages.CodeUnavailable,
+		messages.CodeWaiting, messages.CodeBusy, messages.CodeInternal, messages.CodeUnavailable,
 	} {
 		if !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("docs/protocol.md does not mention %s", name)

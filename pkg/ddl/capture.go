@@ -24,6 +24,9 @@ func updateTrigger(id uint32) string   { return fmt.Sprintf("%s%d_update", Trigg
 func captureFunction(id uint32) string { return fmt.Sprintf("capture_%d", id) }
 func missedSequence(id uint32) string  { return fmt.Sprintf("missed_%d", id) }
 
+// CaptureTriggers are the names of a column's two capture triggers.
+func CaptureTriggers(id uint32) []string { return []string{insertTrigger(id), updateTrigger(id)} }
+
 // The function names neither table nor column: it finds the target, in the very relation that fired, by its check.
 // It runs as its owner, so that whoever may write the table needs no right in schema cipherfleet. populate_record
 // keeps every other field as it is, byte for byte.

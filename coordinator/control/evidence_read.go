@@ -1,0 +1,45 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// MissedBy is who wrote a source without its cell, how often, and when last.
+type MissedBy struct {
+	Application string    `json:"application"` // application_name of the sessions; whatever they said
+	Role        string    `json:"role"`        // that logged in, whatever role it has taken since
+	Writes      int64     `json:"writes"`
+	Last        time.Time `json:"last"`
+}
+
+const mayReadMissedBySQL = `SELECT coalesce(has_table_privilege(to_regclass('cipherfleet.missed_writes')::oid, 'SELECT'), false)`
+
+const missedBySQL = `SELECT application, role, sum(writes)::bigint, max(at) FROM cipherfleet.missed_writes
+ WHERE column_id = $1 AND at > clock_timestamp() - $2::interval GROUP BY 1, 2 ORDER BY 4 DESC, 1, 2`
+
+// missedBy is who missed the column's target in so long before now, the latest first. It is nil, not empty, where the
+// reader may not know.
+func missedBy(ctx context.Context, q pg.Querier, column uint32, window time.Duration) ([]MissedBy, error) {
+	may := false
+	if err := q.QueryRow(ctx, mayReadMissedBySQL).Scan(&may); err != nil {
+		return nil, fmt.Errorf("look for missed writes: %w", err)
+	}
+	if !may {
+		return nil, nil
+	}
+	rows, err := q.Query(ctx, missedBySQL, column, window)
+	if err != nil {
+		return nil, fmt.Errorf("look for missed writes: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[MissedBy])
+	if err != nil {
+		return nil, fmt.Errorf("look for missed writes: %w", pg.Safe(err))
+	}
+	return list, nil
+}
