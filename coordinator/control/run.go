@@ -110,6 +110,9 @@ func (p *Plane) round(ctx context.Context, thorough bool) error {
 		if err := p.tend(ctx, job); err != nil {
 			trouble = errors.Join(trouble, fmt.Errorf("tend job %s: %w", job.ID, err))
 		}
+		if thorough {
+			trouble = errors.Join(trouble, p.share(ctx, job))
+		}
 	}
 	return trouble
 }

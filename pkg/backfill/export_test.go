@@ -52,5 +52,6 @@ func (s *Shape) Generated() []Generated {
 	add("verify, lower bound", s.verifySQL(true), key, count)
 	add("hops", s.hopsSQL())
 	add("sample", s.sampleSQL())
+	add("middle", s.middleSQL(true, true), key, key)
 	return all
 }

@@ -121,7 +121,7 @@ func (k *kit) covering(ctx context.Context, rows int64) {
 		contains, found := k.contains(), []int64{}
 		check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
 			plainly(k.t, ctx, tx)
-			found = testenv.Column[int64](k.t, tx, fmt.Sprintf(`SELECT (SELECT count(*) FROM cipherfleet.ranges r WHERE r.job_id = $1::uuid AND r.relid = $2::oid AND r.pass = 0 AND %s)
+			found = testenv.Column[int64](k.t, tx, fmt.Sprintf(`SELECT (SELECT count(*) FROM cipherfleet.ranges r WHERE r.job_id = $1::uuid AND r.relid = $2::oid AND r.pass = 0 AND r.state <> 'split' AND %s)
  FROM ONLY %s t`, contains, leaf.Table().SQL()), k.job.ID, leaf.OID)
 			return nil
 		}))

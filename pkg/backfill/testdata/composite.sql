@@ -71,3 +71,7 @@ INSERT INTO cipherfleet.ranges (job_id, relid, after_key, through_key)
 SELECT $1::uuid, $2::oid, l.key, u.key FROM cut u FULL JOIN cut l ON l.n = u.n - 1
 UNION ALL SELECT $1::uuid, $2::oid, NULL, NULL WHERE NOT EXISTS (SELECT FROM cut);
 
+-- middle
+WITH rest AS (SELECT t."a" AS k0, t."b" AS k1 FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) AND ROW(t."a", t."b") OPERATOR("pg_catalog".<=) ROW($3, $4) ORDER BY t."a", t."b" LIMIT 200000), counted AS (SELECT *, pg_catalog.row_number() OVER (ORDER BY k0, k1) AS n, pg_catalog.count(*) OVER () AS rows FROM rest)
+SELECT pg_catalog.format('%s', k0), pg_catalog.format('%s', k1) FROM counted WHERE n OPERATOR(pg_catalog.=) (rows OPERATOR(pg_catalog./) 2) AND rows OPERATOR(pg_catalog.>=) 64;
+

@@ -71,3 +71,7 @@ INSERT INTO cipherfleet.ranges (job_id, relid, after_key, through_key)
 SELECT $1::uuid, $2::oid, l.key, u.key FROM cut u FULL JOIN cut l ON l.n = u.n - 1
 UNION ALL SELECT $1::uuid, $2::oid, NULL, NULL WHERE NOT EXISTS (SELECT FROM cut);
 
+-- middle
+WITH rest AS (SELECT t."Tenant ""x""" AS k0, t."p,q" AS k1, t."select" AS k2 FROM ONLY "My ""Shop"", a.b"."Or.ders'; --\" t WHERE t."Tenant ""x""" OPERATOR("Ex t".>=) $1 AND ((t."Tenant ""x""" OPERATOR("Ex t".>) $1) OR (t."Tenant ""x""" OPERATOR("Ex t".=) $1 AND t."p,q" OPERATOR("pg_catalog".>) $2) OR (t."Tenant ""x""" OPERATOR("Ex t".=) $1 AND t."p,q" OPERATOR("pg_catalog".=) $2 AND t."select" OPERATOR("pg_catalog".>) $3)) AND t."Tenant ""x""" OPERATOR("Ex t".<=) $4 AND ((t."Tenant ""x""" OPERATOR("Ex t".<) $4) OR (t."Tenant ""x""" OPERATOR("Ex t".=) $4 AND t."p,q" OPERATOR("pg_catalog".<) $5) OR (t."Tenant ""x""" OPERATOR("Ex t".=) $4 AND t."p,q" OPERATOR("pg_catalog".=) $5 AND t."select" OPERATOR("pg_catalog".<=) $6)) ORDER BY t."Tenant ""x""", t."p,q", t."select" LIMIT 200000), counted AS (SELECT *, pg_catalog.row_number() OVER (ORDER BY k0, k1, k2) AS n, pg_catalog.count(*) OVER () AS rows FROM rest)
+SELECT pg_catalog.format('%s', k0), pg_catalog.format('%s', k1), pg_catalog.format('%s', k2) FROM counted WHERE n OPERATOR(pg_catalog.=) (rows OPERATOR(pg_catalog./) 2) AND rows OPERATOR(pg_catalog.>=) 64;
+

@@ -71,3 +71,7 @@ INSERT INTO cipherfleet.ranges (job_id, relid, after_key, through_key)
 SELECT $1::uuid, $2::oid, l.key, u.key FROM cut u FULL JOIN cut l ON l.n = u.n - 1
 UNION ALL SELECT $1::uuid, $2::oid, NULL, NULL WHERE NOT EXISTS (SELECT FROM cut);
 
+-- middle
+WITH rest AS (SELECT t."id" AS k0 FROM ONLY "public"."items" t WHERE t."id" OPERATOR("pg_catalog".>) $1 AND t."id" OPERATOR("pg_catalog".<=) $2 ORDER BY t."id" LIMIT 200000), counted AS (SELECT *, pg_catalog.row_number() OVER (ORDER BY k0) AS n, pg_catalog.count(*) OVER () AS rows FROM rest)
+SELECT pg_catalog.format('%s', k0) FROM counted WHERE n OPERATOR(pg_catalog.=) (rows OPERATOR(pg_catalog./) 2) AND rows OPERATOR(pg_catalog.>=) 64;
+
