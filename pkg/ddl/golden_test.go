@@ -24,9 +24,12 @@ const awkwardTable = `CREATE TABLE "My ""Shop"""."or.ders\" ("Tenant" uuid, "id;
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	c := awkward()
+	leaf := pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}
 	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
 		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "reverse": c.ReverseCapture(),
+		"uncovered_index": c.UncoveredIndex(leaf), "uncovered": {Do: []string{c.Uncovered(leaf)}},
+		"present": c.Present(), "validate_present": c.ValidatePresent(), "require": c.Require(),
 		"missed": {Do: []string{ddl.Missed(c.ID)}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},
 	} {
 		text := strings.Join(step.Do, ";\n") + ";\n"
