@@ -39,24 +39,38 @@ $capture$`
 const markerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE UPDATE OF %[2]s ON %[3]s FOR EACH ROW
 WHEN (false) EXECUTE FUNCTION cipherfleet.%[4]s()`
 
-// ReverseCapture keeps a rollback honest once applications read and write the cell: when cell or key change, or a row
-// comes in with a plaintext, the plaintext becomes NULL, that is uncovered in reverse, unless the writer said that he
-// writes both. Source is the plaintext and Target the cell, by their names at that moment; the plaintext must allow
-// NULL. The rest is as in [Column.Capture], whose place it takes.
+// IS DISTINCT FROM NULL and not IS NOT NULL: the latter is false of a composite value that has a field without value.
+// Whoever changes a cell and leaves the plaintext as it is did not write both, whatever he says of himself.
+const (
+	reverseTriggerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE %[2]s ON %[3]s FOR EACH ROW
+WHEN (new.%[4]s IS DISTINCT FROM NULL
+  AND %[5]s)
+EXECUTE FUNCTION cipherfleet.%[6]s()`
+	reverseInsertedSQL = `new.%[2]s IS NOT NULL
+  AND (` + saysClientSQL + `) IS NOT TRUE`
+	reverseChangedSQL = `pg_catalog.record_image_ne(ROW(new.%[2]s), ROW(old.%[2]s))
+  AND ((` + saysClientSQL + `) IS NOT TRUE
+    OR pg_catalog.record_image_eq(ROW(new.%[1]s), ROW(old.%[1]s)))`
+	saysClientSQL = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
+)
+
+// ReverseCapture keeps a rollback honest once applications read and write the cell: when a cell changes, or a row comes
+// in with a cell and a plaintext, the plaintext becomes NULL, that is uncovered in reverse, unless the writer wrote both
+// and said so. A plaintext is nowhere else in the clear, so one whose cell did not change stays, even if the key does,
+// or if it comes without a cell. Source is the plaintext and Target the cell, by their names at that moment; the
+// plaintext must allow NULL. The rest is as in [Column.Capture], whose place it takes.
 func (c Column) ReverseCapture() Step {
 	function, sequence, table := reverseFunction(c.ID), reverseSequence(c.ID), c.Table.SQL()
 	insert, update, marker := pg.Ident(reverseInsertTrigger(c.ID)), pg.Ident(reverseUpdateTrigger(c.ID)), pg.Ident(plaintextMarker(c.ID))
-	byCell := c
-	byCell.Source, byCell.Target = c.Target, c.Source
-	changed := fmt.Sprintf(changedSQL, byCell.image("new"), byCell.image("old"))
+	plain, sealed := pg.Ident(c.Source), pg.Ident(c.Target)
 	return Step{
 		Do: []string{
 			fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", sequence),
 			fmt.Sprintf(reverseFunctionSQL, function, plaintextMarker(c.ID), sequence),
 			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
-			fmt.Sprintf(markerSQL, marker, pg.Ident(c.Source), table, function),
-			fmt.Sprintf(triggerSQL, insert, "INSERT", table, pg.Ident(c.Source), "", function),
-			fmt.Sprintf(triggerSQL, update, "UPDATE", table, pg.Ident(c.Source), changed, function),
+			fmt.Sprintf(markerSQL, marker, plain, table, function),
+			fmt.Sprintf(reverseTriggerSQL, insert, "INSERT", table, plain, fmt.Sprintf(reverseInsertedSQL, plain, sealed), function),
+			fmt.Sprintf(reverseTriggerSQL, update, "UPDATE", table, plain, fmt.Sprintf(reverseChangedSQL, plain, sealed), function),
 			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, marker, insert, update),
 		},
 		Undo: []string{
@@ -72,4 +86,25 @@ func (c Column) ReverseCapture() Step {
 // ReverseMissed is the query for how many plaintexts a column's reverse capture has cleared: one bigint, as [Missed].
 func ReverseMissed(id uint32) string {
 	return "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cipherfleet." + reverseSequence(id)
+}
+
+// ReverseUncoveredIndex is like [Column.UncoveredIndex], of the rows that have a cell and no plaintext.
+func (c Column) ReverseUncoveredIndex(leaf pg.Named) Step {
+	name := fmt.Sprintf("cipherfleet_%d_reverse_%d", c.ID, leaf.OID)
+	return Step{
+		Do: []string{fmt.Sprintf("CREATE INDEX CONCURRENTLY IF NOT EXISTS %s ON %s (%s) WHERE %s",
+			pg.Ident(name), leaf.Table().SQL(), pg.Idents(c.Key), c.reverseUncovered())},
+		Undo: []string{fmt.Sprintf("DROP INDEX CONCURRENTLY IF EXISTS %s", pg.Ident(leaf.Schema, name))},
+	}
+}
+
+// ReverseUncovered is the query for whether a leaf has a row with a cell and no plaintext: one bool. With the index it
+// reads no other row.
+func (c Column) ReverseUncovered(leaf pg.Named) string {
+	return fmt.Sprintf("SELECT EXISTS (SELECT FROM ONLY %s t WHERE %s)", leaf.Table().SQL(), c.reverseUncovered())
+}
+
+// reverseUncovered is the condition as the engine writes it.
+func (c Column) reverseUncovered() string {
+	return fmt.Sprintf("%s IS NOT NULL AND %s IS NOT DISTINCT FROM NULL", pg.Ident(c.Target), pg.Ident(c.Source))
 }

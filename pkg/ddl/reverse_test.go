@@ -44,7 +44,11 @@ func TestReverseCaptureClearsThePlaintextOfAChangedCell(t *testing.T) {
 		"another cell":                {"", "UPDATE users SET email = $1", otherCell(), false},
 		"another cell, same plain":    {"", "UPDATE users SET email = $1, email_plaintext = email_plaintext", otherCell(), false},
 		"no cell":                     {"", "UPDATE users SET email = NULL", nil, false},
-		"another key":                 {"", "UPDATE users SET id = 2", nil, false},
+		"another key, the same cell":  {"", "UPDATE users SET id = 2", nil, true},
+		"another key and cell":        {"", "UPDATE users SET id = 2, email = $1", otherCell(), false},
+		"a client's cell alone":       {ddl.WriterClient, "UPDATE users SET email = $1", otherCell(), false},
+		"no cell, by a client":        {ddl.WriterClient, "UPDATE users SET email = NULL", nil, false},
+		"a plaintext alone":           {"", "UPDATE users SET email_plaintext = 'b'", nil, true},
 		"both by a client":            {ddl.WriterClient, "UPDATE users SET email = $1, email_plaintext = 'b'", otherCell(), true},
 		"the fleet's plaintext":       {ddl.WriterFleet, "UPDATE users SET email_plaintext = 'b'", nil, true},
 		"the fleet's, cell changed":   {ddl.WriterFleet, "UPDATE users SET email_plaintext = 'b', email = $1", otherCell(), false},
@@ -73,6 +77,9 @@ func TestReverseCaptureClearsAnInsertedPlaintext(t *testing.T) {
 		f.write(t, writer, insertBoth, cellOf(7))
 		f.wantPlain(t, false, "an insert by "+writer)
 	}
+	f.Run(t, "TRUNCATE users")
+	f.write(t, "", "INSERT INTO users VALUES (1, 'of somebody who knows no cells', 'n')")
+	f.wantPlain(t, true, "an insert without a cell")
 	f.Run(t, "TRUNCATE users; ALTER TABLE users ALTER email_plaintext SET DEFAULT 'nobody'")
 	f.write(t, "", "INSERT INTO users (id, email) VALUES (1, $1)", cellOf(7))
 	f.wantPlain(t, false, "a default")
@@ -87,6 +94,18 @@ func TestReverseCaptureFiresInReplicaRole(t *testing.T) {
 	f.write(t, ddl.WriterClient, insertBoth, cellOf(7))
 	f.Run(t, "BEGIN; SET LOCAL session_replication_role = replica; UPDATE users SET email = NULL; COMMIT")
 	f.wantPlain(t, false, "an update in replica role")
+}
+
+// A composite value with an empty field is neither NULL nor not NULL.
+func TestReverseCaptureClearsACompositePlaintext(t *testing.T) {
+	t.Parallel()
+	c := usersColumn()
+	f := cutOver(t, prepare(t, c, "CREATE TYPE pair AS (a int, b text); CREATE TABLE users (id bigint PRIMARY KEY, email pair, note text)"))
+	f.write(t, ddl.WriterClient, "INSERT INTO users (id, email_plaintext, email) VALUES (1, '(1,)', $1)", cellOf(7))
+	f.write(t, "", "UPDATE users SET email = $1", otherCell())
+	if !testenv.One[bool](t, f, "SELECT email_plaintext IS NOT DISTINCT FROM NULL FROM users") {
+		t.Error("a composite plaintext is stale")
+	}
 }
 
 // A trigger of the user's that changes the cell is seen whatever its name.
@@ -166,10 +185,6 @@ func TestReverseCaptureReachesPartitions(t *testing.T) {
 		f.write(t, "", "UPDATE users SET email = $1", otherCell())
 		f.wantPlain(t, false, "a write of another cell")
 	}
-	f.Run(t, "TRUNCATE users")
-	f.write(t, ddl.WriterClient, "INSERT INTO users (region, id, email_plaintext, email) VALUES (1, 1, 'a', $1)", cellOf(7))
-	f.write(t, "", "UPDATE users SET region = 2")
-	f.wantPlain(t, false, "a move to another partition")
 }
 
 func TestReverseCaptureUnderAHostileSearchPath(t *testing.T) {

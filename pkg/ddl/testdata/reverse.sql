@@ -18,13 +18,15 @@ REVOKE ALL ON FUNCTION cipherfleet.reverse_4294967295() FROM PUBLIC;
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_source" BEFORE UPDATE OF "e'mail ""x""" ON "My ""Shop"""."or.ders\" FOR EACH ROW
 WHEN (false) EXECUTE FUNCTION cipherfleet.reverse_4294967295();
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e'mail ""x""" IS NOT NULL
+WHEN (new."e'mail ""x""" IS DISTINCT FROM NULL
+  AND new."e.mail $capture$ cell" IS NOT NULL
   AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE)
 EXECUTE FUNCTION cipherfleet.reverse_4294967295();
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e'mail ""x""" IS NOT NULL
-  AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE
-  AND pg_catalog.record_image_ne(ROW(new."Tenant", new."id;--", new."e.mail $capture$ cell"), ROW(old."Tenant", old."id;--", old."e.mail $capture$ cell")))
+WHEN (new."e'mail ""x""" IS DISTINCT FROM NULL
+  AND pg_catalog.record_image_ne(ROW(new."e.mail $capture$ cell"), ROW(old."e.mail $capture$ cell"))
+  AND ((pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE
+    OR pg_catalog.record_image_eq(ROW(new."e'mail ""x"""), ROW(old."e'mail ""x"""))))
 EXECUTE FUNCTION cipherfleet.reverse_4294967295();
 ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_source", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_update";
 -- undo
