@@ -86,7 +86,7 @@ const (
 )
 
 func (p *preflight) run(ctx context.Context) error {
-	for _, sql := range []string{readOnlySQL, patienceSQL} {
+	for _, sql := range []string{readOnlySQL, patienceSQL, pg.Home} {
 		if _, err := p.q.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("begin preflight: %w", err)
 		}

@@ -30,13 +30,16 @@ type progress struct {
 // $4 the cursor as known, $5 lease in seconds, $6 rows, $7 skipped, $8 conflicts, $9 done; the verbs are the new
 // cursor and the elements of it to return.
 const advanceSQL = `UPDATE cipherfleet.ranges r
-   SET cursor_key = %s, lease_until = CASE WHEN $9::bool THEN NULL ELSE clock_timestamp() + make_interval(secs => $5::float8) END,
-       rows = r.rows + $6::int8, skipped = r.skipped + $7::int8, conflicts = r.conflicts + $8::int8,
-       state = CASE WHEN $9::bool THEN 'done' ELSE r.state END
+   SET cursor_key = %s,
+       lease_until = CASE WHEN $9::pg_catalog.bool THEN NULL ELSE pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $5::pg_catalog.float8) END,
+       rows = r.rows OPERATOR(pg_catalog.+) $6::pg_catalog.int8, skipped = r.skipped OPERATOR(pg_catalog.+) $7::pg_catalog.int8,
+       conflicts = r.conflicts OPERATOR(pg_catalog.+) $8::pg_catalog.int8,
+       state = CASE WHEN $9::pg_catalog.bool THEN 'done' ELSE r.state END
   FROM cipherfleet.jobs j
- WHERE r.id = $1::int8 AND r.epoch = $2::int8 AND r.owner = $3::uuid AND r.state = 'pending'
-   AND r.cursor_key IS NOT DISTINCT FROM $4::text[]
-   AND j.id = r.job_id AND j.state IN ('running', 'sweeping', 'watching')
+ WHERE r.id OPERATOR(pg_catalog.=) $1::pg_catalog.int8 AND r.epoch OPERATOR(pg_catalog.=) $2::pg_catalog.int8
+   AND r.owner OPERATOR(pg_catalog.=) $3::pg_catalog.uuid AND r.state OPERATOR(pg_catalog.=) 'pending'
+   AND (r.cursor_key OPERATOR(pg_catalog.=) $4::pg_catalog.text[] OR r.cursor_key IS NULL AND $4::pg_catalog.text[] IS NULL)
+   AND j.id OPERATOR(pg_catalog.=) r.job_id AND j.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'sweeping', 'watching']::pg_catalog.text[])
 RETURNING %s`
 
 // advance moves the cursor and writes the checkpoint inside the chunk's transaction; ErrLost if the range is not ours.
@@ -114,7 +117,7 @@ func (w *writer) bindCursor(s *pg.Statement, to bound) string {
 		s.Add(to.parts[i], k.OID, k.format())
 		parts[i] = fmt.Sprintf("pg_catalog.format('%%s', $%d)", len(s.Params))
 	}
-	return "ARRAY[" + strings.Join(parts, ", ") + "]::text[]"
+	return "ARRAY[" + strings.Join(parts, ", ") + "]::pg_catalog.text[]"
 }
 
 func textArray(k Key) []byte {

@@ -118,12 +118,12 @@ func jobBy(ctx context.Context, q pg.Querier, condition string, arg any) (Job, e
 
 // Load reads a job by its id; [ErrNoJob] if there is none.
 func (s *Jobs) Load(ctx context.Context, id string) (Job, error) {
-	return jobBy(ctx, s.DB, "WHERE id::text = $1", id)
+	return jobBy(ctx, s.DB, "WHERE id::pg_catalog.text OPERATOR(pg_catalog.=) $1", id)
 }
 
 // ByRequest reads the job that a request made; [ErrNoJob] if there is none.
 func (s *Jobs) ByRequest(ctx context.Context, request string) (Job, error) {
-	return jobBy(ctx, s.DB, "WHERE request_id = $1", request)
+	return jobBy(ctx, s.DB, "WHERE request_id OPERATOR(pg_catalog.=) $1", request)
 }
 
 // Live reads the job over a table that has not ended; [ErrNoJob] if there is none.
@@ -195,7 +195,7 @@ func (s *Jobs) Create(ctx context.Context, j Job) (Job, error) {
 // change runs f in a transaction that the fence opens and that commits synchronously.
 func (s *Jobs) change(ctx context.Context, f func(pg.Tx) error) error {
 	return s.DB.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, durable); err != nil {
+		if err := atHome(ctx, tx); err != nil {
 			return err
 		}
 		if s.Fence != nil {

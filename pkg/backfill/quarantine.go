@@ -22,9 +22,9 @@ const (
 var ErrQuarantineFull = errors.New("more rows are in quarantine than the budget allows")
 
 const quarantineSQL = `INSERT INTO cipherfleet.quarantine (job_id, column_id, relid, key, key_hash, reason) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (job_id, column_id, relid, key_hash) DO UPDATE SET reason = excluded.reason, at = now(), resolved_at = NULL`
+ON CONFLICT (job_id, column_id, relid, key_hash) DO UPDATE SET reason = excluded.reason, at = pg_catalog.now(), resolved_at = NULL`
 
-const quarantinedSQL = `SELECT count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine WHERE job_id = $1 AND resolved_at IS NULL) q`
+const quarantinedSQL = `SELECT pg_catalog.count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL) q`
 
 // quarantine sets one row aside, in its own transaction under the claim, so that the range can go on without it.
 func (w *writer) quarantine(ctx context.Context, r row, reason string) error {

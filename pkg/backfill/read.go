@@ -25,7 +25,7 @@ type reader struct {
 
 func newReader(conn *pg.Conn, shape *Shape, limits Limits, timeout time.Duration, sparse bool) *reader {
 	return &reader{shape: shape, conn: conn, limits: limits, sparse: sparse,
-		settings: fmt.Sprintf("%s, set_config('statement_timeout','%d',true)", pg.Pinned, cmp.Or(timeout, readTimeout).Milliseconds())}
+		settings: fmt.Sprintf("%s, pg_catalog.set_config('statement_timeout','%d',true)", pg.Pinned, cmp.Or(timeout, readTimeout).Milliseconds())}
 }
 
 // read fills b with the uncovered rows among the next rows of (after, through], at most most rows and the byte bound.

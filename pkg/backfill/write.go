@@ -44,10 +44,10 @@ type writer struct {
 }
 
 func (w *writer) writeSettings(t Timeouts) string {
-	s := fmt.Sprintf("%s, set_config('cipherfleet.writer','fleet',true), set_config('lock_timeout','%d',true), set_config('statement_timeout','%d',true), set_config('idle_in_transaction_session_timeout','%d',true)",
+	s := fmt.Sprintf("%s, pg_catalog.set_config('cipherfleet.writer','fleet',true), pg_catalog.set_config('lock_timeout','%d',true), pg_catalog.set_config('statement_timeout','%d',true), pg_catalog.set_config('idle_in_transaction_session_timeout','%d',true)",
 		pg.Pinned, t.Lock.Milliseconds(), t.Statement.Milliseconds(), idleTimeout.Milliseconds())
 	if w.shape.SkipUser {
-		s += ", set_config('session_replication_role','replica',true)"
+		s += ", pg_catalog.set_config('session_replication_role','replica',true)"
 	}
 	return s
 }

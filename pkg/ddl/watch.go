@@ -34,7 +34,7 @@ UNION ALL SELECT 'key index', 'usable', 'usable'
   AND i.indisunique AND i.indisvalid AND i.indislive AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
   AND i.indnkeyatts OPERATOR(pg_catalog.=) %[3]d
   AND ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid
-   AND a.attname OPERATOR(pg_catalog.=) ANY (ARRAY[%[2]s]::pg_catalog.name[])) OPERATOR(pg_catalog.<@) (i.indkey::pg_catalog.int2[])[0:%[3]d-1])
+   AND a.attname OPERATOR(pg_catalog.=) ANY (ARRAY[%[2]s]::pg_catalog.name[])) OPERATOR(pg_catalog.<@) (i.indkey::pg_catalog.int2[])[0:%[5]d])
 UNION ALL SELECT pg_catalog.concat('check ', k.conname),
   pg_catalog.concat_ws(' ', k.convalidated, k.conkey, pg_catalog.md5(k.conbin::pg_catalog.text)),
   pg_catalog.concat_ws(' ', CASE WHEN k.convalidated THEN 'validated' ELSE 'not validated' END, 'on column number', k.conkey)
@@ -42,7 +42,7 @@ UNION ALL SELECT pg_catalog.concat('check ', k.conname),
   AND k.conname OPERATOR(pg_catalog.=) ANY (ARRAY[%[4]s]::pg_catalog.name[])
 UNION ALL SELECT pg_catalog.concat('trigger ', g.tgname),
   pg_catalog.concat_ws(' ', g.tgenabled, g.tgtype, pg_catalog.md5(g.tgqual::pg_catalog.text), pg_catalog.md5(pg_catalog.pg_get_functiondef(g.tgfoid))),
-  CASE g.tgenabled WHEN 'A' THEN 'always enabled' WHEN 'D' THEN 'disabled' ELSE 'enabled for some roles of replication only' END
+  CASE WHEN g.tgenabled OPERATOR(pg_catalog.=) 'A' THEN 'always enabled' WHEN g.tgenabled OPERATOR(pg_catalog.=) 'D' THEN 'disabled' ELSE 'enabled for some roles of replication only' END
  FROM pg_catalog.pg_trigger g WHERE g.tgrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND g.tgname OPERATOR(pg_catalog.>=) '` + TriggerPrefix + `'
   AND g.tgtype OPERATOR(pg_catalog.&) 3::pg_catalog.int2 OPERATOR(pg_catalog.=) 3 AND g.tgtype OPERATOR(pg_catalog.&) 20::pg_catalog.int2 OPERATOR(pg_catalog.<>) 0`
 
@@ -55,7 +55,7 @@ func (w Watch) Parts() string {
 		checks = append(checks, CheckName(c.ID))
 	}
 	watched = append(watched, w.Key...)
-	return fmt.Sprintf(partsSQL, literals(watched), literals(w.Key), len(w.Key), literals(checks))
+	return fmt.Sprintf(partsSQL, literals(watched), literals(w.Key), len(w.Key), literals(checks), len(w.Key)-1)
 }
 
 // Fingerprint is a query for one text that differs whenever any of [Watch.Parts] differs, with the same parameter. Under

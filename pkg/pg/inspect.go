@@ -119,26 +119,33 @@ func Inspect(ctx context.Context, q Querier, schema, table string) (Relation, er
 	if err != nil {
 		return Relation{}, err
 	}
-	if r.Server, err = InspectServer(ctx, q); err != nil {
-		return Relation{}, err
-	}
 	steps := []func(context.Context, Querier, *Relation) error{
-		inspectPartitions, inspectInheritance, inspectColumns, inspectKeys, inspectChecks, inspectRules, inspectTriggers,
+		inspectServer, inspectPartitions, inspectInheritance, inspectColumns, inspectKeys, inspectChecks, inspectRules, inspectTriggers,
 		inspectAccess, inspectPublications, inspectIdentity,
 	}
-	for _, step := range steps {
-		if err := step(ctx, q, &r); err != nil {
-			return Relation{}, fmt.Errorf("inspect %s: %w", r.Table(), err)
+	err = atHome(ctx, q, func(q Querier) error {
+		for _, step := range steps {
+			if err := step(ctx, q, &r); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return Relation{}, fmt.Errorf("inspect %s: %w", r.Table(), err)
 	}
 	return r, nil
 }
 
+// It alone asks what the search path shows, and so it names all that it uses with its schema.
 const relationSQL = `
-SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
-       n.nspname IN ('pg_catalog', 'information_schema') OR n.nspname ^@ 'pg_toast', c.relispartition
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = $2::text AND CASE WHEN $1::text = '' THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1::text END`
+SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text,
+       c.relreplident::pg_catalog.text,
+       n.nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema']::pg_catalog.name[])
+       OR pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_toast'), c.relispartition
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE c.relname OPERATOR(pg_catalog.=) $2::pg_catalog.text AND CASE WHEN $1::pg_catalog.text OPERATOR(pg_catalog.=) ''
+      THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text END`
 
 func inspectRelation(ctx context.Context, q Querier, schema, table string) (Relation, error) {
 	var r Relation

@@ -75,9 +75,13 @@ ORDER BY n.nspname = $1::text DESC, 1, 2 LIMIT 10000`
 
 // notFound is the [*NotFound] for a name, or the error of looking for near ones.
 func notFound(ctx context.Context, q Querier, schema, table string) error {
-	tables, err := readRows(ctx, q, tablesSQL, func(row pgx.CollectableRow) (t Table, err error) {
-		return t, row.Scan(&t.Schema, &t.Name)
-	}, schema)
+	var tables []Table
+	err := atHome(ctx, q, func(q Querier) (err error) {
+		tables, err = readRows(ctx, q, tablesSQL, func(row pgx.CollectableRow) (t Table, err error) {
+			return t, row.Scan(&t.Schema, &t.Name)
+		}, schema)
+		return err
+	})
 	if err != nil {
 		return errors.Join(&NotFound{Schema: schema, Name: table}, fmt.Errorf("look for near names: %w", err))
 	}

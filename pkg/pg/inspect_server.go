@@ -38,19 +38,36 @@ FROM pg_catalog.pg_roles r WHERE r.rolname = current_user`
 const replicationSQL = `SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')`
 
 // InspectServer reads the facts of [Server]. It works on a standby and on versions too old for anything else.
-func InspectServer(ctx context.Context, q Querier) (Server, error) {
-	var s Server
-	var micros int64
-	err := q.QueryRow(ctx, serverSQL).Scan(&s.Version, &s.Database, &s.Encoding, &s.InRecovery, &s.DefaultReadOnly, &micros,
-		&s.User, &s.Superuser, &s.BypassRowSecurity, &s.MayCreateSchema, &s.MaxIdentifierBytes)
+func InspectServer(ctx context.Context, q Querier) (s Server, err error) {
+	err = atHome(ctx, q, func(q Querier) error {
+		s, err = readServer(ctx, q)
+		return err
+	})
 	if err != nil {
 		return Server{}, fmt.Errorf("inspect the server: %w", err)
+	}
+	return s, nil
+}
+
+func inspectServer(ctx context.Context, q Querier, r *Relation) (err error) {
+	if r.Server, err = readServer(ctx, q); err != nil {
+		return fmt.Errorf("read the server's settings: %w", err)
+	}
+	return nil
+}
+
+func readServer(ctx context.Context, q Querier) (s Server, err error) {
+	var micros int64
+	err = q.QueryRow(ctx, serverSQL).Scan(&s.Version, &s.Database, &s.Encoding, &s.InRecovery, &s.DefaultReadOnly, &micros,
+		&s.User, &s.Superuser, &s.BypassRowSecurity, &s.MayCreateSchema, &s.MaxIdentifierBytes)
+	if err != nil {
+		return Server{}, err
 	}
 	s.DeadlockTimeout = time.Duration(micros) * time.Microsecond
 	s.MaySetReplication = s.Superuser
 	if !s.Superuser && s.Major() >= 15 {
 		if err := q.QueryRow(ctx, replicationSQL).Scan(&s.MaySetReplication); err != nil {
-			return Server{}, fmt.Errorf("inspect the server: %w", err)
+			return Server{}, err
 		}
 	}
 	return s, nil
