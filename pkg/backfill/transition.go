@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -12,31 +11,46 @@ import (
 
 // transition is one change of a job's state and the event that records it.
 type transition struct {
-	from   []JobState
 	to     JobState
 	kind   lifecycle.Kind
 	reason string
 	actor  string
 }
 
+// Admits says whether what this kind of event stands for can happen to a job in state s. What has happened already can
+// be asked for again, and changes nothing.
+func (s JobState) Admits(kind lifecycle.Kind) bool {
+	switch kind {
+	case lifecycle.KindJobPaused:
+		return s == Running || s == Sweeping || s == Watching || s == Paused
+	case lifecycle.KindJobResumed:
+		return s == Paused || s == Running || s == Sweeping
+	case lifecycle.KindJobCancelled:
+		return !s.Ended() || s == Cancelled
+	case lifecycle.KindError:
+		return !s.Ended() || s == Failed
+	}
+	return false
+}
+
 // Pause keeps the job's ranges from being claimed; chunks in flight that have not committed are fenced out.
 func (s *Jobs) Pause(ctx context.Context, id, actor string) (Job, error) {
-	return s.move(ctx, id, transition{from: []JobState{Running, Sweeping, Watching}, to: Paused, kind: lifecycle.KindJobPaused, actor: actor})
+	return s.move(ctx, id, transition{to: Paused, kind: lifecycle.KindJobPaused, actor: actor})
 }
 
 // Resume lets a paused job go on where it stood.
 func (s *Jobs) Resume(ctx context.Context, id, actor string) (Job, error) {
-	return s.move(ctx, id, transition{from: []JobState{Paused}, to: Running, kind: lifecycle.KindJobResumed, actor: actor})
+	return s.move(ctx, id, transition{to: Running, kind: lifecycle.KindJobResumed, actor: actor})
 }
 
 // Cancel ends a job for good; what it has written stays, and another job will find it.
 func (s *Jobs) Cancel(ctx context.Context, id, actor string) (Job, error) {
-	return s.move(ctx, id, transition{from: []JobState{Planning, Running, Sweeping, Watching, Paused}, to: Cancelled, kind: lifecycle.KindJobCancelled, actor: actor})
+	return s.move(ctx, id, transition{to: Cancelled, kind: lifecycle.KindJobCancelled, actor: actor})
 }
 
 // Fail ends a job that cannot go on. The reason is shown to people and holds no value.
 func (s *Jobs) Fail(ctx context.Context, id, reason string) (Job, error) {
-	return s.move(ctx, id, transition{from: []JobState{Planning, Running, Sweeping, Watching, Paused}, to: Failed, kind: lifecycle.KindError, reason: reason})
+	return s.move(ctx, id, transition{to: Failed, kind: lifecycle.KindError, reason: reason})
 }
 
 // bumpSQL fences every claim of the job's unfinished ranges, and lets them be offered again.
@@ -48,14 +62,17 @@ const bumpSQL = `UPDATE cipherfleet.ranges SET epoch = epoch + 1, owner = NULL, 
 func (s *Jobs) move(ctx context.Context, id string, t transition) (Job, error) {
 	var job Job
 	err := s.change(ctx, func(tx pg.Tx) (err error) {
-		if job, err = jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id); err != nil || job.State == t.to {
+		if job, err = jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id); err != nil {
 			return err
-		}
-		if !slices.Contains(t.from, job.State) {
-			return fmt.Errorf("it is %s: %w", job.State, ErrJobState)
 		}
 		if t.kind == lifecycle.KindJobResumed {
 			t.to = resumed(job)
+		}
+		if !job.State.Admits(t.kind) {
+			return fmt.Errorf("it is %s: %w", job.State, ErrJobState)
+		}
+		if job.State == t.to {
+			return nil
 		}
 		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = $2, stopped_by = nullif($3, '') WHERE id = $1`, id, t.to, t.reason); err != nil {
 			return err
