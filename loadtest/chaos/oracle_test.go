@@ -117,12 +117,12 @@ func (w *world) tableIsItsMirror(ctx context.Context) {
 func (w *world) rangesAreClosedOnce(ctx context.Context) {
 	w.t.Helper()
 	for what, sql := range map[string]string{
-		"ranges of a finished job are not done":       `SELECT count(*) FROM cipherfleet.ranges r JOIN cipherfleet.jobs j ON j.id = r.job_id WHERE j.state = 'done' AND r.state <> 'done'`,
+		"ranges of a finished job are not done":       `SELECT count(*) FROM cipherfleet.ranges r JOIN cipherfleet.jobs j ON j.id = r.job_id WHERE j.state = 'done' AND r.state NOT IN ('done', 'split')`,
 		"ranges were not closed exactly once":         `SELECT count(*) FROM cipherfleet.ranges r WHERE r.state = 'done' AND (SELECT count(*) FROM chaos.closed c WHERE c.range = r.id) <> 1`,
 		"closings are of no range":                    `SELECT count(*) FROM chaos.closed c WHERE NOT EXISTS (SELECT FROM cipherfleet.ranges r WHERE r.id = c.range AND r.state = 'done')`,
 		"jobs did not end done":                       `SELECT count(*) FROM cipherfleet.jobs WHERE state <> 'done'`,
-		"passes do not begin or do not end open":      `SELECT count(*) FROM (SELECT FROM cipherfleet.ranges GROUP BY job_id, relid, pass HAVING count(*) FILTER (WHERE after_key IS NULL) <> 1 OR count(*) FILTER (WHERE through_key IS NULL) <> 1) g`,
-		"ranges begin where none ends":                `SELECT count(*) FROM cipherfleet.ranges r WHERE after_key IS NOT NULL AND (SELECT count(*) FROM cipherfleet.ranges p WHERE (p.job_id, p.relid, p.pass) = (r.job_id, r.relid, r.pass) AND p.through_key = r.after_key) <> 1`,
+		"passes do not begin or do not end open":      `SELECT count(*) FROM (SELECT FROM cipherfleet.ranges WHERE state <> 'split' GROUP BY job_id, relid, pass HAVING count(*) FILTER (WHERE after_key IS NULL) <> 1 OR count(*) FILTER (WHERE through_key IS NULL) <> 1) g`,
+		"ranges begin where none ends":                `SELECT count(*) FROM cipherfleet.ranges r WHERE r.state <> 'split' AND after_key IS NOT NULL AND (SELECT count(*) FROM cipherfleet.ranges p WHERE p.state <> 'split' AND (p.job_id, p.relid, p.pass) = (r.job_id, r.relid, r.pass) AND p.through_key = r.after_key) <> 1`,
 		"ranges count other rows than their events":   `SELECT count(*) FROM cipherfleet.ranges r WHERE r.rows <> (SELECT coalesce(sum(e.rows_processed), 0) FROM cipherfleet.events e WHERE e.range_id = r.id AND e.event = 'backfill_checkpoint' AND e.column_name = 'secret')`,
 		"checkpoints are of a claim that was over":    `SELECT count(*) FROM chaos.unfenced`,
 		"rows are in quarantine":                      `SELECT count(*) FROM cipherfleet.quarantine`,
@@ -150,9 +150,10 @@ SELECT coalesce(sum(e.n), 0)::bigint, coalesce(sum(u.n), 0)::bigint, count(*) FI
 	}
 }
 
-// unclosedSQL is true when a range was neither closed at a moment, nor its job halted at it or shortly before: only then
+// unclosedSQL is true when a range was neither closed or split at a moment, nor its job halted at it or shortly before: only then
 // may its task leave the queue.
 const unclosedSQL = `SELECT NOT EXISTS (SELECT FROM chaos.closed c WHERE c.range = $1 AND c.at <= $3)
+ AND NOT EXISTS (SELECT FROM cipherfleet.events e WHERE e.range_id = $1 AND e.event = 'range_split' AND e.created_at <= $3)
  AND coalesce((SELECT e.event <> 'job_paused' AND NOT (e.event = 'job_resumed' AND e.created_at > $3::timestamptz - interval '3 seconds') FROM cipherfleet.events e
   WHERE e.job_id = $2::uuid AND e.event LIKE 'job\_%' AND e.created_at <= $3 ORDER BY e.id DESC LIMIT 1), true)`
 
@@ -208,7 +209,7 @@ func (w *world) logTellsTheTruth(ctx context.Context, column string) {
 	}
 }
 
-// outOfOrder: started, then checkpoints, pauses and resumes, then backfilled, and nothing behind it.
+// outOfOrder: started, then checkpoints, splits, pauses and resumes, then backfilled, and nothing behind it.
 func outOfOrder(kinds []lifecycle.Kind) string {
 	for i, kind := range kinds {
 		switch kind {
@@ -220,7 +221,7 @@ func outOfOrder(kinds []lifecycle.Kind) string {
 			if i != len(kinds)-1 {
 				return "something follows backfilled"
 			}
-		case lifecycle.KindCheckpoint, lifecycle.KindJobPaused, lifecycle.KindJobResumed:
+		case lifecycle.KindCheckpoint, lifecycle.KindRangeSplit, lifecycle.KindJobPaused, lifecycle.KindJobResumed:
 		default:
 			return "holds " + string(kind)
 		}
