@@ -1,0 +1,123 @@
+package ddl
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// CoverageName is the constraint that no row has a plaintext without its cell. It stands from the moment a drop is
+// planned until the plaintext is gone.
+func CoverageName(id uint32) string { return fmt.Sprintf("cipherfleet_%d_coverage", id) }
+
+// Coverage refuses a plaintext without its cell, from now on. Source is the plaintext and Target the cell, by their
+// names at that moment. It takes an ACCESS EXCLUSIVE lock for a moment and reads no row. Capture must not stand beside
+// it: what capture clears, this refuses.
+func (c Column) Coverage() Step {
+	name, table := pg.Ident(CoverageName(c.ID)), c.Table.SQL()
+	return Step{
+		Do: []string{fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NULL OR %s IS NOT NULL) NOT VALID",
+			table, name, pg.Ident(c.Source), pg.Ident(c.Target))},
+		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, name)},
+	}
+}
+
+// ValidateCoverage proves it for every row that was there before. It reads the whole table beside readers and writers,
+// in a transaction of its own. There is nothing to undo.
+func (c Column) ValidateCoverage() Step {
+	return Step{Do: []string{fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", c.Table.SQL(), pg.Ident(CoverageName(c.ID)))}}
+}
+
+// Uncelled is the query for how many rows of the table have a plaintext and no cell: one bigint. It reads every row.
+func (c Column) Uncelled() string {
+	return fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS NOT NULL AND %s IS NULL", c.Table.SQL(), pg.Ident(c.Source), pg.Ident(c.Target))
+}
+
+// Removal is the end of a column's plaintext. Source is the plaintext and Target the cell, by their present names.
+type Removal struct {
+	Column
+	LogTable, LogColumn string // the names in the event log
+	Type, Collation     string // of the plaintext, in SQL; Collation may be ""
+	Captured            bool   // the capture of before the cutover is still there
+}
+
+// dropGuardSQL looks again, under the lock, at everything that the removal rests on. It reads no row of the table: the
+// validated constraint is the count.
+const dropGuardSQL = `DECLARE
+  relation oid := %[1]s::pg_catalog.regclass;
+  missing text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM cipherfleet.columns c
+      JOIN pg_catalog.pg_attribute p ON p.attrelid = c.relid AND p.attnum = c.source_attnum AND p.attname = %[2]s AND NOT p.attisdropped
+      JOIN pg_catalog.pg_attribute s ON s.attrelid = c.relid AND s.attnum = c.target_attnum AND s.attname = %[3]s AND NOT s.attisdropped
+     WHERE c.id = %[4]d AND c.relid = relation AND c.retired_at IS NULL) THEN
+    missing := 'in this database column number %[4]d of Cipherfleet is not the one that this was written for';
+  ELSIF (SELECT e.phase FROM cipherfleet.events e WHERE e.table_name = %[5]s AND e.column_name = %[6]s ORDER BY e.id DESC LIMIT 1) IS DISTINCT FROM 'cut-over' THEN
+    missing := 'the column is not cut over';
+  ELSIF EXISTS (SELECT FROM cipherfleet.jobs j WHERE j.relid = relation AND j.state NOT IN ('done', 'failed', 'cancelled')) THEN
+    missing := 'a job over the table has not ended';
+  ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = '%[7]s' AND k.convalidated
+      AND pg_catalog.pg_get_expr(k.conbin, k.conrelid) = pg_catalog.format('((%%I IS NULL) OR (%%I IS NOT NULL))', %[2]s, %[3]s)) THEN
+    missing := 'constraint %[7]s is gone, altered or not validated: nothing proves that every plaintext has its cell';
+  ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = '%[8]s' AND k.convalidated) THEN
+    missing := 'constraint %[8]s is gone or not validated: nothing proves that the cells are cells';
+  END IF;
+  IF missing IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = missing,
+      MESSAGE = 'the plaintext is not dropped: ' OPERATOR(pg_catalog.||) missing,
+      HINT = 'nothing was changed; cipherfleet status shows where the column stands, and cipherfleet drop writes this anew';
+  END IF;
+END`
+
+// Drop takes the plaintext away for good: under a lock on the table it checks again that the column is cut over, that
+// no job is at work and that the constraint of [Column.Coverage] stands and is validated, or raises SQLSTATE 55000;
+// then it removes reverse capture, the constraint and the plaintext. What depends on the plaintext makes it fail. The
+// check of the cells stays. Undone, the column is there again, without its values. All of it is for one transaction,
+// which [Pin] begins and ends: its names are those of Postgres.
+func (r Removal) Drop() Step {
+	table, plain := r.Table.SQL(), pg.Ident(r.Source)
+	guard := fmt.Sprintf(dropGuardSQL, pg.Literal(table), pg.Literal(r.Source), pg.Literal(r.Target), r.ID, pg.Literal(r.LogTable),
+		pg.Literal(r.LogColumn), CoverageName(r.ID), CheckName(r.ID))
+	do := []string{
+		"LOCK TABLE cipherfleet.jobs IN SHARE MODE",
+		fmt.Sprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", table),
+		"DO " + Quote(guard),
+	}
+	do = append(do, r.ReverseCapture().Undo...)
+	if r.Captured {
+		do = append(do, r.Capture().Undo...)
+	}
+	do = append(do, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, DROP COLUMN %s", table, pg.Ident(CoverageName(r.ID)), plain))
+	return Step{Do: do, Undo: []string{
+		fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s%s", table, plain, r.Type, r.collate()),
+		fmt.Sprintf("COMMENT ON COLUMN %s.%s IS 'Empty: what was here before it was dropped does not come back by itself; it can be decrypted from the cells.'", table, plain),
+	}}
+}
+
+func (r Removal) collate() string {
+	if r.Collation == "" || r.Collation == `pg_catalog."default"` {
+		return ""
+	}
+	return " COLLATE " + r.Collation
+}
+
+// Pin is a statement that gives the rest of a transaction this lock_timeout and a search_path of which nothing can be
+// mistaken, and one that gives back what was before, for a transaction that others go on with.
+func Pin(lockTimeout string) (pin, unpin string) {
+	const pinned = `SELECT pg_catalog.set_config('cipherfleet.before_search_path', pg_catalog.current_setting('search_path'), true),
+ pg_catalog.set_config('cipherfleet.before_lock_timeout', pg_catalog.current_setting('lock_timeout'), true),
+ pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('lock_timeout', %s, true)`
+	return fmt.Sprintf(pinned, pg.Literal(lockTimeout)),
+		`SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('cipherfleet.before_search_path'), true),
+ pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('cipherfleet.before_lock_timeout'), true)`
+}
+
+// Quote quotes a body with dollars, by a tag that the body does not hold.
+func Quote(body string) string {
+	tag := "$cipherfleet$"
+	for n := 1; strings.Contains(body, tag); n++ {
+		tag = fmt.Sprintf("$cipherfleet%d$", n)
+	}
+	return tag + "\n" + body + "\n" + tag
+}
