@@ -14,6 +14,16 @@ type JobRequest struct {
 	Actor     string `json:"actor,omitempty"`
 }
 
+// RetryRequest asks for a job that has ended to go on with what it left aside. Quarantined says with what: the rows in
+// quarantine. It must be true: there is nothing else yet that can be tried again.
+type RetryRequest struct {
+	V           int    `json:"v"`
+	RequestID   string `json:"request_id,omitempty"`
+	Job         string `json:"job"` // a UUID
+	Quarantined bool   `json:"quarantined"`
+	Actor       string `json:"actor,omitempty"`
+}
+
 // ListRequest asks for all jobs.
 type ListRequest struct {
 	V int `json:"v"`
@@ -31,15 +41,38 @@ func ParseJobRequest(body []byte) (JobRequest, error) {
 	if err := readStrictly(body, &r); err != nil {
 		return JobRequest{}, err
 	}
+	return r, checkJob(r.Job, r.RequestID, r.Actor)
+}
+
+// checkJob checks what every request about one job has.
+func checkJob(job, request, actor string) error {
 	switch {
-	case !isUUID(r.Job):
-		return JobRequest{}, invalid("job", "must be a job's id, a UUID")
-	case r.RequestID != "" && !isRequestID(r.RequestID):
-		return JobRequest{}, invalid("request_id", "must be at most 128 visible ASCII characters")
-	case len(r.Actor) > 128 || !isText(r.Actor):
-		return JobRequest{}, invalid("actor", "must be at most 128 bytes of printable text")
+	case !isUUID(job):
+		return invalid("job", "must be a job's id, a UUID")
+	case request != "" && !isRequestID(request):
+		return invalid("request_id", "must be at most 128 visible ASCII characters")
+	case len(actor) > 128 || !isText(actor):
+		return invalid("actor", "must be at most 128 bytes of printable text")
 	}
-	return r, nil
+	return nil
+}
+
+// Marshal writes the body in the current version whatever V says.
+func (r RetryRequest) Marshal() ([]byte, error) {
+	r.V = Version
+	return json.Marshal(r)
+}
+
+// ParseRetryRequest reads a request strictly. Every error is a *Problem that names the field.
+func ParseRetryRequest(body []byte) (RetryRequest, error) {
+	var r RetryRequest
+	if err := readStrictly(body, &r); err != nil {
+		return RetryRequest{}, err
+	}
+	if !r.Quarantined {
+		return RetryRequest{}, invalid("quarantined", "must be true: rows in quarantine are what can be tried again")
+	}
+	return r, checkJob(r.Job, r.RequestID, r.Actor)
 }
 
 // Marshal writes the body in the current version whatever V says.

@@ -40,11 +40,12 @@ func samples() map[string]any {
 			RequestID: "nightly-1", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email", Target: "email_encrypted"}},
 			Key: []string{"id"}, ChunkRows: 5000, Prepare: true, UserTriggers: messages.TriggersFire, Actor: "ada",
 		},
-		"job_request":  messages.JobRequest{RequestID: "r-1", Job: job, Actor: "ada"},
-		"list_request": messages.ListRequest{},
-		"job":          whole,
-		"job_list":     messages.JobList{Jobs: []messages.Job{whole}},
-		"problem":      &messages.Problem{Code: messages.CodeInvalid, Field: "table", Message: "there is no such table", Hint: "name its schema"},
+		"job_request":   messages.JobRequest{RequestID: "r-1", Job: job, Actor: "ada"},
+		"retry_request": messages.RetryRequest{RequestID: "r-2", Job: job, Quarantined: true, Actor: "ada"},
+		"list_request":  messages.ListRequest{},
+		"job":           whole,
+		"job_list":      messages.JobList{Jobs: []messages.Job{whole}},
+		"problem":       &messages.Problem{Code: messages.CodeInvalid, Field: "table", Message: "there is no such table", Hint: "name its schema"},
 	}
 }
 
@@ -104,6 +105,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		"dead_letter":   func(b []byte) (any, error) { return messages.ParseDeadLetter(b) },
 		"start_request": func(b []byte) (any, error) { return messages.ParseStartRequest(b) },
 		"job_request":   func(b []byte) (any, error) { return messages.ParseJobRequest(b) },
+		"retry_request": func(b []byte) (any, error) { return messages.ParseRetryRequest(b) },
 		"list_request":  func(b []byte) (any, error) { return messages.ParseListRequest(b) },
 		"job":           func(b []byte) (any, error) { return messages.ParseJob(b) },
 		"job_list":      func(b []byte) (any, error) { return messages.ParseJobList(b) },

@@ -107,6 +107,15 @@ func TestAWrongJobRequestIsToldWhere(t *testing.T) {
 		_, err := messages.ParseJobRequest([]byte(test.body))
 		checkProblem(t, test.name, err, test.field)
 	}
+	for _, test := range []struct{ name, field, body string }{
+		{"retry of nothing", "quarantined", good},
+		{"retry of no job", "job", `{"v":1,"quarantined":true}`},
+		{"retry of a false actor", "actor", strings.Replace(good, "}", `,"quarantined":true,"actor":"a\tb"}`, 1)},
+		{"retry of all", "all", strings.Replace(good, "}", `,"all":true}`, 1)},
+	} {
+		_, err := messages.ParseRetryRequest([]byte(test.body))
+		checkProblem(t, test.name, err, test.field)
+	}
 	_, err := messages.ParseListRequest([]byte(`{"v":1,"state":"running"}`))
 	checkProblem(t, "list with a field", err, "state")
 }

@@ -27,6 +27,7 @@ const (
 	SubjectPause  = "cipherfleet.v1.job.pause"
 	SubjectResume = "cipherfleet.v1.job.resume"
 	SubjectCancel = "cipherfleet.v1.job.cancel"
+	SubjectRetry  = "cipherfleet.v1.job.retry"
 )
 
 // HeaderType is the header that names a body's type and version. It is for people and routers: nothing here needs it.
@@ -43,6 +44,7 @@ const (
 	TypePause      = "job.pause.v1"
 	TypeResume     = "job.resume.v1"
 	TypeCancel     = "job.cancel.v1"
+	TypeRetry      = "job.retry.v1"
 )
 
 // TableToken is how a table is named in subjects and tasks: by its number, since a name may hold dots, stars and

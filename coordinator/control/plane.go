@@ -130,12 +130,27 @@ func (p *Plane) Cancel(ctx context.Context, r messages.JobRequest) (messages.Job
 	return p.change(ctx, r, p.jobs().Cancel)
 }
 
+// Retry lets a job that ended with rows in quarantine try them again.
+func (p *Plane) Retry(ctx context.Context, r messages.RetryRequest) (messages.Job, error) {
+	return p.change(ctx, messages.JobRequest{Job: r.Job, Actor: r.Actor}, func(ctx context.Context, id, actor string) (backfill.Job, error) {
+		job, err := p.jobs().Load(ctx, id)
+		if err != nil {
+			return backfill.Job{}, err
+		}
+		leaves, err := p.leaves(ctx, job)
+		if err != nil {
+			return backfill.Job{}, err
+		}
+		return p.jobs().Retry(ctx, id, actor, leaves)
+	})
+}
+
 func (p *Plane) change(ctx context.Context, r messages.JobRequest, verb func(context.Context, string, string) (backfill.Job, error)) (messages.Job, error) {
 	job, err := p.find(ctx, r)
 	if err != nil {
 		return messages.Job{}, err
 	}
-	if job, err = verb(ctx, job.ID, ""); err != nil {
+	if job, err = verb(ctx, job.ID, r.Actor); err != nil {
 		return messages.Job{}, problem(err)
 	}
 	p.lead.wake()
@@ -166,6 +181,12 @@ func problem(err error) error {
 		return &messages.Problem{Code: messages.CodeNotFound, Field: "job", Message: "there is no such job", Hint: "list the jobs to find it"}
 	case errors.Is(err, backfill.ErrJobBusy):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "table", Message: "another job over the same table has not ended", Hint: "resume, follow or cancel it first"}
+	case errors.Is(err, backfill.ErrNothingQuarantined):
+		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "no row of the job is in quarantine", Hint: "there is nothing to try again; a job that failed for another reason is followed by a new one: cipherfleet backfill"}
+	case errors.Is(err, backfill.ErrSuperseded):
+		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "a later job went over the same columns", Hint: "try the quarantine of that one again; cipherfleet job ls names it"}
+	case errors.Is(err, backfill.ErrNotReady):
+		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "a column of the job was moved since and is not ready to be written", Hint: "cipherfleet status says where it stands; cipherfleet backfill makes it ready and starts a new job"}
 	case errors.Is(err, backfill.ErrJobState):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "the job's state does not allow it", Hint: "ask for the job to see its state"}
 	case errors.Is(err, ErrDeposed):

@@ -90,7 +90,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func (p *Plane) handlers() bus.Handlers {
-	return bus.Handlers{Start: p.Start, Get: p.Get, List: p.List, Pause: p.Pause, Resume: p.Resume, Cancel: p.Cancel}
+	return bus.Handlers{Start: p.Start, Get: p.Get, List: p.List, Pause: p.Pause, Resume: p.Resume, Cancel: p.Cancel, Retry: p.Retry}
 }
 
 // round looks at every job that has not ended and does what it needs next; a thorough one compares queue and Postgres

@@ -43,6 +43,15 @@ func (b *Bus) Cancel(ctx context.Context, request messages.JobRequest) (messages
 	return b.control(ctx, messages.SubjectCancel, messages.TypeCancel, request)
 }
 
+// Retry asks the coordinator to let a job that has ended go on with what it left aside.
+func (b *Bus) Retry(ctx context.Context, request messages.RetryRequest) (messages.Job, error) {
+	body, err := request.Marshal()
+	if err != nil {
+		return messages.Job{}, err
+	}
+	return b.askForJob(ctx, messages.SubjectRetry, messages.TypeRetry, body)
+}
+
 // Jobs asks the coordinator for all jobs, the newest first.
 func (b *Bus) Jobs(ctx context.Context) ([]messages.Job, error) {
 	body, err := messages.ListRequest{}.Marshal()

@@ -20,6 +20,7 @@ import (
 type Handlers struct {
 	Start                      func(context.Context, messages.StartRequest) (messages.Job, error)
 	Get, Pause, Resume, Cancel func(context.Context, messages.JobRequest) (messages.Job, error)
+	Retry                      func(context.Context, messages.RetryRequest) (messages.Job, error)
 	List                       func(context.Context) ([]messages.Job, error)
 }
 
@@ -77,32 +78,20 @@ type endpoint struct {
 func (s *Service) endpoints(h Handlers) []endpoint {
 	const example = `{"v":1,"job":"00000000-0000-0000-0000-000000000000"}`
 	return []endpoint{
-		{"start", messages.SubjectStart, `{"v":1,"request_id":"any unique text","table":"users","columns":[{"source":"email"}]}`, onStart(h.Start)},
-		{"get", messages.SubjectGet, example, onJob(h.Get)},
+		{"start", messages.SubjectStart, `{"v":1,"request_id":"any unique text","table":"users","columns":[{"source":"email"}]}`, onJob(messages.ParseStartRequest, h.Start)},
+		{"get", messages.SubjectGet, example, onJob(messages.ParseJobRequest, h.Get)},
 		{"list", messages.SubjectList, `{"v":1}`, onList(h.List)},
-		{"pause", messages.SubjectPause, example, onJob(h.Pause)},
-		{"resume", messages.SubjectResume, example, onJob(h.Resume)},
-		{"cancel", messages.SubjectCancel, example, onJob(h.Cancel)},
+		{"pause", messages.SubjectPause, example, onJob(messages.ParseJobRequest, h.Pause)},
+		{"resume", messages.SubjectResume, example, onJob(messages.ParseJobRequest, h.Resume)},
+		{"cancel", messages.SubjectCancel, example, onJob(messages.ParseJobRequest, h.Cancel)},
+		{"retry", messages.SubjectRetry, `{"v":1,"job":"00000000-0000-0000-0000-000000000000","quarantined":true}`, onJob(messages.ParseRetryRequest, h.Retry)},
 	}
 }
 
-func onStart(handler func(context.Context, messages.StartRequest) (messages.Job, error)) func(context.Context, []byte) ([]byte, error) {
+// onJob reads a request, lets the handler carry it out, and answers with the job.
+func onJob[R any](parse func([]byte) (R, error), handler func(context.Context, R) (messages.Job, error)) func(context.Context, []byte) ([]byte, error) {
 	return func(ctx context.Context, body []byte) ([]byte, error) {
-		request, err := messages.ParseStartRequest(body)
-		if err != nil {
-			return nil, err
-		}
-		job, err := handler(ctx, request)
-		if err != nil {
-			return nil, err
-		}
-		return job.Marshal()
-	}
-}
-
-func onJob(handler func(context.Context, messages.JobRequest) (messages.Job, error)) func(context.Context, []byte) ([]byte, error) {
-	return func(ctx context.Context, body []byte) ([]byte, error) {
-		request, err := messages.ParseJobRequest(body)
+		request, err := parse(body)
 		if err != nil {
 			return nil, err
 		}

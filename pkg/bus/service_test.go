@@ -28,6 +28,9 @@ func answering() bus.Handlers {
 			return messages.Job{ID: job, RequestID: r.RequestID, Table: r.Schema + "." + r.Table, Columns: []string{r.Columns[0].Target}}, nil
 		},
 		Get: verb("got"), Pause: verb("paused"), Resume: verb("resumed"), Cancel: verb("cancelled"),
+		Retry: func(_ context.Context, r messages.RetryRequest) (messages.Job, error) {
+			return messages.Job{ID: r.Job, State: fmt.Sprintf("retried %t for %s", r.Quarantined, r.Actor)}, nil
+		},
 		List: func(context.Context) ([]messages.Job, error) { return []messages.Job{{ID: "2"}, {ID: "1"}}, nil },
 	}
 }
@@ -75,6 +78,10 @@ func TestEachRequestReachesItsHandler(t *testing.T) {
 		if got, err := ask(t.Context(), request); err != nil || got.State != state || got.ID != job {
 			t.Errorf("%s: answer is %+v, %v", state, got, err)
 		}
+	}
+	retried, err := client.Retry(t.Context(), messages.RetryRequest{Job: job, Quarantined: true, Actor: "ada"})
+	if err != nil || retried.ID != job || retried.State != "retried true for ada" {
+		t.Errorf("retried is %+v, %v", retried, err)
 	}
 	if jobs, err := client.Jobs(t.Context()); err != nil || len(jobs) != 2 || jobs[0].ID != "2" {
 		t.Errorf("jobs are %+v, %v", jobs, err)
@@ -249,7 +256,7 @@ func TestTheServiceIsDiscovered(t *testing.T) {
 			Metadata map[string]string `json:"metadata"`
 		} `json:"endpoints"`
 	}
-	if err := json.Unmarshal(reply.Data, &info); err != nil || len(info.Endpoints) != 6 {
+	if err := json.Unmarshal(reply.Data, &info); err != nil || len(info.Endpoints) != 7 {
 		t.Fatalf("info is %s, %v", reply.Data, err)
 	}
 	for _, endpoint := range info.Endpoints {
