@@ -94,6 +94,11 @@ func (l *Ladder) transition(ctx context.Context, s Standing, event lifecycle.Eve
 		_, err := (&lifecycle.Log{}).Append(ctx, tx, event)
 		return err
 	})
+	return settled(s, err)
+}
+
+// settled turns what a person can do something about into a refusal: the column moved, or the table stayed locked.
+func settled(s Standing, err error) error {
 	switch {
 	case errors.Is(err, errMoved):
 		return clash("column", "ask for the same again, if it is still wanted", "column %s of %s is not %s any more: somebody else moved it",
