@@ -122,6 +122,8 @@ func (s *slot) settle(ctx context.Context, d *bus.Delivery, claim backfill.Claim
 	case class == "drained":
 		s.release(ctx, claim, "")
 		s.nak(ctx, d, 0, "", nil)
+	case errors.Is(err, backfill.ErrShape) && s.departed(ctx, claim):
+		s.ack(ctx, d)
 	case errors.Is(err, backfill.ErrShape), errors.Is(err, backfill.ErrQuarantineFull):
 		s.fail(ctx, d, claim, s.desk.reason(ctx, claim, err))
 	case backfill.Retryable(err) || claim.Attempts < maxAttempts:
@@ -134,6 +136,25 @@ func (s *slot) settle(ctx context.Context, d *bus.Delivery, claim backfill.Claim
 		}
 		s.fail(ctx, nil, claim, fmt.Sprintf("range %d failed %d times: %s", claim.ID, claim.Attempts, class))
 	}
+}
+
+// departed says whether the claim's partition is no longer one of the table, and closes its ranges if so.
+func (s *slot) departed(ctx context.Context, claim backfill.Claim) bool {
+	how, err := s.jobs.Depart(ctx, claim.Job, claim.Leaf)
+	switch {
+	case err != nil:
+		s.Log.WarnContext(ctx, "what became of a partition is not known yet", "job", claim.Job, "range", claim.ID, "error", err)
+		return false
+	case how == backfill.Stays:
+		return false
+	}
+	hint := "its rows are gone with it"
+	if how == backfill.Detached {
+		hint = "rows of it that were not encrypted by then still are not: run backfill on that table, or attach it again"
+	}
+	s.Log.WarnContext(ctx, "a partition was "+string(how)+"; its ranges are closed, the job goes on", "job", claim.Job, "leaf", claim.Leaf, "hint", hint)
+	s.desk.forget(claim.Job)
+	return true
 }
 
 // fail ends the job and takes the task off the queue.
