@@ -114,6 +114,13 @@ func (p *Plane) guard(ctx context.Context, steps ddl.Column, column lifecycle.Co
 		if err := run(ctx, tx, steps.Capture()); err != nil {
 			return err
 		}
+		state, err := lifecycle.Latest(ctx, tx, column.Table.String(), column.Source)
+		if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
+			return err
+		}
+		if state.Run.State == lifecycle.RunOpen || state.Run.State == lifecycle.RunPaused {
+			return nil // the column stands higher than that, and its run began by giving up what was proven
+		}
 		return appendEvent(ctx, tx, column, lifecycle.KindDualWriting)
 	})
 }

@@ -1,11 +1,15 @@
 package control
 
 import (
+	"path/filepath"
 	"testing"
 
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -27,6 +31,53 @@ func TestAlteringTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
 	})
 	if err != nil {
 		t.Errorf("a statement that took its time: %v", err)
+	}
+}
+
+func TestPreparingAgainWhileTheJobIsPausedLeavesTheLogPossible(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := testenv.Database(t)
+	db.Run(t, `CREATE TABLE users (id int PRIMARY KEY, email text)`)
+	path := filepath.Join(t.TempDir(), "kek.json")
+	if err := kms.CreateFile(path); err != nil {
+		t.Fatal(err)
+	}
+	kek, err := kms.Open(ctx, "file:"+path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(Plane{DB: db.DB, KEK: kek, Tracer: noop.NewTracerProvider().Tracer("")})
+	conn, err := p.campaign(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Discard(ctx)
+	r := messages.StartRequest{Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email"}}, Prepare: true}
+	prepared, err := p.Prepare(ctx, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := p.jobs().Create(ctx, backfill.Job{RequestID: "r", Relation: prepared.Relation.OID, Spec: prepared.spec(r)})
+	if err == nil {
+		_, err = (&backfill.Planner{Jobs: p.jobs()}).Plan(ctx, job.ID, prepared.Relation)
+	}
+	if err == nil {
+		_, err = p.jobs().Pause(ctx, job.ID, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Run(t, `DROP TRIGGER "~cipherfleet_1_update" ON users`)
+	if _, err := p.Prepare(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_trigger WHERE tgname = '~cipherfleet_1_update'`); n != 1 {
+		t.Error("capture was not put back")
+	}
+	state, err := lifecycle.Latest(ctx, db, "public.users", "email")
+	if err != nil || state.Run.State != lifecycle.RunPaused || state.Phase != lifecycle.PhaseBackfilling {
+		t.Errorf("the column is %+v: %v", state, err)
 	}
 }
 
