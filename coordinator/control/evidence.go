@@ -54,7 +54,7 @@ func untilHint(until time.Time, soak time.Duration, first string) string {
 	return first + "; then " + wait
 }
 
-// watches says that both of the column's triggers stand, there and in every partition, and fire for every writer.
+// watches says that the column's capture triggers stand, there and in every partition, and fire for every writer.
 func watches(s Standing) bool {
 	own := 0
 	for _, t := range s.Relation.Triggers {
@@ -68,7 +68,7 @@ func watches(s Standing) bool {
 			own++
 		}
 	}
-	return own == 2
+	return own == len(ddl.CaptureTriggers(s.ID))
 }
 
 const mostWritersNamed = 5

@@ -164,7 +164,7 @@ func (p *preflight) captured(c PlanColumn) (key []string) {
 			continue
 		}
 		for _, name := range t.Reads {
-			if name != c.Source.Name && name != c.Target.Name {
+			if name != c.Source.Name && name != c.Target.Name && !slices.Contains(key, name) {
 				key = append(key, name)
 			}
 		}
@@ -174,23 +174,23 @@ func (p *preflight) captured(c PlanColumn) (key []string) {
 
 // captures says that the trigger is part of a column's capture, on the table itself.
 func (p *preflight) captures(t pg.Trigger, id uint32) bool {
-	return isOurs(t) && strings.HasPrefix(t.Name, fmt.Sprintf("%s%d_", ddl.TriggerPrefix, id)) && t.Table.OID == p.plan.Relation.OID
+	return isOurs(t) && slices.Contains(ddl.CaptureTriggers(id), t.Name) && t.Table.OID == p.plan.Relation.OID
 }
 
 func (p *preflight) hasAttnum(n int16) bool {
 	return slices.ContainsFunc(p.plan.Relation.Columns, func(c pg.Column) bool { return c.Attnum == n })
 }
 
-// guarded says that a column's check is validated and its capture is as it was installed: enabled always.
+// guarded says that a column's check is validated and its capture is as this version installs it: enabled always.
 func (p *preflight) guarded(id uint32) bool {
 	checked := slices.ContainsFunc(p.plan.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(id) && c.Validated })
 	capturing := 0
 	for _, t := range p.plan.Relation.Triggers {
-		if p.captures(t, id) && t.Enabled == "A" {
+		if p.captures(t, id) && t.Enabled == "A" && t.Body == ddl.CaptureBody(id) {
 			capturing++
 		}
 	}
-	return checked && capturing == 2
+	return checked && capturing == len(ddl.CaptureTriggers(id))
 }
 
 // reason is the innermost part of an error's text: why, without what was being done.

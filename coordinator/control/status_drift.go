@@ -3,7 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -64,7 +64,7 @@ func (l *look) flagCheck() {
 	l.flag(FlagCheckMissing, true)
 }
 
-// flagCapture looks at the table's own two triggers, and at those of partitions that differ from them.
+// flagCapture looks at the table's own triggers, and at those of partitions that differ from them.
 func (l *look) flagCapture() {
 	own, disabled, notAlways := 0, false, false
 	for _, t := range l.relation.Triggers {
@@ -77,7 +77,7 @@ func (l *look) flagCapture() {
 		disabled = disabled || t.Enabled == "D"
 		notAlways = notAlways || t.Enabled == "O" || t.Enabled == "R"
 	}
-	l.flag(FlagCaptureMissing, own < 2)
+	l.flag(FlagCaptureMissing, own < len(ddl.CaptureTriggers(l.column.ID)))
 	l.flag(FlagCaptureDisabled, disabled)
 	l.flag(FlagCaptureNotAlways, notAlways)
 }
@@ -94,7 +94,7 @@ func (l *look) flagKey(ctx context.Context, q pg.Querier) error {
 	return nil
 }
 
-// captures says that a trigger is one of the two that capture a column's writes.
+// captures says that a trigger is one of those that capture a column's writes.
 func captures(t pg.Trigger, id uint32) bool {
-	return isOurs(t) && strings.HasPrefix(t.Name, fmt.Sprintf("%s%d_", ddl.TriggerPrefix, id))
+	return isOurs(t) && slices.Contains(ddl.CaptureTriggers(id), t.Name)
 }

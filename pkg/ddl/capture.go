@@ -19,32 +19,86 @@ const (
 const TriggerPrefix = "~cipherfleet_"
 
 // The names of what capture consists of.
-func insertTrigger(id uint32) string   { return fmt.Sprintf("%s%d_insert", TriggerPrefix, id) }
-func updateTrigger(id uint32) string   { return fmt.Sprintf("%s%d_update", TriggerPrefix, id) }
 func captureFunction(id uint32) string { return fmt.Sprintf("capture_%d", id) }
 func missedSequence(id uint32) string  { return fmt.Sprintf("missed_%d", id) }
 
-// CaptureTriggers are the names of a column's two capture triggers.
-func CaptureTriggers(id uint32) []string { return []string{insertTrigger(id), updateTrigger(id)} }
+// guard is one trigger of a capture: on which writes it fires, and under which condition.
+type guard struct {
+	name, event, condition string
+	clears                 bool // the target; else the write left it NULL already and is only counted
+}
+
+// guards are in the order in which they fire, that of their names: what one clears is not counted by another.
+func (c Column) guards() []guard {
+	target, changed := pg.Ident(c.Target), fmt.Sprintf(changedSQL, c.image("new"), c.image("old"))
+	absent := fmt.Sprintf("new.%s IS NULL AND new.%s IS DISTINCT FROM NULL", target, pg.Ident(c.Source))
+	unsaid := fmt.Sprintf("new.%s IS NOT NULL AND (%s) IS NOT TRUE", target, isClient)
+	same := fmt.Sprintf("%s AND new.%s OPERATOR(pg_catalog.=) old.%s", isClient, target, target)
+	return []guard{
+		{"absent_insert", "INSERT", absent, false},
+		{"absent_update", "UPDATE", absent + changed, false},
+		{"insert", "INSERT", unsaid, true},
+		{"kept", "UPDATE OF " + c.sealed(), same + changed, true},
+		{"update", "UPDATE", unsaid + changed, true},
+	}
+}
+
+const isClient = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
+
+// CaptureTriggers are the names of a column's capture triggers.
+func CaptureTriggers(id uint32) []string {
+	var names []string
+	for _, g := range (Column{}).guards() {
+		names = append(names, fmt.Sprintf("%s%d_%s", TriggerPrefix, id, g.name))
+	}
+	return names
+}
 
 // The function names neither table nor column: it finds the target, in the very relation that fired, by its check.
 // It runs as its owner, so that whoever may write the table needs no right in schema cipherfleet. populate_record
 // keeps every other field as it is, byte for byte.
-const functionSQL = `CREATE OR REPLACE FUNCTION cipherfleet.%[1]s() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
+//
+// Whatever happens to the count and the record of missed writes, the application's own write goes on: what cannot be
+// recorded at once is not. That takes a subtransaction; the server remembers sixty-four that wrote cheaply, so of one
+// transaction the first missed writes are recorded one by one, and then only each time that they have doubled.
+const captureBody = `
 DECLARE
-  target pg_catalog.text;
+  target text;
+  missed bigint;
 BEGIN
-  SELECT a.attname INTO target FROM pg_catalog.pg_constraint c
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
-   WHERE c.conrelid = TG_RELID AND c.contypid = 0 AND c.conname = '%[2]s';
-  IF FOUND THEN
-    NEW := pg_catalog.jsonb_populate_record(NEW, pg_catalog.jsonb_build_object(target, NULL));
-    PERFORM pg_catalog.nextval(s.id) FROM pg_catalog.to_regclass('cipherfleet.%[3]s') AS s(id) WHERE s.id IS NOT NULL;
+  IF TG_NARGS = 0 THEN
+    SELECT a.attname INTO target FROM pg_catalog.pg_constraint c
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+     WHERE c.conrelid = TG_RELID AND c.contypid = 0 AND c.conname = '%[1]s';
+    IF NOT FOUND THEN
+      RETURN NEW;
+    END IF;
+    NEW := jsonb_populate_record(NEW, jsonb_build_object(target, NULL));
   END IF;
+  BEGIN
+    PERFORM nextval(s.id) FROM to_regclass('cipherfleet.%[2]s') AS s(id) WHERE s.id IS NOT NULL;
+    missed := 1 + coalesce(substring(current_setting('cipherfleet.%[2]s', true), '^[0-9]{1,15}$')::bigint, 0);
+    PERFORM set_config('cipherfleet.%[2]s', missed::text, true);
+    IF missed <= 16 OR missed & (missed - 1) = 0 THEN
+      LOCK TABLE cipherfleet.missed_writes IN ROW EXCLUSIVE MODE NOWAIT;
+      INSERT INTO cipherfleet.missed_writes (column_id, application, role, writes)
+      VALUES (%[3]d, left(current_setting('application_name'), 64), session_user, CASE WHEN missed <= 16 THEN 1 ELSE missed / 2 END);
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    NULL;
+  END;
   RETURN NEW;
 END
-$capture$`
+`
+
+const functionSQL = `CREATE OR REPLACE FUNCTION cipherfleet.%[1]s() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$%[2]s$capture$`
+
+// CaptureBody is the body of a column's capture function. One that stands with another body was installed by an older
+// version, or altered.
+func CaptureBody(id uint32) string {
+	return fmt.Sprintf(captureBody, CheckName(id), missedSequence(id), id)
+}
 
 // A condition in WHEN follows renames, and costs a write that changes neither source nor key no call.
 const (
@@ -56,29 +110,47 @@ EXECUTE FUNCTION cipherfleet.%[6]s()`
   AND pg_catalog.record_image_ne(ROW(%s), ROW(%s))`
 )
 
-// Capture makes missed writes visible: when source or key change, or a row comes in with a target already filled, the
-// target survives only if the writer said that it seals. It is repeatable, replaces a capture that was altered, and
-// takes a SHARE ROW EXCLUSIVE lock; the check must exist. ENABLE ALWAYS: replicated writes count too.
+const guardSQL = `CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH ROW
+WHEN (%s)
+EXECUTE FUNCTION cipherfleet.%s(%s)`
+
+// Capture makes missed writes visible. When source or key change, or a row comes in with a target already filled, the
+// target survives only if the writer said that it seals, and wrote the target too; a source that comes in without a
+// target is left so. Each such write is counted, and recorded with who made it. Capture is repeatable, replaces one that
+// is older or was altered, and takes a SHARE ROW EXCLUSIVE lock; the check must exist. ENABLE ALWAYS: replicated writes
+// count too.
 func (c Column) Capture() Step {
-	function, table := captureFunction(c.ID), c.Table.SQL()
-	insert, update := pg.Ident(insertTrigger(c.ID)), pg.Ident(updateTrigger(c.ID))
-	changed := fmt.Sprintf(changedSQL, c.image("new"), c.image("old"))
-	return Step{
-		Do: []string{
-			fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", missedSequence(c.ID)),
-			fmt.Sprintf(functionSQL, function, CheckName(c.ID), missedSequence(c.ID)),
-			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
-			fmt.Sprintf(triggerSQL, insert, "INSERT", table, pg.Ident(c.Target), "", function),
-			fmt.Sprintf(triggerSQL, update, "UPDATE", table, pg.Ident(c.Target), changed, function),
-			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, insert, update),
-		},
-		Undo: []string{
-			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", insert, table),
-			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", update, table),
-			fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", function),
-			fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", missedSequence(c.ID)),
-		},
+	function, table, names := captureFunction(c.ID), c.Table.SQL(), CaptureTriggers(c.ID)
+	step := Step{Do: []string{
+		fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", missedSequence(c.ID)),
+		fmt.Sprintf(functionSQL, function, CaptureBody(c.ID)),
+		fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
+	}}
+	var enable []string
+	for i, g := range c.guards() {
+		argument := "'counts'"
+		if g.clears {
+			argument = ""
+		}
+		name := pg.Ident(names[i])
+		step.Do = append(step.Do, fmt.Sprintf(guardSQL, name, g.event, table, g.condition, function, argument))
+		step.Undo = append(step.Undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", name, table))
+		enable = append(enable, "ENABLE ALWAYS TRIGGER "+name)
 	}
+	step.Do = append(step.Do, fmt.Sprintf("ALTER TABLE %s %s", table, strings.Join(enable, ", ")))
+	step.Undo = append(step.Undo,
+		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", function),
+		fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", missedSequence(c.ID)))
+	return step
+}
+
+// sealed is the list of the columns that a cell depends on.
+func (c Column) sealed() string {
+	names := make([]string, 0, len(c.Key)+1)
+	for _, name := range append(c.Key[:len(c.Key):len(c.Key)], c.Source) {
+		names = append(names, pg.Ident(name))
+	}
+	return strings.Join(names, ", ")
 }
 
 // image is the list of key and source columns of one row version.

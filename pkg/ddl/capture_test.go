@@ -31,10 +31,28 @@ func TestCaptureLetsTheClientsCellSurvive(t *testing.T) {
 	f := users(t, "text")
 	f.write(t, ddl.WriterClient, insertCovered, cellOf(7))
 	f.wantCovered(t, true, "an insert by a client")
-	f.write(t, ddl.WriterClient, "UPDATE users SET email = 'bob@example.com', id = 2, cell = $1", cellOf(7))
+	f.write(t, ddl.WriterClient, "UPDATE users SET email = 'bob@example.com', id = 2, cell = $1", otherCell())
 	f.wantCovered(t, true, "an update by a client")
+	f.write(t, ddl.WriterClient, "UPDATE users SET email = email, note = 'm', cell = cell")
+	f.wantCovered(t, true, "a client's write of the same values")
+	f.write(t, ddl.WriterClient, "UPDATE users SET email = NULL, cell = NULL")
 	if n := f.missed(t); n != 0 {
 		t.Errorf("missed = %d, want 0", n)
+	}
+}
+
+// A role that says client of all its sessions may still have a path that writes the source alone.
+func TestCaptureClearsWhatAClientKept(t *testing.T) {
+	t.Parallel()
+	f := users(t, "text")
+	for what, update := range map[string]string{"source": "email = 'bob@example.com'", "key": "id = 2", "both, and the old cell": "id = 3, email = 'carol@example.com', cell = cell"} {
+		f.Run(t, "TRUNCATE users")
+		f.write(t, ddl.WriterClient, insertCovered, cellOf(7))
+		f.write(t, ddl.WriterClient, "UPDATE users SET "+update)
+		f.wantCovered(t, false, "a client's write of "+what)
+	}
+	if n := f.missed(t); n != 3 {
+		t.Errorf("missed = %d, want 3", n)
 	}
 }
 
@@ -148,15 +166,32 @@ func TestCaptureCountsWhatItCaught(t *testing.T) {
 	if n := f.missed(t); n != 0 {
 		t.Fatalf("missed = %d before any write", n)
 	}
-	f.write(t, "", "INSERT INTO users SELECT g, 'a', 'n', $1 FROM generate_series(1, 3) g", cellOf(7))
-	f.write(t, ddl.WriterClient, "UPDATE users SET cell = $1", cellOf(7))
-	f.write(t, "", "UPDATE users SET note = 'not missed'")
-	f.write(t, "", "UPDATE users SET email = 'missed' WHERE id <= 2")
-	f.write(t, "", "UPDATE users SET email = 'uncovered before' WHERE id <= 2")
-	if n := f.missed(t); n != 5 {
-		t.Errorf("missed = %d, want 3 inserts + 2 updates", n)
+	for _, w := range []struct {
+		writer, sql string
+		adds        int64
+	}{
+		{"", "INSERT INTO users SELECT g, 'a', 'n', '" + asHex(cellOf(7)) + "' FROM generate_series(1, 3) g", 3},
+		{ddl.WriterClient, "UPDATE users SET cell = '" + asHex(cellOf(7)) + "'", 0},
+		{"", "UPDATE users SET note = 'not missed'", 0},
+		{"", "UPDATE users SET email = 'missed' WHERE id <= 2", 2},
+		{"", "UPDATE users SET email = 'uncovered before' WHERE id <= 2", 2},
+		{ddl.WriterClient, "UPDATE users SET email = 'uncovered before, by a client' WHERE id <= 2", 2},
+		{"", "UPDATE users SET note = 'uncovered, but its source stays' WHERE id <= 2", 0},
+		{"", "UPDATE users SET email = NULL WHERE id <= 2", 0},
+		{ddl.WriterClient, "INSERT INTO users VALUES (4, 'without a cell')", 1},
+		{"", "INSERT INTO users VALUES (5, 'without a cell')", 1},
+		{"", "INSERT INTO users VALUES (6, NULL)", 0},
+		{"", "DELETE FROM users", 0},
+	} {
+		before := f.missed(t)
+		f.write(t, w.writer, w.sql)
+		if n := f.missed(t) - before; n != w.adds {
+			t.Errorf("%s by %q: %d missed, want %d", w.sql, w.writer, n, w.adds)
+		}
 	}
 }
+
+func asHex(b []byte) string { return fmt.Sprintf(`\x%x`, b) }
 
 // Whoever drops the counter loses the count; the application must not lose its writes.
 func TestCaptureWorksWithoutItsCounter(t *testing.T) {

@@ -31,6 +31,7 @@ type Trigger struct {
 	Table    Named
 	Name     string
 	Function string   // qualified and quoted
+	Body     string   // of the function, as it was written
 	Enabled  string   // O by origin, A always, R in replica mode only, D never
 	Timing   string   // BEFORE, AFTER, INSTEAD OF
 	Row      bool     // FOR EACH ROW, else for each statement
@@ -87,7 +88,7 @@ func inspectRules(ctx context.Context, q Querier, r *Relation) (err error) {
 // tgtype's bits: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate, 64 instead. Postgres 14 calls a
 // partition's copy of a trigger internal, so that flag alone cannot tell a person's trigger from a constraint's.
 const triggersSQL = `
-SELECT c.oid, n.nspname::text, c.relname::text, t.tgname::text, pg_catalog.format('%I.%I', fn.nspname, f.proname), t.tgenabled::text,
+SELECT c.oid, n.nspname::text, c.relname::text, t.tgname::text, pg_catalog.format('%I.%I', fn.nspname, f.proname), f.prosrc, t.tgenabled::text,
        CASE WHEN t.tgtype & 64 <> 0 THEN 'INSTEAD OF' WHEN t.tgtype & 2 <> 0 THEN 'BEFORE' ELSE 'AFTER' END, t.tgtype & 1 <> 0,
        pg_catalog.array_remove(ARRAY[CASE WHEN t.tgtype & 4 <> 0 THEN 'INSERT' END, CASE WHEN t.tgtype & 16 <> 0 THEN 'UPDATE' END,
          CASE WHEN t.tgtype & 8 <> 0 THEN 'DELETE' END, CASE WHEN t.tgtype & 32 <> 0 THEN 'TRUNCATE' END], NULL),
@@ -109,7 +110,7 @@ ORDER BY c.oid, t.tgname`
 
 func inspectTriggers(ctx context.Context, q Querier, r *Relation) (err error) {
 	r.Triggers, err = readRows(ctx, q, triggersSQL, func(row pgx.CollectableRow) (t Trigger, err error) {
-		return t, row.Scan(&t.Table.OID, &t.Table.Schema, &t.Table.Name, &t.Name, &t.Function, &t.Enabled, &t.Timing, &t.Row, &t.Events,
+		return t, row.Scan(&t.Table.OID, &t.Table.Schema, &t.Table.Name, &t.Name, &t.Function, &t.Body, &t.Enabled, &t.Timing, &t.Row, &t.Events,
 			&t.Columns, &t.When, &t.Reads, &t.Parent)
 	}, r.OID)
 	if err != nil {
