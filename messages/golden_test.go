@@ -40,12 +40,14 @@ func samples() map[string]any {
 			RequestID: "nightly-1", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email", Target: "email_encrypted"}},
 			Key: []string{"id"}, ChunkRows: 5000, Prepare: true, UserTriggers: messages.TriggersFire, Actor: "ada",
 		},
-		"job_request":   messages.JobRequest{RequestID: "r-1", Job: job, Actor: "ada"},
-		"retry_request": messages.RetryRequest{RequestID: "r-2", Job: job, Quarantined: true, Actor: "ada"},
-		"list_request":  messages.ListRequest{},
-		"job":           whole,
-		"job_list":      messages.JobList{Jobs: []messages.Job{whole}},
-		"problem":       &messages.Problem{Code: messages.CodeInvalid, Field: "table", Message: "there is no such table", Hint: "name its schema"},
+		"job_request":      messages.JobRequest{RequestID: "r-1", Job: job, Actor: "ada"},
+		"retry_request":    messages.RetryRequest{RequestID: "r-2", Job: job, Quarantined: true, Actor: "ada"},
+		"list_request":     messages.ListRequest{},
+		"external_request": messages.ExternalRequest{Table: "public.users", Column: "email", Key: "users/email", Values: []messages.ExternalValue{{ID: 0, Value: "ada@example.org"}}},
+		"external_answer":  messages.ExternalAnswer{Results: []messages.ExternalResult{{ID: 0, Value: json.RawMessage(`{"c":"mBbK"}`)}, {ID: 1, Refused: true}}, Error: "the key service is down"},
+		"job":              whole,
+		"job_list":         messages.JobList{Jobs: []messages.Job{whole}},
+		"problem":          &messages.Problem{Code: messages.CodeInvalid, Field: "table", Message: "there is no such table", Hint: "name its schema"},
 	}
 }
 
@@ -110,6 +112,9 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		"job":           func(b []byte) (any, error) { return messages.ParseJob(b) },
 		"job_list":      func(b []byte) (any, error) { return messages.ParseJobList(b) },
 		"problem":       func(b []byte) (any, error) { return messages.ParseProblem(b) },
+
+		"external_request": func(b []byte) (any, error) { return messages.ParseExternalRequest(b) },
+		"external_answer":  func(b []byte) (any, error) { return messages.ParseExternalAnswer(b) },
 	}
 	for name, sample := range samples() {
 		body := marshal(t, sample)

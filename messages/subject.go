@@ -45,6 +45,7 @@ const (
 	TypeResume     = "job.resume.v1"
 	TypeCancel     = "job.cancel.v1"
 	TypeRetry      = "job.retry.v1"
+	TypeExternal   = "external.v1"
 )
 
 // TableToken is how a table is named in subjects and tasks: by its number, since a name may hold dots, stars and
