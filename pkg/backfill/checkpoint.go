@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -136,7 +137,7 @@ func textArray(k Key) []byte {
 func (w *writer) checkpoints(ctx context.Context, cursor Key, points Checkpoint) []pg.Statement {
 	statements := make([]pg.Statement, len(w.columns))
 	for i, event := range w.columns {
-		event.Kind, event.Phase = lifecycle.KindCheckpoint, lifecycle.PhaseBackfilling
+		event.Kind, event.Phase = lifecycle.KindCheckpoint, cmp.Or(event.Phase, lifecycle.PhaseBackfilling)
 		event.Rows, event.Skipped, event.Cursor = points.Rows, points.Skipped, cursorText(cursor)
 		event.Epoch, event.TraceID = w.claim.Epoch, traceID(ctx)
 		statements[i] = w.log.Statement(event)

@@ -23,8 +23,9 @@ func (s *Shape) Generated() []Generated {
 		key, arrays = append(key, k.OID), append(arrays, k.ArrayOID)
 	}
 	arrays = append(arrays, oidXidArray)
-	for range s.Columns {
-		arrays, cells = append(arrays, oidByteaArray), append(cells, oidBytea)
+	for _, c := range s.Columns {
+		_, oid, _, list := c.output()
+		arrays, cells = append(arrays, list.oid), append(cells, oid)
 	}
 	count := []uint32{oidInt8}
 	if1 := func(wanted bool, oids []uint32) []uint32 {

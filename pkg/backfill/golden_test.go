@@ -16,21 +16,25 @@ import (
 var update = flag.Bool("update", false, "write the golden files instead of comparing")
 
 // shapes are tables whose statements are kept in testdata: of a single key, of a composite one that one operator
-// compares, and of one with operators of two schemas, under names that hold everything a name can.
+// compares, and of one with operators of two schemas, under names that hold everything a name can; the first and the
+// last of them also after their cutover.
 func shapes() map[string]struct {
 	sql     string
 	options []option
 } {
 	awkward := pg.Table{Schema: `My "Shop", a.b`, Name: `Or.ders'; --\`}
+	mixed := fmt.Sprintf(`CREATE SCHEMA "Ex t"; CREATE EXTENSION citext SCHEMA "Ex t"; CREATE SCHEMA %s;
+CREATE TABLE %s ("select" int, "Tenant ""x""" "Ex t".citext, "p,q" int[], "E.mail, ""x""" jsonb, "e'mail\" text, PRIMARY KEY ("Tenant ""x""", "p,q", "select"));
+INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(awkward.Schema), awkward.SQL())
 	return map[string]struct {
 		sql     string
 		options []option
 	}{
-		"single":    {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"composite": {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
-		"mixed": {sql: fmt.Sprintf(`CREATE SCHEMA "Ex t"; CREATE EXTENSION citext SCHEMA "Ex t"; CREATE SCHEMA %s;
-CREATE TABLE %s ("select" int, "Tenant ""x""" "Ex t".citext, "p,q" int[], "E.mail, ""x""" jsonb, "e'mail\" text, PRIMARY KEY ("Tenant ""x""", "p,q", "select"));
-INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(awkward.Schema), awkward.SQL()),
+		"reverse":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"reverse_mixed": {sql: mixed, options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
+		"single":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"composite":     {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
+		"mixed": {sql: mixed,
 			options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
 	}
 }
@@ -42,6 +46,9 @@ func TestGolden(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
 			k := prepare(t, ctx, s.sql, s.options...)
+			if strings.HasPrefix(name, "reverse") {
+				k.cutOver()
+			}
 			k.start(ctx, 1000)
 			statements := k.shape(ctx, k.relation.OID).Generated()
 			var text strings.Builder

@@ -50,7 +50,8 @@ type SpecColumn struct {
 	SourceAttnum int16  `json:"source_attnum"`
 	TargetAttnum int16  `json:"target_attnum"`
 	Scheme       uint16 `json:"scheme"`
-	LogTable     string `json:"log_table"` // names under which the event log knows the column
+	Reverse      bool   `json:"reverse,omitempty"` // after its cutover: cells are opened into the source
+	LogTable     string `json:"log_table"`         // names under which the event log knows the column
 	LogColumn    string `json:"log_column"`
 }
 
@@ -67,11 +68,15 @@ type Job struct {
 	CreatedAt     time.Time
 }
 
-// Events are the beginnings of its events, one per column: table, column and job.
+// Events are the beginnings of its events, one per column: table, column and job; in reverse also the phase, which such
+// a run leaves as it is.
 func (j Job) Events() []lifecycle.Event {
 	list := make([]lifecycle.Event, len(j.Spec.Columns))
 	for i, c := range j.Spec.Columns {
 		list[i] = lifecycle.Event{Table: c.LogTable, Column: c.LogColumn, Job: j.ID}
+		if c.Reverse {
+			list[i].Phase = lifecycle.PhaseCutOver
+		}
 	}
 	return list
 }

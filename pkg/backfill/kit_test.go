@@ -161,7 +161,7 @@ func (k *kit) executorOf(shape *backfill.Shape) *backfill.Executor {
 	return &backfill.Executor{DB: k.db.DB, Shape: shape, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: 100, Lease: k.lease,
 		Log: &lifecycle.Log{}, Columns: k.job.Events(), Worker: "w1", Tracer: noop.NewTracerProvider().Tracer(""), Drain: make(chan struct{}),
 		Transform: func(c backfill.Column) (transform.Transform, error) {
-			t, err := transform.NewEncrypt(k.keyring, c.Scheme)
+			t, err := c.Transform(k.keyring)
 			return k.wrap(t), err
 		}}
 }

@@ -45,6 +45,8 @@ func (w *writer) one(ctx context.Context, r row) error {
 			return w.quarantine(ctx, r, reasonRefused+pg.Code(err))
 		case errors.Is(err, transform.ErrValue):
 			return w.quarantine(ctx, r, reasonValue)
+		case errors.Is(err, errAltered):
+			return w.quarantine(ctx, r, reasonAltered)
 		case err != nil:
 			return fmt.Errorf("write one row of %s: %w", w.shape.Table, err)
 		case result == oneSuppressed:
@@ -93,7 +95,8 @@ func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte,
 		statement.Results = append(statement.Results, k.format())
 	}
 	for _, c := range w.shape.Columns {
-		statement.Results = append(statement.Results, formatCode(c.Binary))
+		_, isBinary := c.input()
+		statement.Results = append(statement.Results, formatCode(isBinary))
 	}
 	statement.Row = func(wire [][]byte) error {
 		found = wire[0][0] == 1
@@ -120,17 +123,19 @@ func keepNull(wire []byte) []byte {
 
 func (w *writer) writeLocked(ctx context.Context, r row, s span) (outcome, error) {
 	result := oneSuppressed
-	statement := pg.Statement{SQL: w.shape.writeOneSQL(), Results: []int16{1}}
+	statement := pg.Statement{SQL: w.shape.writeOneSQL(), Results: append([]int16{1}, w.shape.echoFormats()...)}
 	w.shape.bind(&statement, bound{parts: r.key})
-	for i := range w.shape.Columns {
-		statement.Add(s.values[i][0].Out, oidBytea, 1)
+	for i, c := range w.shape.Columns {
+		_, oid, isBinary, _ := c.output()
+		statement.Add(s.values[i][0].Out, oid, formatCode(isBinary))
 	}
 	statement.Row = func(wire [][]byte) error {
 		result = oneWritten
 		if wire[0][0] == 1 {
 			result = oneCleared
+			return nil
 		}
-		return nil
+		return w.shape.compareEcho(s, 0, wire[1:])
 	}
 	err := w.conn.Flight(ctx, statement)
 	return result, err

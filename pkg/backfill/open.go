@@ -58,8 +58,17 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	if err != nil || codec != scheme.Codec {
 		return Column{}, fmt.Errorf("type of %s: %w", c.Source, ErrShape)
 	}
-	return Column{ID: c.ID, Source: c.Source, Target: c.Target, Binary: codec.Wire() == cell.Binary, Codec: codec, Scheme: scheme}, nil
+	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, Reverse: c.Reverse, Binary: codec.Wire() == cell.Binary,
+		Type: TypeInfo(source.Base), Codec: codec, Scheme: scheme, arrayOID: source.Base.ArrayOID}
+	if !arrays(source.Base) {
+		column.arrayOID, column.cast = oidTextArray, "::"+source.Base.SQL
+	}
+	return column, nil
 }
+
+// arrays says whether values of a type can be sent as an array of it. There are no arrays of arrays, unnest takes those
+// of records to pieces, and a few types have a separator of their own.
+func arrays(t pg.Type) bool { return t.ArrayOID != 0 && t.Kind != "c" && t.Delimiter == "," }
 
 // keyColumns resolves the key's columns, and how they enter a cell's address. The names are in the order of the key's
 // index: the same columns in another order are another key.

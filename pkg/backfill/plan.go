@@ -60,7 +60,7 @@ func (p *Planner) Plan(ctx context.Context, id string, relation pg.Relation) (Jo
 
 func (p *Planner) started(ctx context.Context, tx pg.Tx, job Job) error {
 	for _, event := range job.Events() {
-		event.Kind, event.Phase, event.Total, event.TraceID = lifecycle.KindBackfillStarted, lifecycle.PhaseBackfilling, job.Total, traceID(ctx)
+		event.Kind, event.Phase, event.Total, event.TraceID = lifecycle.KindBackfillStarted, cmp.Or(event.Phase, lifecycle.PhaseBackfilling), job.Total, traceID(ctx)
 		if _, err := p.Jobs.Log.Append(ctx, tx, event); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ const (
 	reasonValue      = "the value cannot be transformed"
 	reasonSuppressed = "a trigger suppresses the write"
 	reasonCleared    = "a trigger changes the source with every write"
+	reasonAltered    = "the column's type, or a trigger, alters the value"
 )
 
 // ErrQuarantineFull says that more rows are in quarantine than the job's budget allows: the job must stop.
@@ -61,7 +63,7 @@ func (w *writer) appendQuarantined(ctx context.Context, tx pg.Tx, event lifecycl
 	if err != nil {
 		return err
 	}
-	event.Kind, event.Phase, event.Detail = lifecycle.KindRowQuarantined, lifecycle.PhaseBackfilling, detail
+	event.Kind, event.Phase, event.Detail = lifecycle.KindRowQuarantined, cmp.Or(event.Phase, lifecycle.PhaseBackfilling), detail
 	event.Epoch, event.TraceID = w.claim.Epoch, traceID(ctx)
 	_, err = w.log.Append(ctx, tx, event)
 	return err

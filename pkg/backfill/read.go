@@ -66,7 +66,8 @@ func (r *reader) statement(after, through bound, most int) pg.Statement {
 	}
 	s.Results = append(s.Results, 1, 1)
 	for _, c := range r.shape.Columns {
-		s.Results = append(s.Results, formatCode(c.Binary))
+		_, isBinary := c.input()
+		s.Results = append(s.Results, formatCode(isBinary))
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -56,6 +57,11 @@ func (w *writer) settle(ctx context.Context, s span) error {
 			return nil
 		}
 		return w.again(ctx, s, true)
+	}
+	if errors.Is(err, errAltered) {
+		return w.divide(ctx, s, func(ctx context.Context, s span) error {
+			return w.quarantine(ctx, s.rows[0], reasonAltered)
+		})
 	}
 	switch pg.ClassOf(err) {
 	case pg.ClassConflict:

@@ -4,6 +4,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // Shape is what one leaf table looks like to the engine: enough to write every statement, and the fingerprint under
@@ -48,13 +49,48 @@ func (k KeyColumn) operator(op string) pg.Operator {
 	return k.Operators.Equal
 }
 
-// Column is one column in work.
+// Column is one column in work. A reverse column is read from its target, and written to its source.
 type Column struct {
 	ID             uint32
 	Source, Target string
-	Binary         bool // wire format its source is read in
+	Reverse        bool
+	Binary         bool          // wire format its source is read in, and written
+	Type           cell.TypeInfo // of its source, domains taken off
 	Codec          cell.Codec
 	Scheme         cell.Scheme
+
+	arrayOID uint32 // of the arrays that list values for a reverse column's source
+	cast     string // what brings an element of them to its type, as in [KeyColumn]
+}
+
+// Transform makes what carries the column's values from one form to the other, for one goroutine.
+func (c Column) Transform(keyring *cell.Keyring) (transform.Transform, error) {
+	if c.Reverse {
+		return transform.NewDecrypt(keyring, c.Codec, c.Type), nil
+	}
+	return transform.NewEncrypt(keyring, c.Scheme)
+}
+
+// input is the column that is read, and its wire format.
+func (c Column) input() (name string, isBinary bool) {
+	if c.Reverse {
+		return c.Target, true
+	}
+	return c.Source, c.Binary
+}
+
+// output is the column that is written, the type and wire format of its values, and their array.
+func (c Column) output() (name string, oid uint32, isBinary bool, list wireArray) {
+	if c.Reverse {
+		return c.Source, c.Type.OID, c.Binary, wireArray{oid: c.arrayOID, cast: c.cast}
+	}
+	return c.Target, oidBytea, true, wireArray{oid: oidByteaArray}
+}
+
+// wireArray is how a list of values is sent: the array's type, and what brings an element of it to the values' type.
+type wireArray struct {
+	oid  uint32
+	cast string
 }
 
 // keyFormat is the protocol's format code of a key column.

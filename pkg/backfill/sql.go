@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -75,13 +76,35 @@ func (k KeyColumn) compare(op, param string) string {
 }
 
 // uncovered is true for a row of alias t whose target is missing or left over. IS DISTINCT FROM NULL and not IS NULL:
-// the latter is true of a composite value whose fields are all null.
+// the latter is true of a composite value whose fields are all null. In reverse only a missing plaintext counts: one
+// that has no cell may be all that is left of a value.
 func (s *Shape) uncovered() string {
 	terms := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
-		terms[i] = fmt.Sprintf("(t.%s IS NULL) OPERATOR(pg_catalog.=) (t.%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
+		form := "(t.%s IS NULL) OPERATOR(pg_catalog.=) (t.%s IS DISTINCT FROM NULL)"
+		if c.Reverse {
+			form = "t.%s IS NOT NULL AND t.%s IS NOT DISTINCT FROM NULL"
+		}
+		terms[i] = fmt.Sprintf(form, pg.Ident(c.Target), pg.Ident(c.Source))
 	}
 	return strings.Join(terms, " OR ")
+}
+
+// echoes says whether what is written is read back by the same statement and compared: a type may round a plaintext,
+// a trigger change it. Cells are guarded by their check, and by their tags.
+func (s *Shape) echoes() bool {
+	return slices.ContainsFunc(s.Columns, func(c Column) bool { return c.Reverse })
+}
+
+// echo is the list of what is read back of the columns in reverse, each behind a comma.
+func (s *Shape) echo() string {
+	var b strings.Builder
+	for _, c := range s.Columns {
+		if c.Reverse {
+			b.WriteString(", t." + pg.Ident(c.Source))
+		}
+	}
+	return b.String()
 }
 
 // readSQL reads key, xmin, "is uncovered" and the sources of uncovered rows, in key order. Parameters: the lower
@@ -91,7 +114,8 @@ func (s *Shape) readSQL(lower, upper, sparse bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "SELECT %s, t.xmin, %s", s.keyList(), s.uncovered())
 	for _, c := range s.Columns {
-		source := "t." + pg.Ident(c.Source)
+		name, _ := c.input()
+		source := "t." + pg.Ident(name)
 		if !sparse {
 			source = fmt.Sprintf("CASE WHEN %s THEN %s END", s.uncovered(), source)
 		}
@@ -127,7 +151,8 @@ func (s *Shape) where(b *strings.Builder, lower, upper bool, next int) int {
 // updateSQL is the compare-and-set of a chunk. Parameters: one array per key column, the xmins, one array of cells per
 // column, then the chunk's own bounds: without them the planner may walk the whole index for a merge join.
 // With skipLocked, rows that somebody holds are left alone instead of waited for. With look, it returns how many rows
-// were written, and how many of them are uncovered all the same, because a trigger changed their source meanwhile.
+// were written, and how many of them are uncovered all the same, because a trigger changed their source meanwhile. A
+// shape that echoes returns every row written instead: its number in the arrays, the same, and what is stored now.
 func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 	keys, columns := len(s.Key), len(s.Columns)
 	var sets, params, names, match []string
@@ -141,14 +166,19 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 	for i, c := range s.Columns {
 		params = append(params, fmt.Sprintf("$%d", keys+2+i))
 		names = append(names, fmt.Sprintf("c%d", i))
-		sets = append(sets, fmt.Sprintf("%s = v.c%d", pg.Ident(c.Target), i))
+		name, _, _, list := c.output()
+		sets = append(sets, fmt.Sprintf("%s = v.c%d%s", pg.Ident(name), i, list.cast))
 	}
 	bounds := s.bound("<=", keys+columns+2)
 	if lower {
 		bounds += " AND " + s.bound(">", 2*keys+columns+2)
 	}
+	number := ""
+	if s.echoes() {
+		number, names = " WITH ORDINALITY", append(names, "n")
+	}
 	list := strings.Join(names, ", ")
-	values := fmt.Sprintf("ROWS FROM (pg_catalog.unnest(%s)) AS v(%s)", strings.Join(params, "), pg_catalog.unnest("), list)
+	values := fmt.Sprintf("ROWS FROM (pg_catalog.unnest(%s))%s AS v(%s)", strings.Join(params, "), pg_catalog.unnest("), number, list)
 	where := strings.Join(match, " AND ") + " AND " + bounds
 	locked, from := "", values
 	if skipLocked {
@@ -158,6 +188,12 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 	}
 	update := fmt.Sprintf("UPDATE ONLY %s AS t SET %s FROM %s WHERE %s", s.Table.SQL(), strings.Join(sets, ", "), from, where)
 	switch {
+	case s.echoes():
+		update += fmt.Sprintf(" RETURNING v.n, %s%s", s.uncovered(), s.echo())
+		if skipLocked {
+			update = "WITH " + locked + " " + update
+		}
+		return update
 	case look && skipLocked:
 		return fmt.Sprintf("WITH %s, u AS (%s RETURNING %s AS uncovered) %s", locked, update, s.uncovered(), lookSQL)
 	case look:
@@ -175,19 +211,22 @@ const lookSQL = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u
 func (s *Shape) lockSQL() string {
 	sources := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
-		sources[i] = "t." + pg.Ident(c.Source)
+		name, _ := c.input()
+		sources[i] = "t." + pg.Ident(name)
 	}
 	return fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s t WHERE %s FOR NO KEY UPDATE",
 		s.uncovered(), s.keyList(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
 }
 
-// writeOneSQL writes the row that lockSQL holds and says whether it is covered afterwards. Parameters: key, cells.
+// writeOneSQL writes the row that lockSQL holds, says whether it is uncovered afterwards, and echoes. Parameters: key,
+// cells.
 func (s *Shape) writeOneSQL() string {
 	sets := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
-		sets[i] = fmt.Sprintf("%s = $%d", pg.Ident(c.Target), len(s.Key)+1+i)
+		name, _, _, _ := c.output()
+		sets[i] = fmt.Sprintf("%s = $%d", pg.Ident(name), len(s.Key)+1+i)
 	}
-	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s RETURNING %s", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), s.uncovered())
+	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s RETURNING %s%s", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), s.uncovered(), s.echo())
 }
 
 func (s *Shape) rowIs(first int) string {

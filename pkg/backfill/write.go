@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -117,14 +118,24 @@ func (w *writer) update(ctx context.Context, s span) (affected, cleared int64, e
 	print := ""
 	look := w.claim.Pass > 0
 	statement := w.updateStatement(s, look)
-	if look {
+	switch {
+	case w.shape.echoes():
+		statement.Results = append([]int16{1, 1}, w.shape.echoFormats()...)
+		statement.Row = func(wire [][]byte) error {
+			if affected++; wire[1][0] == 1 {
+				cleared++
+				return nil
+			}
+			return w.shape.compareEcho(s, int(binary.BigEndian.Uint64(wire[0]))-1, wire[2:])
+		}
+	case look:
 		statement.Row = func(wire [][]byte) (err error) {
 			if affected, err = strconv.ParseInt(string(wire[0]), 10, 64); err == nil {
 				cleared, err = strconv.ParseInt(string(wire[1]), 10, 64)
 			}
 			return err
 		}
-	} else {
+	default:
 		statement.Affected = &affected
 	}
 	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: commitMode(s.end)}, statement, w.fingerprint(&print))
@@ -169,8 +180,9 @@ func (w *writer) updateStatement(s span, look bool) pg.Statement {
 		send(column.OID, column.ArrayOID, column.Binary, func(i int) []byte { return s.rows[i].key[k] })
 	}
 	send(oidXid, oidXidArray, true, func(i int) []byte { return s.rows[i].xmin[:] })
-	for c := range w.shape.Columns {
-		send(oidBytea, oidByteaArray, true, func(i int) []byte { return s.values[c][i].Out })
+	for c, column := range w.shape.Columns {
+		_, oid, isBinary, list := column.output()
+		send(oid, list.oid, isBinary, func(i int) []byte { return s.values[c][i].Out })
 	}
 	w.shape.bind(&statement, bound{parts: s.rows[len(s.rows)-1].key})
 	w.shape.bind(&statement, s.after)

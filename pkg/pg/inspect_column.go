@@ -14,6 +14,7 @@ type Type struct {
 	SQL          string // qualified and quoted where needed, no modifiers: pg_catalog.int8, pg_catalog.bpchar, public.citext
 	ArraySQL     string // the array type over it, in the same spelling; "" where there is none (arrays of arrays are arrays)
 	ArrayOID     uint32 // of the array type over it; 0 where there is none
+	Delimiter    string // typdelim: between the elements of an array of it, in text
 	Kind         string // typtype: b base, c composite, e enum, r range, m multirange, p pseudo
 	Category     string // typcategory: N numeric, S string, A array, …
 	Parts        []Type // what it is made of, at any depth, in oid order: an array's element, a range's bounds, a composite's fields
@@ -52,7 +53,7 @@ SELECT a.attname::text, a.attnum, a.atttypid, a.atttypmod,
             ELSE pg_catalog.quote_ident(shown_ns.nspname) || '.' END || pg_catalog.format_type(a.atttypid, a.atttypmod),
        base.oid, base_ns.nspname::text, base.typname::text, pg_catalog.format('%I.%I', base_ns.nspname, base.typname),
        CASE WHEN base.typarray = 0 THEN '' ELSE pg_catalog.format('%I.%I[]', base_ns.nspname, base.typname) END, base.typarray,
-       base.typtype::text, base.typcategory::text, chain.typmod,
+       base.typtype::text, base.typcategory::text, base.typdelim::text, chain.typmod,
        coalesce(pg_catalog.quote_ident(coll_ns.nspname) || '.' || pg_catalog.quote_ident(coll.collname), ''), coalesce(coll.collisdeterministic, true),
        a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint n
          WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
@@ -119,6 +120,6 @@ func inspectColumns(ctx context.Context, q Querier, r *Relation) (err error) {
 
 func scanColumn(row pgx.CollectableRow) (c Column, err error) {
 	return c, row.Scan(&c.Name, &c.Attnum, &c.TypeOID, &c.Typmod, &c.Type,
-		&c.Base.OID, &c.Base.Schema, &c.Base.Name, &c.Base.SQL, &c.Base.ArraySQL, &c.Base.ArrayOID, &c.Base.Kind, &c.Base.Category, &c.BaseTypmod,
+		&c.Base.OID, &c.Base.Schema, &c.Base.Name, &c.Base.SQL, &c.Base.ArraySQL, &c.Base.ArrayOID, &c.Base.Kind, &c.Base.Category, &c.Base.Delimiter, &c.BaseTypmod,
 		&c.Collation, &c.Deterministic, &c.NotNull, &c.Generated, &c.Identity, &c.HasDefault, &c.Storage, &c.MaySelect, &c.MayUpdate)
 }

@@ -52,7 +52,7 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Ex
 	return &backfill.Executor{
 		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
 		Log: &lifecycle.Log{}, Columns: f.job.Events(),
-		Transform: func(c backfill.Column) (transform.Transform, error) { return transform.NewEncrypt(f.keyring, c.Scheme) },
+		Transform: func(c backfill.Column) (transform.Transform, error) { return c.Transform(f.keyring) },
 	}, nil
 }
 
