@@ -10,7 +10,11 @@ import (
 // may kill it and start it again. It has an empty database named postgres; [Open] connects to it.
 func DurablePostgres(t testing.TB) *embedded.Postgres {
 	t.Helper()
-	bindir := readEnvironment().binDir
+	config, err := readEnvironment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bindir := config.PostgresBinDir
 	template, err := cachedCluster(t.Context(), bindir)
 	if err != nil {
 		t.Fatal(err)

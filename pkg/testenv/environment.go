@@ -4,23 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
+
+	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
-// environment is what a suite takes from outside. The product's settings are read by pkg/app; these belong to the
-// tests alone.
-type environment struct {
-	databaseURL string // superuser on a server that runs already; empty: start one
-	natsURL     string // server that runs already; empty: start one per test
-	binDir      string // Postgres programs; empty: found
-}
-
-func readEnvironment() environment {
-	return environment{
-		databaseURL: os.Getenv("CIPHERFLEET_TEST_DATABASE_URL"),
-		natsURL:     os.Getenv("CIPHERFLEET_TEST_NATS_URL"),
-		binDir:      os.Getenv("CIPHERFLEET_PG_BINDIR"),
+// readEnvironment is what the tests take from outside: servers that run already, and where Postgres's programs are.
+func readEnvironment() (app.Test, error) {
+	config, err := app.Read[app.Test]()
+	if err == nil {
+		err = config.Validate()
 	}
+	return config, err
 }
 
 // withDatabase is the server's URL with another database in it.

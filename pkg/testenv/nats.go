@@ -27,7 +27,11 @@ type NATSServer struct {
 // CIPHERFLEET_TEST_NATS_URL names. Our streams have fixed names, so tests take turns on a named one.
 func NATS(t testing.TB) NATSServer {
 	t.Helper()
-	if url := readEnvironment().natsURL; url != "" {
+	config, err := readEnvironment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if url := config.TestNATSURL.Raw(); url != "" {
 		takeTurn(t, url)
 		return NATSServer{URL: url}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/embedded"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -25,10 +26,10 @@ type server struct {
 	template   string // empty until the first test wants it
 }
 
-func startServer(ctx context.Context, from environment) (*server, error) {
-	s := &server{url: from.databaseURL}
+func startServer(ctx context.Context, from app.Test) (*server, error) {
+	s := &server{url: from.TestDatabaseURL.Raw()}
 	if s.url == "" {
-		if err := s.startPrivate(ctx, from.binDir); err != nil {
+		if err := s.startPrivate(ctx, from.PostgresBinDir); err != nil {
 			return nil, err
 		}
 	}

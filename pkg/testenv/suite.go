@@ -54,7 +54,12 @@ func (s *suite) postgres() (*server, error) {
 	if s.server == nil && s.failed == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
-		s.server, s.failed = startServer(ctx, readEnvironment())
+		config, err := readEnvironment()
+		if err != nil {
+			s.failed = err
+			return nil, err
+		}
+		s.server, s.failed = startServer(ctx, config)
 	}
 	return s.server, s.failed
 }
