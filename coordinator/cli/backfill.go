@@ -40,6 +40,7 @@ const backfillExample = `  cipherfleet backfill --table users --column email --p
 
 type backfillOptions struct {
 	request messages.StartRequest
+	again   messages.RetryRequest // with a job: that one is tried again instead
 	scope   scope
 	dryRun  bool
 	asJSON  bool
@@ -146,7 +147,7 @@ func (o *backfillOptions) inFleet(work, drain context.Context, c *cobra.Command,
 	if err := s.openQueue(work, "", 0); err != nil {
 		return err
 	}
-	job, err := s.queue.Start(work, o.request)
+	job, err := o.begin(work, s.queue)
 	if err != nil {
 		return err
 	}
@@ -212,8 +213,21 @@ func (o *backfillOptions) inProcess(work, drain context.Context, c *cobra.Comman
 	return o.end(c.OutOrStdout(), job, err)
 }
 
+// starter is the control plane, here or at the other end of NATS.
+type starter interface {
+	Start(context.Context, messages.StartRequest) (messages.Job, error)
+	Retry(context.Context, messages.RetryRequest) (messages.Job, error)
+}
+
+func (o *backfillOptions) begin(ctx context.Context, plane starter) (messages.Job, error) {
+	if o.again.Job != "" {
+		return plane.Retry(ctx, o.again)
+	}
+	return plane.Start(ctx, o.request)
+}
+
 func (o *backfillOptions) startAndFollow(ctx, drain context.Context, c *cobra.Command, s *station) (messages.Job, error) {
-	job, err := s.plane.Start(ctx, o.request)
+	job, err := o.begin(ctx, s.plane)
 	if err != nil {
 		return messages.Job{}, err
 	}
@@ -255,9 +269,17 @@ func (o *backfillOptions) end(out io.Writer, job messages.Job, err error) error 
 		}
 		return nil
 	case backfill.Paused:
-		return &app.Fail{Code: app.CodePaused, Err: fmt.Errorf("paused after %d rows", job.Rows), Hint: "the same command resumes"}
+		hint := "the same command resumes"
+		if o.again.Job != "" {
+			hint = "cipherfleet job resume " + job.ID + " lets it go on"
+		}
+		return &app.Fail{Code: app.CodePaused, Err: fmt.Errorf("paused after %d rows", job.Rows), Hint: hint}
 	case backfill.Cancelled:
 		return &app.Fail{Code: app.CodePaused, Err: errors.New("the job was cancelled"), Hint: "the same command starts a new one, which goes on with what is left"}
+	}
+	if job.Quarantined > 0 {
+		return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy),
+			Hint: fmt.Sprintf("cipherfleet job show %s --quarantined says why; mend it, then cipherfleet job retry %s --quarantined", job.ID, job.ID)}
 	}
 	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy), Hint: "mend what it names; the same command starts a new job, which goes on with what is left"}
 }
