@@ -60,6 +60,7 @@ type Relation struct {
 
 	Columns      []Column // in the table's order, without dropped ones
 	Keys         []Key    // every unique index, the primary key first, then by number of columns and name
+	Indexes      []Index  // every index, by name
 	Checks       []Check  // CHECK constraints of the relation itself
 	Rules        []Rule   // rewrite rules of the relation and its leaves
 	Triggers     []Trigger
@@ -119,19 +120,7 @@ func Inspect(ctx context.Context, q Querier, schema, table string) (Relation, er
 	if err != nil {
 		return Relation{}, err
 	}
-	steps := []func(context.Context, Querier, *Relation) error{
-		inspectServer, inspectPartitions, inspectInheritance, inspectColumns, inspectKeys, inspectChecks, inspectRules, inspectTriggers,
-		inspectAccess, inspectPublications, inspectIdentity,
-	}
-	err = atHome(ctx, q, func(q Querier) error {
-		for _, step := range steps {
-			if err := step(ctx, q, &r); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := inspectEach(ctx, q, []*Relation{&r}); err != nil {
 		return Relation{}, fmt.Errorf("inspect %s: %w", r.Table(), err)
 	}
 	return r, nil
@@ -173,11 +162,23 @@ SELECT pg_catalog.bool_or(c.relrowsecurity), pg_catalog.bool_or(c.relforcerowsec
        coalesce(pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, (-2)::int2, 'SELECT')), false)
 FROM ` + treeSQL + ` tree JOIN pg_catalog.pg_class c USING (oid)`
 
-func inspectAccess(ctx context.Context, q Querier, r *Relation) error {
-	s, p := &r.RowSecurity, &r.Privileges
-	err := q.QueryRow(ctx, accessSQL, r.OID).Scan(&s.Enabled, &s.Forced, &s.Applies, &p.Schema, &p.Owner, &p.Trigger, &p.Version)
+// access is one row of accessSQL.
+type access struct {
+	RowSecurity
+	Privileges
+}
+
+func inspectAccess(ctx context.Context, q Querier, all []*Relation) error {
+	found, err := readEach(ctx, q, accessSQL, func(row pgx.CollectableRow) (a access, err error) {
+		return a, row.Scan(&a.Enabled, &a.Forced, &a.Applies, &a.Schema, &a.Owner, &a.Trigger, &a.Version)
+	}, all)
 	if err != nil {
 		return fmt.Errorf("read privileges: %w", err)
+	}
+	for _, r := range all {
+		for _, a := range found[r.OID] {
+			r.RowSecurity, r.Privileges = a.RowSecurity, a.Privileges
+		}
 	}
 	return nil
 }
@@ -190,10 +191,13 @@ FROM pg_catalog.pg_publication_tables p
      JOIN ` + treeSQL + ` tree ON tree.oid = c.oid
 ORDER BY 1`
 
-func inspectPublications(ctx context.Context, q Querier, r *Relation) (err error) {
-	r.Publications, err = readRows(ctx, q, publicationsSQL, pgx.RowTo[string], r.OID)
+func inspectPublications(ctx context.Context, q Querier, all []*Relation) error {
+	found, err := readEach(ctx, q, publicationsSQL, pgx.RowTo[string], all)
 	if err != nil {
 		return fmt.Errorf("read publications: %w", err)
+	}
+	for _, r := range all {
+		r.Publications = found[r.OID]
 	}
 	return nil
 }

@@ -98,20 +98,24 @@ type typePart struct {
 	Type
 }
 
-func inspectColumns(ctx context.Context, q Querier, r *Relation) (err error) {
-	if r.Columns, err = readRows(ctx, q, columnsSQL, scanColumn, r.OID); err != nil {
+func inspectColumns(ctx context.Context, q Querier, all []*Relation) error {
+	columns, err := readEach(ctx, q, columnsSQL, scanColumn, all)
+	if err != nil {
 		return fmt.Errorf("read columns: %w", err)
 	}
-	parts, err := readRows(ctx, q, partsSQL, func(row pgx.CollectableRow) (p typePart, err error) {
+	parts, err := readEach(ctx, q, partsSQL, func(row pgx.CollectableRow) (p typePart, err error) {
 		return p, row.Scan(&p.attnum, &p.OID, &p.Schema, &p.Name, &p.SQL, &p.ArrayOID, &p.Kind, &p.Category)
-	}, r.OID)
+	}, all)
 	if err != nil {
 		return fmt.Errorf("read the parts of types: %w", err)
 	}
-	for i := range r.Columns {
-		for _, p := range parts {
-			if p.attnum == r.Columns[i].Attnum && p.OID != r.Columns[i].Base.OID {
-				r.Columns[i].Base.Parts = append(r.Columns[i].Base.Parts, p.Type)
+	for _, r := range all {
+		r.Columns = columns[r.OID]
+		for i := range r.Columns {
+			for _, p := range parts[r.OID] {
+				if p.attnum == r.Columns[i].Attnum && p.OID != r.Columns[i].Base.OID {
+					r.Columns[i].Base.Parts = append(r.Columns[i].Base.Parts, p.Type)
+				}
 			}
 		}
 	}

@@ -32,12 +32,15 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = leaf.oid 
         AND CASE leaf.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate WHEN 'i' THEN i.indisreplident ELSE false END)
 ORDER BY leaf.oid, p.pubname`
 
-func inspectIdentity(ctx context.Context, q Querier, r *Relation) (err error) {
-	r.Unidentified, err = readRows(ctx, q, unidentifiedSQL, func(row pgx.CollectableRow) (u Unidentified, err error) {
+func inspectIdentity(ctx context.Context, q Querier, all []*Relation) error {
+	found, err := readEach(ctx, q, unidentifiedSQL, func(row pgx.CollectableRow) (u Unidentified, err error) {
 		return u, row.Scan(&u.Leaf.OID, &u.Leaf.Schema, &u.Leaf.Name, &u.Publication)
-	}, r.OID)
+	}, all)
 	if err != nil {
 		return fmt.Errorf("read replica identities: %w", err)
+	}
+	for _, r := range all {
+		r.Unidentified = found[r.OID]
 	}
 	return nil
 }

@@ -117,16 +117,20 @@ type keyPart struct {
 	schemas, names []string
 }
 
-func inspectKeys(ctx context.Context, q Querier, r *Relation) (err error) {
-	if r.Keys, err = readRows(ctx, q, keysSQL, scanKey, r.OID); err != nil {
+func inspectKeys(ctx context.Context, q Querier, all []*Relation) error {
+	keys, err := readEach(ctx, q, keysSQL, scanKey, all)
+	if err != nil {
 		return fmt.Errorf("read unique indexes: %w", err)
 	}
-	parts, err := readRows(ctx, q, keyColumnsSQL, scanKeyPart, r.OID)
+	parts, err := readEach(ctx, q, keyColumnsSQL, scanKeyPart, all)
 	if err != nil {
 		return fmt.Errorf("read columns of unique indexes: %w", err)
 	}
-	for i := range r.Keys {
-		r.Keys[i].fill(*r, slices.DeleteFunc(slices.Clone(parts), func(p keyPart) bool { return p.index != r.Keys[i].Index.OID }))
+	for _, r := range all {
+		r.Keys = keys[r.OID]
+		for i := range r.Keys {
+			r.Keys[i].fill(*r, slices.DeleteFunc(slices.Clone(parts[r.OID]), func(p keyPart) bool { return p.index != r.Keys[i].Index.OID }))
+		}
 	}
 	return nil
 }

@@ -49,15 +49,24 @@ FROM ` + treeSQL + ` tree
      JOIN pg_catalog.pg_attribute a ON a.attrelid = tree.oid AND a.attnum = d.objsubid
 ORDER BY 1`
 
-func inspectPartitions(ctx context.Context, q Querier, r *Relation) (err error) {
-	if r.Leaves, err = readRows(ctx, q, leavesSQL, scanLeaf, r.OID); err != nil {
+func inspectPartitions(ctx context.Context, q Querier, all []*Relation) error {
+	leaves, err := readEach(ctx, q, leavesSQL, scanLeaf, all)
+	if err != nil {
 		return fmt.Errorf("read leaves: %w", err)
 	}
-	if err := q.QueryRow(ctx, rootSQL, r.OID).Scan(&r.Root.OID, &r.Root.Schema, &r.Root.Name); err != nil {
+	roots, err := readEach(ctx, q, rootSQL, scanNamed, all)
+	if err != nil {
 		return fmt.Errorf("read the partition root: %w", err)
 	}
-	if r.PartitionKey, err = readRows(ctx, q, partitionKeySQL, pgx.RowTo[string], r.OID); err != nil {
+	keys, err := readEach(ctx, q, partitionKeySQL, pgx.RowTo[string], all)
+	if err != nil {
 		return fmt.Errorf("read the partition key: %w", err)
+	}
+	for _, r := range all {
+		r.Leaves, r.PartitionKey = leaves[r.OID], keys[r.OID]
+		for _, root := range roots[r.OID] {
+			r.Root = root
+		}
 	}
 	return nil
 }
@@ -76,12 +85,17 @@ SELECT c.oid, n.nspname::text, c.relname::text
 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.inhparent = $1::pg_catalog.oid AND NOT c.relispartition ORDER BY 2, 3`
 
-func inspectInheritance(ctx context.Context, q Querier, r *Relation) (err error) {
-	if r.Parents, err = readRows(ctx, q, parentsSQL, scanNamed, r.OID); err != nil {
+func inspectInheritance(ctx context.Context, q Querier, all []*Relation) error {
+	parents, err := readEach(ctx, q, parentsSQL, scanNamed, all)
+	if err != nil {
 		return fmt.Errorf("read inheritance parents: %w", err)
 	}
-	if r.Children, err = readRows(ctx, q, childrenSQL, scanNamed, r.OID); err != nil {
+	children, err := readEach(ctx, q, childrenSQL, scanNamed, all)
+	if err != nil {
 		return fmt.Errorf("read inheritance children: %w", err)
+	}
+	for _, r := range all {
+		r.Parents, r.Children = parents[r.OID], children[r.OID]
 	}
 	return nil
 }

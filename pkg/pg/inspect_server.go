@@ -49,9 +49,13 @@ func InspectServer(ctx context.Context, q Querier) (s Server, err error) {
 	return s, nil
 }
 
-func inspectServer(ctx context.Context, q Querier, r *Relation) (err error) {
-	if r.Server, err = readServer(ctx, q); err != nil {
+func inspectServer(ctx context.Context, q Querier, all []*Relation) error {
+	server, err := readServer(ctx, q)
+	if err != nil {
 		return fmt.Errorf("read the server's settings: %w", err)
+	}
+	for _, r := range all {
+		r.Server = server
 	}
 	return nil
 }

@@ -57,12 +57,15 @@ SELECT k.conname::text,
        k.convalidated, coalesce(pg_catalog.pg_get_expr(k.conbin, k.conrelid), '')
 FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1::pg_catalog.oid AND k.contype = 'c' ORDER BY k.conname`
 
-func inspectChecks(ctx context.Context, q Querier, r *Relation) (err error) {
-	r.Checks, err = readRows(ctx, q, checksSQL, func(row pgx.CollectableRow) (c Check, err error) {
+func inspectChecks(ctx context.Context, q Querier, all []*Relation) error {
+	found, err := readEach(ctx, q, checksSQL, func(row pgx.CollectableRow) (c Check, err error) {
 		return c, row.Scan(&c.Name, &c.Columns, &c.Validated, &c.SQL)
-	}, r.OID)
+	}, all)
 	if err != nil {
 		return fmt.Errorf("read constraints: %w", err)
+	}
+	for _, r := range all {
+		r.Checks = found[r.OID]
 	}
 	return nil
 }
@@ -75,12 +78,15 @@ FROM ` + treeSQL + ` tree
      JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE w.rulename <> '_RETURN' ORDER BY c.oid, w.rulename`
 
-func inspectRules(ctx context.Context, q Querier, r *Relation) (err error) {
-	r.Rules, err = readRows(ctx, q, rulesSQL, func(row pgx.CollectableRow) (u Rule, err error) {
+func inspectRules(ctx context.Context, q Querier, all []*Relation) error {
+	found, err := readEach(ctx, q, rulesSQL, func(row pgx.CollectableRow) (u Rule, err error) {
 		return u, row.Scan(&u.Table.OID, &u.Table.Schema, &u.Table.Name, &u.Name, &u.Event, &u.Enabled, &u.Instead)
-	}, r.OID)
+	}, all)
 	if err != nil {
 		return fmt.Errorf("read rules: %w", err)
+	}
+	for _, r := range all {
+		r.Rules = found[r.OID]
 	}
 	return nil
 }
@@ -108,13 +114,16 @@ WHERE CASE WHEN t.tgparentid = 0 THEN NOT t.tgisinternal
            ELSE coalesce(k.contype = 't', true) AND t.tgenabled IS DISTINCT FROM parent.tgenabled END
 ORDER BY c.oid, t.tgname`
 
-func inspectTriggers(ctx context.Context, q Querier, r *Relation) (err error) {
-	r.Triggers, err = readRows(ctx, q, triggersSQL, func(row pgx.CollectableRow) (t Trigger, err error) {
+func inspectTriggers(ctx context.Context, q Querier, all []*Relation) error {
+	found, err := readEach(ctx, q, triggersSQL, func(row pgx.CollectableRow) (t Trigger, err error) {
 		return t, row.Scan(&t.Table.OID, &t.Table.Schema, &t.Table.Name, &t.Name, &t.Function, &t.Body, &t.Enabled, &t.Timing, &t.Row, &t.Events,
 			&t.Columns, &t.When, &t.Reads, &t.Parent)
-	}, r.OID)
+	}, all)
 	if err != nil {
 		return fmt.Errorf("read triggers: %w", err)
+	}
+	for _, r := range all {
+		r.Triggers = found[r.OID]
 	}
 	return nil
 }
