@@ -16,11 +16,17 @@ type Leaf struct {
 	Rows        int64 // estimated
 }
 
-// Rows follow the planner: density of the last ANALYZE times the present pages; never analysed, a tuple is 28 bytes of
-// header and pointer, its fixed columns, and 32 bytes for each other column.
+// Rows follow the planner while the size is about what the last ANALYZE or VACUUM saw: its density times the present
+// pages. Where pages were added since, they may as well hold dead versions of rows: then the counters of activity say how
+// many live, if they have seen what happened since, and from the beginning; a crash sets them back to nothing. Without
+// either, a tuple is 28 bytes of header and pointer, its fixed columns, and 32 bytes for each other column.
 const leavesSQL = `
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, size.pages,
-       (CASE WHEN c.relpages > 0 AND c.reltuples >= 0 THEN c.reltuples::float8 / c.relpages * size.pages
+       (CASE WHEN size.pages = 0 THEN 0
+             WHEN c.relpages > 0 AND c.reltuples >= 0 AND pg_catalog.abs(size.pages - c.relpages) <= c.relpages / 10
+             THEN c.reltuples::float8 / c.relpages * size.pages
+             WHEN c.reltuples < 0 AND seen.live > 0 OR c.reltuples >= 0 AND seen.whole AND seen.later THEN seen.live
+             WHEN c.relpages > 0 AND c.reltuples >= 0 THEN c.reltuples::float8 / c.relpages * size.pages
              ELSE size.pages * (size.block - 24) / (
                   SELECT 28 + coalesce(pg_catalog.sum(CASE WHEN a.attlen > 0 THEN a.attlen ELSE 32 END), 0)::float8
                   FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
@@ -30,6 +36,10 @@ FROM ` + treeSQL + ` tree
      CROSS JOIN LATERAL (
        SELECT b.block, CASE WHEN c.relkind IN ('r', 'm', 't') THEN pg_catalog.pg_relation_size(c.oid) / b.block ELSE 0 END AS pages
        FROM (SELECT pg_catalog.current_setting('block_size')::int8 AS block) b) size
+     CROSS JOIN LATERAL (
+       SELECT pg_catalog.pg_stat_get_live_tuples(c.oid) AS live, pg_catalog.pg_stat_get_mod_since_analyze(c.oid) > 0 AS later,
+              coalesce(pg_catalog.pg_stat_get_last_analyze_time(c.oid), pg_catalog.pg_stat_get_last_autoanalyze_time(c.oid),
+                       pg_catalog.pg_stat_get_last_vacuum_time(c.oid), pg_catalog.pg_stat_get_last_autovacuum_time(c.oid)) IS NOT NULL AS whole) seen
 WHERE c.relkind <> 'p'
 ORDER BY c.oid`
 

@@ -72,3 +72,50 @@ func TestInspectEstimates(t *testing.T) {
 		t.Errorf("with old statistics 40000 rows are taken for %d", r.Rows())
 	}
 }
+
+// counted runs a statement and lets the server count at once what it did.
+func counted(t *testing.T, db *testenv.DB, sql string) {
+	t.Helper()
+	conn, err := db.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	for _, statement := range []string{sql, `SELECT pg_stat_force_next_flush()`} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestInspectEstimatesRowsAndNotTheirVersions(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	about := func(when string, rows int64) {
+		t.Helper()
+		if r := inspect(t, db, "public", "t"); r.Rows() < rows*95/100 || r.Rows() > rows*105/100 {
+			t.Errorf("%s: %d rows are taken for %d", when, rows, r.Rows())
+		}
+	}
+	run(t, db, `CREATE TABLE t (id bigint, name text, cell bytea) WITH (autovacuum_enabled = false)`)
+	counted(t, db, `INSERT INTO t SELECT n, repeat('x', 30) FROM generate_series(1, 20000) n`)
+	about("never analysed", 20000)
+	counted(t, db, `UPDATE t SET name = name || 'y'`)
+	about("never analysed, and all updated", 20000)
+	run(t, db, `ANALYZE t`)
+	about("analysed", 20000)
+	counted(t, db, `UPDATE t SET cell = decode(repeat('ab', 80), 'hex')`)
+	about("all updated and grown", 20000)
+	counted(t, db, `DELETE FROM t WHERE id > 5000`)
+	about("most deleted", 5000)
+	run(t, db, `VACUUM ANALYZE t`)
+	counted(t, db, `UPDATE t SET name = 'z' WHERE id = 1`)
+	about("cleaned", 5000)
+	counted(t, db, `INSERT INTO t SELECT n, repeat('x', 30), decode(repeat('ab', 80), 'hex') FROM generate_series(5001, 80000) n`)
+	about("inserted", 80000)
+	run(t, db, `ANALYZE t`, `SELECT pg_stat_reset_single_table_counters('t'::regclass)`)
+	counted(t, db, `INSERT INTO t SELECT n, repeat('x', 30), decode(repeat('ab', 80), 'hex') FROM generate_series(80001, 160000) n`)
+	about("after the counters were lost", 160000)
+	run(t, db, `TRUNCATE t`)
+	about("truncated", 0)
+}
