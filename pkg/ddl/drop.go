@@ -39,7 +39,6 @@ type Removal struct {
 	Column
 	LogTable, LogColumn string // the names in the event log
 	Type, Collation     string // of the plaintext, in SQL; Collation may be ""
-	Captured            bool   // the capture of before the cutover is still there
 }
 
 // dropGuardSQL looks again, under the lock, at everything that the removal rests on. It reads no row of the table: the
@@ -85,9 +84,6 @@ func (r Removal) Drop() Step {
 		"DO " + Quote(guard),
 	}
 	do = append(do, r.ReverseCapture().Undo...)
-	if r.Captured {
-		do = append(do, r.Capture().Undo...)
-	}
 	do = append(do, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, DROP COLUMN %s", table, pg.Ident(CoverageName(r.ID)), plain))
 	return Step{Do: do, Undo: []string{
 		fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s%s", table, plain, r.Type, r.collate()),
@@ -102,15 +98,21 @@ func (r Removal) collate() string {
 	return " COLLATE " + r.Collation
 }
 
+// kept are the settings that a migration of ours changes while it runs.
+var kept = [...]string{"search_path", "lock_timeout", "statement_timeout", "standard_conforming_strings"}
+
 // Pin is a statement that gives the rest of a transaction this lock_timeout and a search_path of which nothing can be
-// mistaken, and one that gives back what was before, for a transaction that others go on with.
+// mistaken, and one that gives back the settings of before, for a transaction that others go on with.
 func Pin(lockTimeout string) (pin, unpin string) {
-	const pinned = `SELECT pg_catalog.set_config('cipherfleet.before_search_path', pg_catalog.current_setting('search_path'), true),
- pg_catalog.set_config('cipherfleet.before_lock_timeout', pg_catalog.current_setting('lock_timeout'), true),
- pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('lock_timeout', %s, true)`
-	return fmt.Sprintf(pinned, pg.Literal(lockTimeout)),
-		`SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('cipherfleet.before_search_path'), true),
- pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('cipherfleet.before_lock_timeout'), true)`
+	const set = "pg_catalog.set_config(%s, %s, true)"
+	var keep, back []string
+	for _, name := range kept {
+		before := pg.Literal("cipherfleet.before_" + name)
+		keep = append(keep, fmt.Sprintf(set, before, "pg_catalog.current_setting("+pg.Literal(name)+")"))
+		back = append(back, fmt.Sprintf(set, pg.Literal(name), "pg_catalog.current_setting("+before+")"))
+	}
+	keep = append(keep, fmt.Sprintf(set, "'search_path'", "'pg_catalog, pg_temp'"), fmt.Sprintf(set, "'lock_timeout'", pg.Literal(lockTimeout)))
+	return "SELECT " + strings.Join(keep, ",\n "), "SELECT " + strings.Join(back, ",\n ")
 }
 
 // Quote quotes a body with dollars, by a tag that the body does not hold.

@@ -20,10 +20,10 @@ func TestDropGolden(t *testing.T) {
 	t.Parallel()
 	c := awkward()
 	pin, unpin := ddl.Pin("2s")
-	captured := removal(usersColumn())
-	captured.Captured, captured.Collation = true, `pg_catalog."default"`
+	collated := removal(usersColumn())
+	collated.Collation = `pg_catalog."default"`
 	for name, step := range map[string]ddl.Step{"coverage": c.Coverage(), "validate_coverage": c.ValidateCoverage(),
-		"drop": removal(c).Drop(), "drop_captured": captured.Drop(), "pin": {Do: []string{pin}, Undo: []string{unpin}}, "uncelled": {Do: []string{c.Uncelled()}}} {
+		"drop": removal(c).Drop(), "drop_default_collation": collated.Drop(), "pin": {Do: []string{pin}, Undo: []string{unpin}}, "uncelled": {Do: []string{c.Uncelled()}}} {
 		text := strings.Join(step.Do, ";\n") + ";\n"
 		if len(step.Undo) > 0 {
 			text += "-- undo\n" + strings.Join(step.Undo, ";\n") + ";\n"

@@ -32,13 +32,6 @@ DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_update" ON "public"."users";
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_source" ON "public"."users";
 DROP FUNCTION IF EXISTS cipherfleet.reverse_7();
 DROP SEQUENCE IF EXISTS cipherfleet.reverse_missed_7;
-DROP TRIGGER IF EXISTS "~cipherfleet_7_absent_insert" ON "public"."users";
-DROP TRIGGER IF EXISTS "~cipherfleet_7_absent_update" ON "public"."users";
-DROP TRIGGER IF EXISTS "~cipherfleet_7_insert" ON "public"."users";
-DROP TRIGGER IF EXISTS "~cipherfleet_7_kept" ON "public"."users";
-DROP TRIGGER IF EXISTS "~cipherfleet_7_update" ON "public"."users";
-DROP FUNCTION IF EXISTS cipherfleet.capture_7();
-DROP SEQUENCE IF EXISTS cipherfleet.missed_7;
 ALTER TABLE "public"."users" DROP CONSTRAINT "cipherfleet_7_coverage", DROP COLUMN "email";
 -- undo
 ALTER TABLE "public"."users" ADD COLUMN "email" character varying(20);
