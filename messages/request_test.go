@@ -65,6 +65,11 @@ func TestAWrongStartRequestIsToldWhere(t *testing.T) {
 		{"negative chunk", "chunk_rows", start(`"v":1`, `"v":1,"chunk_rows":-1`)},
 		{"huge chunk", "chunk_rows", start(`"v":1`, `"v":1,"chunk_rows":100001`)},
 		{"unknown triggers", "user_triggers", start(`"v":1`, `"v":1,"user_triggers":"sometimes"`)},
+		{"unknown direction", "direction", start(`"v":1`, `"v":1,"direction":"sideways"`)},
+		{"two columns in reverse", "columns", start(`"v":1`, `"v":1,"direction":"reverse"`, `}]`, `},{"source":"name"}]`)},
+		{"a target in reverse", "columns[0].target", start(`"v":1`, `"v":1,"direction":"reverse"`, `"email"}`, `"email","target":"cell"}`)},
+		{"a key in reverse", "key", start(`"v":1`, `"v":1,"direction":"reverse","key":["id"]`)},
+		{"prepared in reverse", "prepare", start(`"v":1`, `"v":1,"direction":"reverse","prepare":true`)},
 		{"actor with newline", "actor", start(`"v":1`, `"v":1,"actor":"a\nb"`)},
 	} {
 		_, err := messages.ParseStartRequest(test.body)
@@ -81,6 +86,7 @@ func TestAGoodStartRequestIsNotRefused(t *testing.T) {
 		start(`"users"`, `"Weird \"table\" . naïve"`),
 		start(`"v":1`, `"v":1,"key":["b","a"],"chunk_rows":100000,"user_triggers":"skip","prepare":true,"actor":"Ada L."`),
 		start(`}]`, `},{"source":"name"}]`),
+		start(`"v":1`, `"v":1,"direction":"reverse","user_triggers":"fire"`),
 		start(`"users"`, `"`+strings.Repeat("n", 63)+`"`),
 	} {
 		if _, err := messages.ParseStartRequest(body); err != nil {

@@ -12,6 +12,13 @@ const (
 	TriggersSkip = "skip"
 )
 
+// Which way a job goes: forward it encrypts; in reverse it opens the cells of a column that is cut over into its
+// plaintext column, where that fell behind.
+const (
+	DirectionForward = "forward"
+	DirectionReverse = "reverse"
+)
+
 // MaxChunkRows is the most rows that a request may ask to have in one transaction.
 const MaxChunkRows = 100_000
 
@@ -26,14 +33,15 @@ type StartRequest struct {
 	Key          []string        `json:"key,omitempty"`           // empty: the primary key, else a NOT NULL unique index
 	ChunkRows    int             `json:"chunk_rows,omitempty"`    // 0: the coordinator's default
 	Prepare      bool            `json:"prepare,omitempty"`       // also adds a missing target column
-	UserTriggers string          `json:"user_triggers,omitempty"` // empty: refused when it matters; else fire or skip
+	UserTriggers string          `json:"user_triggers,omitempty"` // empty: refused when it matters, in reverse what the last job did; else fire or skip
+	Direction    string          `json:"direction,omitempty"`     // empty or forward; or reverse
 	Actor        string          `json:"actor,omitempty"`         // who asks, for the event log
 }
 
 // ColumnRequest names one column to encrypt and where its cells go.
 type ColumnRequest struct {
 	Source string `json:"source"`
-	Target string `json:"target,omitempty"` // empty: the source's name with "_encrypted" behind it
+	Target string `json:"target,omitempty"` // empty: the source's name with "_encrypted" behind it; in reverse always empty
 }
 
 // Marshal writes the body in the current version whatever V says.
@@ -62,7 +70,7 @@ func (r StartRequest) withDefaults() StartRequest {
 	}
 	columns := make([]ColumnRequest, len(r.Columns))
 	for i, column := range r.Columns {
-		if column.Target == "" && column.Source != "" {
+		if column.Target == "" && column.Source != "" && r.Direction != DirectionReverse {
 			column.Target = column.Source + "_encrypted"
 		}
 		columns[i] = column
@@ -84,13 +92,33 @@ func (r StartRequest) Validate() error {
 		return invalid("chunk_rows", "was %d; accepted is 1 to %d, or 0 for the default", r.ChunkRows, MaxChunkRows)
 	case r.UserTriggers != "" && r.UserTriggers != TriggersFire && r.UserTriggers != TriggersSkip:
 		return invalid("user_triggers", "was %.40q; accepted is fire or skip", r.UserTriggers)
+	case r.Direction != "" && r.Direction != DirectionForward && r.Direction != DirectionReverse:
+		return invalid("direction", "was %.40q; accepted is forward or reverse", r.Direction)
 	case len(r.Actor) > 128 || !isText(r.Actor):
 		return invalid("actor", "must be at most 128 bytes of printable text")
 	}
 	if err := r.validateColumns(); err != nil {
 		return err
 	}
+	if r.Direction == DirectionReverse {
+		return r.validateReverse()
+	}
 	return r.validateKey()
+}
+
+// validateReverse refuses what is known of a column that is cut over: its target, and its key.
+func (r StartRequest) validateReverse() error {
+	switch {
+	case len(r.Columns) > 1:
+		return invalid("columns", "has %d elements; in reverse a job opens one column", len(r.Columns))
+	case r.Columns[0].Target != "":
+		return invalid("columns[0].target", "is known in reverse; leave it out")
+	case len(r.Key) > 0:
+		return invalid("key", "is known in reverse: the cells are bound to it; leave it out")
+	case r.Prepare:
+		return invalid("prepare", "adds nothing in reverse; leave it out")
+	}
+	return nil
 }
 
 func (r StartRequest) validateColumns() error {
