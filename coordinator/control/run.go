@@ -106,6 +106,9 @@ func (p *Plane) round(ctx context.Context, thorough bool) error {
 		return err
 	}
 	var trouble error
+	if thorough {
+		_, trouble = RecordDropped(ctx, p.DB)
+	}
 	for _, job := range jobs {
 		if err := p.tend(ctx, job); err != nil {
 			trouble = errors.Join(trouble, fmt.Errorf("tend job %s: %w", job.ID, err))
