@@ -2,10 +2,7 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -20,26 +17,30 @@ type Status struct {
 	Columns []ColumnStatus `json:"columns"`
 }
 
-// ColumnStatus is one column. Names are today's; those of what is gone are the registered ones.
+// ColumnStatus is one column: a registered one, or one that only the manifest names. Table and target have today's names,
+// those of what is gone are the registered ones. The column has the name that its plaintext has today, or the one that
+// it gave to its cells at a cutover.
 type ColumnStatus struct {
-	ID        uint32          `json:"column_id"`
+	ID        uint32          `json:"column_id"` // 0: only the manifest names it
 	Table     string          `json:"table"`
 	Column    string          `json:"column"`
 	Target    string          `json:"target"`
-	Phase     lifecycle.Phase `json:"phase"`
-	Reach     *string         `json:"reach"` // the phase that the manifest wants; null: it does not name the column
+	Plaintext *string         `json:"plaintext"` // today's name of the plaintext column where it is another one; null: it is not
+	Phase     lifecycle.Phase `json:"phase"`     // "": nothing has happened yet
+	Reach     *string         `json:"reach"`     // the phase that the manifest wants; null: it does not name the column
 	Coverage  Coverage        `json:"coverage"`
 	Schemes   []SchemeRows    `json:"schemes"`
-	EQL       *string         `json:"eql"` // null: the target holds cells of ours
+	EQL       *string         `json:"eql"` // null: EQL has nothing to do with it; else not-registered, pending, encrypting or active
 	Indexes   []IndexStatus   `json:"indexes"`
 	Missed    *int64          `json:"missed_writes"` // cells that capture has cleared since it was installed; null: not to be read
 	PerMinute *float64        `json:"missed_writes_per_minute"`
-	Verified  *Verified       `json:"verified"` // null: never, or a job began since
-	Flags     []string        `json:"flags"`    // what is not as it was prepared; see the constants
-	Job       *JobStatus      `json:"job"`      // the last one over this column
+	MissedBy  []MissedBy      `json:"missed_by"` // who did, in the last day, the latest first
+	Verified  *Verified       `json:"verified"`  // null: never, or a job began since
+	Flags     []string        `json:"flags"`     // what is not as it was prepared, or not as the manifest wants it; see the constants
+	Job       *JobStatus      `json:"job"`       // the last one over this column
 }
 
-// IndexStatus is an index that the manifest wants, and whether its column is there.
+// IndexStatus is an index over a column's cells: one that the manifest wants, or one that is there.
 type IndexStatus struct {
 	Name    string `json:"name"`
 	Wanted  bool   `json:"wanted"`
@@ -72,35 +73,32 @@ type StatusRequest struct {
 	Manifest manifest.Manifest // what is wanted of the columns; may be empty
 }
 
-// ReadStatus reads where columns stand, in read-only transactions. It needs no more than SELECT on the tables of schema
-// cipherfleet; where the table itself may be read too, a sample of it makes the estimates better. Exact counts need it.
+// ReadStatus reads where columns stand, in read-only transactions, and with a number of statements that does not grow
+// with the tables. It needs no more than SELECT on the tables of schema cipherfleet; where the table itself may be read
+// too, a sample of it makes the estimates better. Exact counts need it, and read table after table.
 func ReadStatus(ctx context.Context, db *pg.DB, r StatusRequest) (Status, error) {
-	s := Status{V: messages.Version, Columns: []ColumnStatus{}}
-	var tables []registeredTable
+	var v *survey
 	err := reading(ctx, db, "30s", func(tx pg.Tx) (err error) {
 		if err := checkInstalled(ctx, tx); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&s.At); err != nil {
-			return err
-		}
-		tables, err = registeredTables(ctx, tx, r.Table)
+		v, err = takeSurvey(ctx, tx, r.Manifest, r.Table)
 		return err
 	})
 	if err != nil {
 		return Status{}, err
 	}
-	if r.Table != "" && len(tables) == 0 {
+	looks := v.looks()
+	if r.Table != "" && len(looks) == 0 {
 		return Status{}, lack("table", "cipherfleet status lists every column; names are taken literally", "no column of a table %q is registered", r.Table)
 	}
-	for _, t := range tables {
-		for _, column := range t.columns {
-			look := &look{db: db, request: r, table: t, column: column}
-			if err := look.run(ctx); err != nil {
-				return Status{}, fmt.Errorf("read the status of %s.%s: %w", t.name, column.Source, err)
-			}
-			s.Columns = append(s.Columns, look.status)
-		}
+	if err := cover(ctx, db, looks, r.Exact); err != nil {
+		return Status{}, err
+	}
+	s := Status{V: messages.Version, At: v.at, Columns: []ColumnStatus{}}
+	for _, l := range looks {
+		l.flags()
+		s.Columns = append(s.Columns, l.status)
 	}
 	return s, nil
 }
@@ -111,52 +109,11 @@ func reading(ctx context.Context, db *pg.DB, timeout string, f func(pg.Tx) error
 		if _, err := tx.Exec(ctx, `SET TRANSACTION READ ONLY`); err != nil {
 			return err
 		}
-		const limitsSQL = `SELECT set_config('lock_timeout', '3s', true), set_config('row_security', 'off', true), set_config('statement_timeout', $1, true)`
+		const limitsSQL = `SELECT set_config('lock_timeout', '3s', true), set_config('row_security', 'off', true), set_config('statement_timeout', $1, true),
+ set_config('bytea_output', 'hex', true), set_config('quote_all_identifiers', 'off', true)`
 		if _, err := tx.Exec(ctx, limitsSQL, timeout); err != nil {
 			return err
 		}
 		return f(tx)
 	})
 }
-
-// registeredTable is a table with registered columns.
-type registeredTable struct {
-	oid     uint32
-	name    pg.Table // today's, or the registered one if the table is gone
-	gone    bool
-	columns []lifecycle.Column
-}
-
-const tablesSQL = `SELECT r.relid, c.oid IS NULL, coalesce(n.nspname::text, ''), coalesce(c.relname::text, '')
-  FROM (SELECT DISTINCT relid FROM cipherfleet.columns WHERE retired_at IS NULL) r
-  LEFT JOIN pg_catalog.pg_class c ON c.oid = r.relid LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- ORDER BY n.nspname, c.relname, r.relid`
-
-// registeredTables are all of them, or those of one name, today's or registered.
-func registeredTables(ctx context.Context, q pg.Querier, name string) ([]registeredTable, error) {
-	rows, err := q.Query(ctx, tablesSQL)
-	if err != nil {
-		return nil, fmt.Errorf("read registered tables: %w", err)
-	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t registeredTable, err error) {
-		return t, row.Scan(&t.oid, &t.gone, &t.name.Schema, &t.name.Name)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read registered tables: %w", pg.Safe(err))
-	}
-	var wanted []registeredTable
-	for _, t := range all {
-		if t.columns, err = lifecycle.Columns(ctx, q, t.oid); err != nil {
-			return nil, err
-		}
-		if t.gone {
-			t.name = t.columns[0].Table
-		}
-		if name == "" || isNamed(t.name, name) || isNamed(t.columns[0].Table, name) {
-			wanted = append(wanted, t)
-		}
-	}
-	return wanted, nil
-}
-
-func isNamed(t pg.Table, name string) bool { return t.Name == name || t.String() == name }

@@ -1,13 +1,17 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -16,9 +20,10 @@ type Coverage struct {
 	Total       int64     `json:"total"`
 	Covered     int64     `json:"covered"`
 	Uncovered   int64     `json:"uncovered"`
-	Quarantined int64     `json:"quarantined"` // of the uncovered; by the last job
-	Stale       *int64    `json:"stale"`       // null: only a verification can tell, and none counts any more
-	Exact       bool      `json:"exact"`       // every row was counted; else it is an estimate
+	Behind      *int64    `json:"plaintext_behind"` // rows whose cell has no plaintext: what a rollback would decrypt first; null: before a cutover, or not counted
+	Quarantined int64     `json:"quarantined"`      // of the uncovered; by the last job
+	Stale       *int64    `json:"stale"`            // null: only a verification can tell, and none counts any more
+	Exact       bool      `json:"exact"`            // every row was counted; else it is an estimate
 	AsOf        time.Time `json:"as_of"`
 }
 
@@ -33,87 +38,143 @@ const (
 	sampledPages   = 512 // of a larger one
 	sampleTimeout  = "5s"
 	withoutTimeout = "0"
+	countedAtOnce  = 50 // columns in one statement
 )
 
 // cover counts, or estimates by the best that may be read cheaply: a sample of the table, else the progress of the job.
-func (l *look) cover(ctx context.Context) error {
-	l.status.Coverage = Coverage{Quarantined: l.quarantined}
-	if l.found != nil && l.status.Verified != nil {
-		l.status.Coverage.Stale = &l.found.Stale
+func cover(ctx context.Context, db *pg.DB, looks []*look, exact bool) error {
+	var sampled []*look
+	for _, l := range looks {
+		if f, has := l.survey.found[l.column.ID]; has && l.status.Verified != nil {
+			l.status.Coverage.Stale = &f.Stale
+		}
+		switch {
+		case l.column.ID == 0 || l.plain.Attnum == 0 || l.sealed.Attnum == 0:
+			l.byProgress()
+		case exact:
+			if err := l.counts(100).run(ctx, db, withoutTimeout); err != nil {
+				return fmt.Errorf("read the status of %s.%s: %w", l.table, l.column.Source, err)
+			}
+		case !l.mayRead():
+			l.byProgress()
+		default:
+			sampled = append(sampled, l)
+		}
 	}
-	if l.source.Attnum == 0 || l.target.Attnum == 0 || l.target.TypeOID != byteaOID {
-		return l.byProgress(ctx)
-	}
-	if l.request.Exact {
-		return l.count(ctx, 100, withoutTimeout)
-	}
-	if !l.mayRead() {
-		return l.byProgress(ctx)
-	}
-	percent := 100.0
-	if pages := l.relation.Pages(); pages > countedPages {
-		percent = 100 * sampledPages / float64(pages)
-	}
-	if err := l.count(ctx, percent, sampleTimeout); err != nil {
-		if ctx.Err() != nil {
+	for some := range slices.Chunk(sampled, countedAtOnce) {
+		if err := sample(ctx, db, some); err != nil {
 			return err
 		}
-		return l.byProgress(ctx) // somebody holds the table, or it is slow
+	}
+	return nil
+}
+
+// sample looks at many columns with one statement. If somebody holds a table, or it is slow, they are looked at one by
+// one, and where that does not help either, the job's progress has to do.
+func sample(ctx context.Context, db *pg.DB, looks []*look) error {
+	var all counts
+	for _, l := range looks {
+		percent := 100.0
+		if pages := l.relation.Pages(); pages > countedPages {
+			percent = 100 * sampledPages / float64(pages)
+		}
+		all = append(all, l.counts(percent)...)
+	}
+	err := all.run(ctx, db, sampleTimeout)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	for _, one := range all {
+		if err := (counts{one}).run(ctx, db, sampleTimeout); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			one.look.byProgress()
+		}
 	}
 	return nil
 }
 
 func (l *look) mayRead() bool {
-	return l.source.MaySelect && l.target.MaySelect && l.relation.Privileges.Schema && !l.relation.RowSecurity.Applies
+	return l.plain.MaySelect && l.sealed.MaySelect && l.relation.Privileges.Schema && !l.relation.RowSecurity.Applies
 }
 
-// countSQL groups rows by what stands in the target: whether the row is uncovered, and the scheme of the cell. Of a
-// cell only the header is read.
-const countSQL = `SELECT (t.%[2]s IS NULL) = (t.%[1]s IS DISTINCT FROM NULL),
- CASE WHEN octet_length(t.%[2]s) < 8 OR t.%[2]s IS NULL THEN 0 ELSE get_byte(substr(t.%[2]s, 7, 2), 0) * 256 + get_byte(substr(t.%[2]s, 7, 2), 1) END,
- count(*), clock_timestamp() FROM %[3]s t%[4]s GROUP BY 1, 2 ORDER BY 2`
+// countSQL groups rows by what stands in the target and in the source, and by the scheme of the cell; 0 is a target
+// without a cell of ours. Of a cell only the header is read.
+const (
+	countSQL = `SELECT %[1]d, t.%[3]s IS DISTINCT FROM NULL AS sealed, t.%[2]s IS DISTINCT FROM NULL AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
+	headSQL  = `CASE WHEN octet_length(t.%[1]s) < 8 OR t.%[1]s IS NULL THEN 0 ELSE get_byte(substr(t.%[1]s, 7, 2), 0) * 256 + get_byte(substr(t.%[1]s, 7, 2), 1) END`
+)
 
-// group is one row of countSQL; scheme 0 is a target without a cell.
-type group struct {
-	uncovered bool
-	scheme    int
-	rows      int64
-	at        time.Time
+// count is one column to count rows of.
+type count struct {
+	look    *look
+	percent float64
 }
 
-func (l *look) count(ctx context.Context, percent float64, timeout string) error {
-	from, sample := "ONLY "+l.relation.Table().SQL(), ""
+type counts []count
+
+func (l *look) counts(percent float64) counts { return counts{{l, percent}} }
+
+func (c count) sql(number int) string {
+	l, sample, scheme := c.look, "", "0"
+	from := "ONLY " + l.table.SQL()
 	if l.relation.IsPartitioned {
-		from = l.relation.Table().SQL()
+		from = l.table.SQL()
 	}
-	if percent < 100 {
-		sample = fmt.Sprintf(" TABLESAMPLE SYSTEM (%f) REPEATABLE (1)", percent) // the same pages each time: no number flickers
+	if c.percent < 100 {
+		sample = fmt.Sprintf(" TABLESAMPLE SYSTEM (%f) REPEATABLE (1)", c.percent) // the same pages each time: no number flickers
 	}
-	sql := fmt.Sprintf(countSQL, pg.Ident(l.source.Name), pg.Ident(l.target.Name), from, sample)
-	var groups []group
-	err := reading(ctx, l.db, timeout, func(tx pg.Tx) error {
-		rows, err := tx.Query(ctx, sql)
+	if l.sealed.TypeOID == byteaOID {
+		scheme = fmt.Sprintf(headSQL, pg.Ident(l.sealed.Name))
+	}
+	return fmt.Sprintf(countSQL, number, pg.Ident(l.plain.Name), pg.Ident(l.sealed.Name), scheme, from, sample)
+}
+
+// group is one row of countSQL.
+type group struct {
+	sealed, plain bool
+	scheme        int
+	rows          int64
+	at            time.Time
+}
+
+// run counts, in one statement, and puts the results in.
+func (cs counts) run(ctx context.Context, db *pg.DB, timeout string) error {
+	parts, groups := make([]string, len(cs)), make([][]group, len(cs))
+	for i, c := range cs {
+		parts[i] = "(" + c.sql(i) + ")"
+	}
+	err := reading(ctx, db, timeout, func(tx pg.Tx) error {
+		rows, err := tx.Query(ctx, strings.Join(parts, "\nUNION ALL "))
 		if err != nil {
 			return err
 		}
-		groups, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (g group, err error) {
-			return g, row.Scan(&g.uncovered, &g.scheme, &g.rows, &g.at)
+		_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (i int, err error) {
+			var g group
+			err = row.Scan(&i, &g.sealed, &g.plain, &g.scheme, &g.rows, &g.at)
+			groups[i] = append(groups[i], g)
+			return i, err
 		})
 		return pg.Safe(err)
 	})
 	if err != nil {
 		return fmt.Errorf("count rows: %w", err)
 	}
-	if len(groups) == 0 && percent < 100 {
-		return l.byProgress(ctx)
+	for i, c := range cs {
+		if len(groups[i]) == 0 && c.percent < 100 {
+			c.look.byProgress()
+			continue
+		}
+		c.look.add(groups[i], c.percent)
 	}
-	l.add(groups, percent)
 	return nil
 }
 
 // add turns groups of rows, counted or sampled, into the coverage.
 func (l *look) add(groups []group, percent float64) {
-	c, seen := &l.status.Coverage, int64(0)
+	c, seen, behind := &l.status.Coverage, int64(0), int64(0)
+	l.counted, c.AsOf = true, l.survey.at
 	for _, g := range groups {
 		seen, c.AsOf = seen+g.rows, g.at
 	}
@@ -121,59 +182,66 @@ func (l *look) add(groups []group, percent float64) {
 	if !c.Exact {
 		c.Total = l.rows(int64(float64(seen) / percent * 100))
 	}
+	schemes := map[int]int64{}
 	for _, g := range groups {
 		rows := int64(float64(g.rows) / float64(seen) * float64(c.Total))
+		reverse := g.sealed && !g.plain && l.state.Phase == lifecycle.PhaseCutOver
+		if reverse {
+			behind += rows
+		}
 		switch {
-		case g.uncovered:
+		case g.sealed != g.plain && !reverse:
 			c.Uncovered += rows
 		case g.scheme > 0:
-			l.status.Schemes = append(l.status.Schemes, SchemeRows{g.scheme, rows})
+			schemes[g.scheme] += rows
 		}
 	}
+	if l.state.Phase == lifecycle.PhaseCutOver {
+		c.Behind = &behind
+	}
 	c.Covered = c.Total - c.Uncovered
+	for number, rows := range schemes {
+		l.status.Schemes = append(l.status.Schemes, SchemeRows{number, rows})
+	}
+	slices.SortFunc(l.status.Schemes, func(a, b SchemeRows) int { return cmp.Compare(a.Number, b.Number) })
 }
 
 // rows is the number that the server has counted while rows came and went, if that is anywhere near an estimate from
 // the table's size: a table that is being rewritten has more pages than rows, and after a crash or an upgrade the
 // server counts from nothing.
 func (l *look) rows(estimate int64) int64 {
-	if l.live >= estimate/4 && l.live <= estimate*4 {
-		return l.live
+	if live := l.survey.live[l.relation.OID]; live >= estimate/4 && live <= estimate*4 {
+		return live
 	}
 	return estimate
 }
 
-// passedSQL is how much of the first pass is behind the job: ranges done, ranges, rows written in the others.
-const passedSQL = `SELECT count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state <> 'split'),
- coalesce(sum(rows) FILTER (WHERE state = 'pending'), 0)::bigint, clock_timestamp() FROM cipherfleet.ranges WHERE job_id = $1 AND pass = 0`
-
-// byProgress takes what the last job passed for covered, and the rows of the catalog's statistics for all.
-func (l *look) byProgress(ctx context.Context) error {
+// byProgress takes what the last job passed for covered, and the rows of the catalog's statistics for all. Without a
+// target nothing is covered, and without a plaintext there is nothing left to cover.
+func (l *look) byProgress() {
 	c := &l.status.Coverage
-	c.Total, c.AsOf = l.rows(l.relation.Rows()), time.Now().UTC()
-	if l.job.ID == "" || l.table.gone {
-		c.Uncovered = c.Total
-		return nil
-	}
-	var done, all, rows int64
-	err := reading(ctx, l.db, sampleTimeout, func(tx pg.Tx) error {
-		return tx.QueryRow(ctx, passedSQL, l.job.ID).Scan(&done, &all, &rows, &c.AsOf)
-	})
-	if err != nil {
-		return fmt.Errorf("read how far the job is: %w", err)
-	}
+	c.Total, c.AsOf = l.rows(l.relation.Rows()), l.survey.at
+	job, has := l.survey.jobs[l.column.ID]
 	switch {
-	case l.job.State == backfill.Done:
+	case l.state.Phase == lifecycle.PhaseDropped, l.state.Phase == lifecycle.PhaseCutOver && l.sealed.Attnum != 0:
 		c.Covered = c.Total
-	case all > 0:
-		c.Covered = min(c.Total, int64(float64(c.Total)*float64(done)/float64(all))+rows)
+		return
+	case !has || l.gone || l.sealed.Attnum == 0:
+		c.Uncovered = c.Total
+		return
+	}
+	p := l.survey.passed[job.ID]
+	switch {
+	case job.State == backfill.Done:
+		c.Covered = c.Total
+	case p.all > 0:
+		c.Covered = min(c.Total, int64(float64(c.Total)*float64(p.done)/float64(p.all))+p.rows)
 	}
 	c.Covered = max(0, c.Covered-c.Quarantined)
 	c.Uncovered = c.Total - c.Covered
-	for _, column := range l.job.Spec.Columns {
+	for _, column := range job.Spec.Columns {
 		if column.ID == l.column.ID && c.Covered > 0 {
 			l.status.Schemes = append(l.status.Schemes, SchemeRows{int(column.Scheme), c.Covered})
 		}
 	}
-	return nil
 }

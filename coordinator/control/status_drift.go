@@ -1,51 +1,81 @@
 package control
 
 import (
-	"context"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Flags of a column's status: what is not as it was prepared. None of them is found by reading rows.
+// Flags of a column's status: what is not as it was prepared, or not as the manifest wants it.
 const (
+	FlagNotInDatabase     = "not-in-database" // the manifest names a table or column that is not there
 	FlagTableMissing      = "table-missing"
 	FlagTableRenamed      = "table-renamed"
 	FlagSourceMissing     = "source-missing"
 	FlagSourceRenamed     = "source-renamed"
+	FlagSourceType        = "source-type" // it has another type than when it was registered
 	FlagTargetMissing     = "target-missing"
 	FlagTargetRenamed     = "target-renamed"
-	FlagTargetType        = "target-type"         // it is no bytea any more
+	FlagTargetType        = "target-type"         // it has another type than its values
+	FlagPlaintextMissing  = "plaintext-missing"   // cut over, and there is no way back any more
+	FlagPhase             = "phase-contradicted"  // the log says one phase, the columns another
 	FlagCheckMissing      = "check-missing"       // anything may be written to the target
+	FlagCheckAltered      = "check-altered"       // the same, for all we know
 	FlagCheckNotValidated = "check-not-validated" // something else may stand in the target from before
-	FlagCaptureMissing    = "capture-missing"     // writes that miss the target go unnoticed
+	FlagCaptureMissing    = "capture-missing"     // writes that miss the target go unnoticed; after a cutover, those that miss the plaintext
+	FlagCaptureAltered    = "capture-altered"     // it is of an older version, or somebody changed it
 	FlagCaptureDisabled   = "capture-disabled"    // the same, by ALTER TABLE ... DISABLE TRIGGER
 	FlagCaptureNotAlways  = "capture-not-always"  // the same for replicated writes, or for all others
 	FlagKeyMissing        = "key-missing"         // no scheme is active, or its data key is gone
+	FlagKeyChanged        = "key-changed"         // no usable key of the table is the one that cells are bound to
+	FlagIndexMissing      = "index-missing"       // the manifest wants it
+	FlagIndexUnwanted     = "index-unwanted"      // it is over the cells, and the manifest does not name it
+	FlagUncovered         = "uncovered"           // although the backfill is complete
+	FlagStale             = "stale"               // the last verification found cells of another value than their source
+	FlagQuarantined       = "quarantined"
+	FlagSchemeMix         = "scheme-mix" // there are cells of another scheme than the manifest writes
+	FlagJobIdle           = "job-idle"   // a job has not ended, and no worker lives
+	FlagEQLNotRegistered  = "eql-not-registered"
+	FlagEQLPending        = "eql-pending"
+	FlagEQLNotReady       = "eql-not-ready" // its pending configuration has no column to go to
 )
 
-// flags compares the catalog with what was prepared. Before dual-writing nothing is expected but the columns.
-func (l *look) flags(ctx context.Context, q pg.Querier) error {
-	if l.table.gone {
-		l.flag(FlagTableMissing, true)
-		return nil
+// flags compares the database with what was prepared, and with the manifest.
+func (l *look) flags() {
+	switch {
+	case l.column.ID == 0:
+		l.flag(FlagNotInDatabase, l.gone || l.plain.Attnum == 0)
+		l.flag(FlagTargetType, l.sealed.Attnum != 0 && !l.fits(l.sealed))
+		l.flagEQL()
+		return
+	case l.gone:
+		l.flag(FlagTableMissing, l.state.Phase != lifecycle.PhaseDropped)
+		return
 	}
-	l.flag(FlagTableRenamed, l.table.name != l.column.Table)
-	l.flag(FlagSourceMissing, l.source.Attnum == 0)
-	l.flag(FlagSourceRenamed, l.source.Attnum != 0 && l.source.Name != l.column.Source)
-	l.flag(FlagTargetMissing, l.target.Attnum == 0)
-	l.flag(FlagTargetRenamed, l.target.Attnum != 0 && l.target.Name != l.column.Target)
-	l.flag(FlagTargetType, l.target.Attnum != 0 && l.target.TypeOID != byteaOID)
-	switch l.status.Phase {
+	l.flag(FlagTableRenamed, l.table != l.column.Table)
+	l.flag(FlagPhase, l.contradicted())
+	l.flagColumns()
+	switch l.state.Phase {
 	case lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled:
 		l.flagCheck()
-		l.flagCapture()
-		return l.flagKey(ctx, q)
+		l.flagCapture(ddl.CaptureTriggers(l.column.ID), ddl.CaptureBody(l.column.ID))
+		l.flagKeys()
+	case lifecycle.PhaseCutOver:
+		l.flagCheck()
+		if l.plain.Attnum != 0 {
+			l.flagCapture(ddl.ReverseTriggers(l.column.ID), "")
+		}
+		l.flagKeys()
 	}
-	return nil
+	l.flagRows()
+	l.flagIndexes()
+	l.flagEQL()
+	l.flag(FlagJobIdle, l.idle())
 }
 
 func (l *look) flag(name string, holds bool) {
@@ -54,21 +84,71 @@ func (l *look) flag(name string, holds bool) {
 	}
 }
 
-func (l *look) flagCheck() {
-	for _, c := range l.relation.Checks {
-		if c.Name == ddl.CheckName(l.column.ID) {
-			l.flag(FlagCheckNotValidated, !c.Validated)
-			return
-		}
+// fits says that a target has the type that its values have.
+func (l *look) fits(target pg.Column) bool {
+	wanted := "bytea"
+	if l.wanted != nil {
+		wanted = l.wanted.Type
 	}
-	l.flag(FlagCheckMissing, true)
+	switch {
+	case wanted == "bytea":
+		return target.TypeOID == byteaOID || l.wanted == nil && target.Base.Name == eqlType
+	case wanted == eqlType:
+		return target.Base.Name == eqlType
+	}
+	return target.Base.Schema == "pg_catalog" && target.Base.Name == wanted
 }
 
-// flagCapture looks at the table's own triggers, and at those of partitions that differ from them.
-func (l *look) flagCapture() {
-	own, disabled, notAlways := 0, false, false
+// flagColumns looks at the two columns. After a cutover they have other names than at their registration, and once the
+// plaintext is dropped nobody misses it.
+func (l *look) flagColumns() {
+	plain, sealed := l.column.Source, l.column.Target
+	if c := l.survey.cutovers[l.column.ID]; l.cutOver() && c.PlainName != "" {
+		plain, sealed = c.PlainName, c.SealedName
+	}
+	phase := l.state.Phase
+	if phase != lifecycle.PhaseDropped {
+		l.flag(FlagPlaintextMissing, phase == lifecycle.PhaseCutOver && l.plain.Attnum == 0)
+		l.flag(FlagSourceMissing, phase != lifecycle.PhaseCutOver && l.plain.Attnum == 0)
+		l.flag(FlagSourceRenamed, l.plain.Attnum != 0 && l.plain.Name != plain && !l.contradicted())
+		l.flag(FlagSourceType, l.plain.Attnum != 0 && l.plain.Type != l.column.Type)
+	}
+	l.flag(FlagTargetMissing, l.sealed.Attnum == 0)
+	l.flag(FlagTargetRenamed, l.sealed.Attnum != 0 && l.sealed.Name != sealed && !l.contradicted())
+	l.flag(FlagTargetType, l.sealed.Attnum != 0 && !l.fits(l.sealed))
+}
+
+func (l *look) cutOver() bool {
+	return l.state.Phase == lifecycle.PhaseCutOver || l.state.Phase == lifecycle.PhaseDropped
+}
+
+// contradicted says that the log cannot be right: it holds what cannot have happened, or the names say otherwise, or
+// there is a plaintext that was dropped.
+func (l *look) contradicted() bool {
+	c := l.survey.cutovers[l.column.ID]
+	swap := l.cutOver() && c.Strategy == StrategySwap
+	back := l.plain.Attnum != 0 && l.plain.Name == l.column.Source && l.sealed.Name != l.column.Source
+	return l.contradictory || l.swapped() && !l.cutOver() || swap && back || l.state.Phase == lifecycle.PhaseDropped && l.plain.Attnum != 0
+}
+
+func (l *look) flagCheck() {
+	at := slices.IndexFunc(l.relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(l.column.ID) })
+	l.flag(FlagCheckMissing, at < 0)
+	if at < 0 || l.sealed.Attnum == 0 {
+		return
+	}
+	check := l.relation.Checks[at]
+	ours := ddl.Column{ID: l.column.ID, Target: l.sealed.Name}.IsCheck(check.SQL)
+	l.flag(FlagCheckAltered, !ours && l.sealed.TypeOID == byteaOID)
+	l.flag(FlagCheckNotValidated, !check.Validated)
+}
+
+// flagCapture looks at the table's own triggers, and at those of partitions that differ from them. A body of "" may be
+// any.
+func (l *look) flagCapture(names []string, body string) {
+	own, disabled, notAlways, altered := 0, false, false, false
 	for _, t := range l.relation.Triggers {
-		if !captures(t, l.column.ID) {
+		if !isOurs(t) || !slices.Contains(names, t.Name) {
 			continue
 		}
 		if t.Table.OID == l.relation.OID {
@@ -76,25 +156,108 @@ func (l *look) flagCapture() {
 		}
 		disabled = disabled || t.Enabled == "D"
 		notAlways = notAlways || t.Enabled == "O" || t.Enabled == "R"
+		altered = altered || body != "" && t.Body != body
 	}
-	l.flag(FlagCaptureMissing, own < len(ddl.CaptureTriggers(l.column.ID)))
+	l.flag(FlagCaptureMissing, own < len(names))
+	l.flag(FlagCaptureAltered, altered)
 	l.flag(FlagCaptureDisabled, disabled)
 	l.flag(FlagCaptureNotAlways, notAlways)
 }
 
-const hasKeySQL = `SELECT EXISTS (SELECT FROM cipherfleet.schemes s JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number
- WHERE s.column_id = $1 AND s.state = 'active' AND d.wrapped IS NOT NULL)`
-
-func (l *look) flagKey(ctx context.Context, q pg.Querier) error {
-	has := false
-	if err := q.QueryRow(ctx, hasKeySQL, l.column.ID).Scan(&has); err != nil {
-		return fmt.Errorf("look for the column's key: %w", err)
+// flagKeys looks at the data key, and at the key of rows: a cell opens under the one it was bound to only.
+func (l *look) flagKeys() {
+	scheme, has := l.survey.schemes[l.column.ID]
+	l.flag(FlagKeyMissing, !l.isEQL() && (!has || !scheme.keyed))
+	bound := l.bound()
+	if key, found := l.relation.KeyOf(bound); len(bound) > 0 {
+		l.flag(FlagKeyChanged, !found || !key.Usable())
 	}
-	l.flag(FlagKeyMissing, !has)
-	return nil
 }
 
-// captures says that a trigger is one of those that capture a column's writes.
+// bound is the key that cells are bound to: capture's condition compares it, and follows renames; else the last job's.
+func (l *look) bound() (key []string) {
+	for _, t := range l.relation.Triggers {
+		if t.Table.OID != l.relation.OID || !slices.Contains(t.Events, "UPDATE") || !captures(t, l.column.ID) || !t.When || len(t.Reads) < 3 {
+			continue
+		}
+		for _, name := range t.Reads {
+			if name != l.plain.Name && name != l.sealed.Name && !slices.Contains(key, name) {
+				key = append(key, name)
+			}
+		}
+	}
+	if job, has := l.survey.jobs[l.column.ID]; has && len(key) == 0 {
+		return job.Spec.Key
+	}
+	return key
+}
+
+// captures says that a trigger is one of those that capture a column's writes, in either direction.
 func captures(t pg.Trigger, id uint32) bool {
-	return isOurs(t) && slices.Contains(ddl.CaptureTriggers(id), t.Name)
+	return isOurs(t) && strings.HasPrefix(t.Name, fmt.Sprintf("%s%d_", ddl.TriggerPrefix, id))
+}
+
+func (l *look) flagRows() {
+	c := l.status.Coverage
+	complete := l.state.Phase == lifecycle.PhaseBackfilled || l.state.Phase == lifecycle.PhaseCutOver
+	l.flag(FlagUncovered, complete && l.counted && c.Uncovered > 0)
+	if l.state.Phase == lifecycle.PhaseDropped {
+		return
+	}
+	l.flag(FlagStale, c.Stale != nil && *c.Stale > 0)
+	l.flag(FlagQuarantined, c.Quarantined > 0)
+	l.flag(FlagSchemeMix, l.wanted != nil && l.wanted.Scheme > 0 && slices.ContainsFunc(l.status.Schemes, func(s SchemeRows) bool {
+		_, listed := l.wanted.Schemes[s.Number]
+		return !listed || complete && s.Number != l.wanted.Scheme
+	}))
+}
+
+// idle says that a job waits for workers, and none has been heard of.
+func (l *look) idle() bool {
+	job, has := l.survey.jobs[l.column.ID]
+	j := l.survey.described[job.ID]
+	return has && (job.State == backfill.Planning || job.State == backfill.Running || job.State == backfill.Sweeping) && j.Ranges.Leased == 0 && l.survey.workers == 0
+}
+
+func (l *look) flagEQL() {
+	if l.status.EQL == nil || l.state.Phase == lifecycle.PhaseDropped {
+		return
+	}
+	state := *l.status.EQL
+	pending := state == EQLPending || state == EQLEncrypting
+	l.flag(FlagEQLNotRegistered, state == EQLNotRegistered)
+	l.flag(FlagEQLPending, pending)
+	l.flag(FlagEQLNotReady, pending && l.sealed.Base.Name != eqlType)
+}
+
+// ownIndex begins the names of indexes that cipherfleet makes for itself.
+const ownIndex = "cipherfleet_"
+
+// indexes are those over the cells: what the manifest wants, an index or a companion column of that name; and what is
+// there without being wanted. A unique key of the user's is nobody's to judge.
+func (l *look) indexes() []IndexStatus {
+	list, wanted := []IndexStatus{}, map[string]bool{}
+	if l.wanted != nil {
+		for _, x := range l.wanted.Indexes {
+			_, column := l.relation.Column(x.Name)
+			index := slices.ContainsFunc(l.relation.Indexes, func(i pg.Index) bool { return i.Name == x.Name && i.Valid })
+			list, wanted[x.Name] = append(list, IndexStatus{Name: x.Name, Wanted: true, Present: column || index}), true
+		}
+	}
+	for _, x := range l.relation.Indexes {
+		over := l.sealed.Attnum != 0 && slices.Contains(x.Columns, l.sealed.Name)
+		if over && !wanted[x.Name] && !strings.HasPrefix(x.Name, ownIndex) {
+			list = append(list, IndexStatus{Name: x.Name, Present: true})
+		}
+	}
+	return list
+}
+
+func (l *look) flagIndexes() {
+	if l.wanted == nil {
+		return
+	}
+	due := l.state.Phase == lifecycle.PhaseBackfilled || l.cutOver() // they are built after the backfill
+	l.flag(FlagIndexMissing, due && slices.ContainsFunc(l.status.Indexes, func(x IndexStatus) bool { return x.Wanted && !x.Present }))
+	l.flag(FlagIndexUnwanted, slices.ContainsFunc(l.status.Indexes, func(x IndexStatus) bool { return !x.Wanted && x.Present }))
 }

@@ -1,79 +1,104 @@
 package control
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"cmp"
 	"slices"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
-	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// look is one look at one column.
+// look is one column in a survey: a registered one, one of the manifest, or both.
 type look struct {
-	db      *pg.DB
-	request StatusRequest
-	table   registeredTable
-	column  lifecycle.Column
-	status  ColumnStatus
+	survey *survey
+	column lifecycle.Column // ID 0: not registered; then only names and relid
+	table  pg.Table         // today's name, or the registered one if the table is gone
+	gone   bool             // the table is not there
+	wanted *manifest.Column // nil: the manifest does not name it
+	within *manifest.Table  // the manifest's table of wanted
+	status ColumnStatus
 
-	relation       pg.Relation
-	source, target pg.Column // Attnum 0: gone
-	job            backfill.Job
-	quarantined    int64
-	live           int64    // rows, as the server counts them as they come and go
-	found          *finding // of the last verification that still counts
+	relation      pg.Relation
+	plain, sealed pg.Column // that hold plaintext and cells, under today's names; Attnum 0: gone
+	state         lifecycle.State
+	contradictory bool // the log holds what cannot have happened
+	counted       bool // the coverage is of rows, not of a job's progress
 }
 
-func (l *look) run(ctx context.Context) error {
-	l.status = ColumnStatus{ID: l.column.ID, Table: l.table.name.String(), Column: l.column.Source, Target: l.column.Target,
-		Schemes: []SchemeRows{}, Indexes: []IndexStatus{}, Flags: []string{}}
-	err := reading(ctx, l.db, "30s", func(tx pg.Tx) error {
-		for _, part := range []func(context.Context, pg.Querier) error{l.inspect, l.history, l.lastJob, l.missed, l.flags} {
-			if err := part(ctx, tx); err != nil {
-				return err
-			}
-		}
-		return nil
+// looks are the registered columns by the names of their tables, and behind them those that only the manifest names.
+func (v *survey) looks() []*look {
+	var looks []*look
+	for _, c := range v.columns {
+		l := &look{survey: v, column: c}
+		l.place()
+		looks = append(looks, l)
+	}
+	slices.SortStableFunc(looks, func(a, b *look) int {
+		return cmp.Or(cmp.Compare(a.table.Schema, b.table.Schema), cmp.Compare(a.table.Name, b.table.Name), cmp.Compare(a.column.Relid, b.column.Relid))
 	})
-	if err != nil {
-		return err
+	for t := range v.manifest.Tables {
+		table := &v.manifest.Tables[t]
+		for c := range table.Columns {
+			looks = v.match(looks, table, &table.Columns[c])
+		}
 	}
-	l.wanted()
-	return l.cover(ctx)
+	looks = slices.DeleteFunc(looks, func(l *look) bool {
+		return v.only != "" && !isNamed(l.table, v.only) && !isNamed(l.column.Table, v.only)
+	})
+	for _, l := range looks {
+		l.describe()
+	}
+	return looks
 }
 
-// inspect finds the table and the columns under today's names.
-func (l *look) inspect(ctx context.Context, q pg.Querier) (err error) {
-	if l.table.gone {
-		return nil
+func isNamed(t pg.Table, name string) bool { return t.Name == name || t.String() == name }
+
+// match gives a registered column what the manifest says of it, or adds the column. The manifest may still have the
+// names of the registration.
+func (v *survey) match(looks []*look, t *manifest.Table, c *manifest.Column) []*look {
+	name := pg.Table{Schema: t.Schema, Name: t.Name}
+	for _, today := range []bool{true, false} {
+		at := slices.IndexFunc(looks, func(l *look) bool {
+			if l.wanted != nil || l.column.ID == 0 {
+				return false
+			}
+			if today {
+				return l.table == name && (l.name() == c.Source || l.column.Source == c.Source)
+			}
+			return l.column.Table == name && l.column.Source == c.Source
+		})
+		if at >= 0 {
+			looks[at].wanted, looks[at].within = c, t
+			return looks
+		}
 	}
-	if l.relation, err = pg.Inspect(ctx, q, l.table.name.Schema, l.table.name.Name); err != nil {
-		return err
+	l := &look{survey: v, wanted: c, within: t, column: lifecycle.Column{Table: name, Source: c.Source, Target: c.Target}}
+	l.place()
+	return append(looks, l)
+}
+
+// place finds the table and the columns under today's names.
+func (l *look) place() {
+	l.table, l.gone = l.column.Table, true
+	oid := l.column.Relid
+	if l.column.ID == 0 {
+		oid = l.survey.named[l.table]
 	}
-	leaves := make([]uint32, len(l.relation.Leaves))
-	for i, leaf := range l.relation.Leaves {
-		leaves[i] = leaf.OID
+	relation, found := l.survey.relations[oid]
+	if !found {
+		return
 	}
-	if err := q.QueryRow(ctx, `SELECT coalesce(sum(pg_stat_get_live_tuples(leaf)), 0)::bigint FROM unnest($1::oid[]) leaf`, leaves).Scan(&l.live); err != nil {
-		return fmt.Errorf("read the server's count of rows: %w", err)
+	l.relation, l.table, l.gone = relation, relation.Table(), false
+	if l.column.ID == 0 {
+		l.plain, _ = relation.Column(l.column.Source)
+		l.sealed, _ = relation.Column(l.column.Target)
+		return
 	}
-	l.source, l.target = byNumber(l.relation, l.column.SourceNum), byNumber(l.relation, l.column.TargetNum)
-	if l.source.Attnum != 0 {
-		l.status.Column = l.source.Name
-	}
-	if l.target.Attnum != 0 {
-		l.status.Target = l.target.Name
-	}
-	return nil
+	l.plain, l.sealed = byNumber(relation, l.column.SourceNum), byNumber(relation, l.column.TargetNum)
+	standing := l.survey.states[l.column.ID]
+	l.state, l.contradictory = standing.State, standing.Err != nil
 }
 
 // byNumber is the column with this number, or the zero one if it is gone.
@@ -85,62 +110,57 @@ func byNumber(r pg.Relation, attnum int16) pg.Column {
 	return r.Columns[at]
 }
 
-// lastFindingSQL is the last verification of a column.
-const lastFindingSQL = `SELECT created_at, details FROM cipherfleet.events
- WHERE table_name = $1 AND column_name = $2 AND event = 'verified' ORDER BY id DESC LIMIT 1`
-
-func (l *look) history(ctx context.Context, q pg.Querier) error {
-	state, err := lifecycle.Latest(ctx, q, l.column.Table.String(), l.column.Source)
-	if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
-		return err
-	}
-	l.status.Phase = state.Phase
-	var at time.Time
-	var details []byte
-	err = q.QueryRow(ctx, lastFindingSQL, l.column.Table.String(), l.column.Source).Scan(&at, &details)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read the last verification: %w", err)
-	}
-	var found finding
-	if err := json.Unmarshal(details, &found); err != nil {
-		return fmt.Errorf("read the last verification: %w", err)
-	}
-	found.at = at
-	l.found = &found
-	if !state.Verified.IsZero() {
-		l.status.Verified = &Verified{At: at, Proven: found.Proven}
-	}
-	return nil
+// swapped says that the cells have taken the plaintext's name.
+func (l *look) swapped() bool {
+	return l.column.ID != 0 && l.sealed.Attnum != 0 && l.sealed.Name == l.column.Source
 }
 
-const columnQuarantinedSQL = `SELECT count(*) FROM cipherfleet.quarantine WHERE job_id = $1 AND column_id = $2 AND resolved_at IS NULL`
+// name is what the column is called today.
+func (l *look) name() string {
+	if l.plain.Attnum == 0 || l.swapped() {
+		return l.column.Source
+	}
+	return l.plain.Name
+}
 
-func (l *look) lastJob(ctx context.Context, q pg.Querier) (err error) {
-	l.job, err = backfill.Newest(ctx, q, l.column.ID)
-	if errors.Is(err, backfill.ErrNoJob) {
-		return nil
+// describe says everything of a column but how much of it is covered.
+func (l *look) describe() {
+	v, id := l.survey, l.column.ID
+	l.status = ColumnStatus{ID: id, Table: l.table.String(), Column: l.name(), Target: cmp.Or(l.sealed.Name, l.column.Target), Phase: l.state.Phase,
+		Schemes: []SchemeRows{}, Indexes: l.indexes(), MissedBy: []MissedBy{}, Flags: []string{}}
+	if l.plain.Attnum != 0 && l.plain.Name != l.status.Column {
+		l.status.Plaintext = &l.plain.Name
 	}
-	if err != nil {
-		return err
+	if l.wanted != nil {
+		l.status.Reach = &l.wanted.Reach
 	}
-	if err := q.QueryRow(ctx, columnQuarantinedSQL, l.job.ID, l.column.ID).Scan(&l.quarantined); err != nil {
-		return fmt.Errorf("count rows in quarantine: %w", err)
+	if f, has := v.found[id]; has && !l.state.Verified.IsZero() {
+		l.status.Verified = &Verified{At: f.at, Proven: f.Proven}
 	}
-	j, err := DescribeJob(ctx, q, l.job)
-	if err != nil {
-		return err
+	l.status.EQL = orNull(v.eql.of(l.table, []string{l.column.Source, l.column.Target, l.plain.Name, l.sealed.Name}, l.isEQL()))
+	l.status.Coverage.Quarantined = v.quarantined[id]
+	l.job()
+	l.missed()
+}
+
+// isEQL says that the column's values are, or are to be, EQL's and no cells of ours.
+func (l *look) isEQL() bool {
+	return l.sealed.Base.Name == eqlType || l.wanted != nil && l.wanted.Type == eqlType
+}
+
+func (l *look) job() {
+	job, has := l.survey.jobs[l.column.ID]
+	if !has {
+		return
 	}
+	j := l.survey.described[job.ID]
 	s := &JobStatus{ID: j.ID, State: j.State, Rows: j.Rows, RowsPerSecond: j.RowsPerSecond, Ranges: j.Ranges, Workers: j.Workers,
 		StoppedBy: orNull(j.StoppedBy), TraceID: orNull(j.TraceID)}
-	if left := max(0, j.Total-j.Rows); l.job.State == backfill.Running && j.RowsPerSecond > 0 {
+	if left := max(0, j.Total-j.Rows); job.State == backfill.Running && j.RowsPerSecond > 0 {
 		seconds := int64(float64(left) / j.RowsPerSecond)
 		s.ETASeconds = &seconds
 	}
 	l.status.Job = s
-	return nil
 }
 
 func orNull(s string) *string {
@@ -150,54 +170,26 @@ func orNull(s string) *string {
 	return &s
 }
 
-// mayReadMissedSQL asks before, since a refusal would end the transaction.
-const mayReadMissedSQL = `SELECT coalesce(has_sequence_privilege(to_regclass($1)::oid, 'SELECT'), false),
- (SELECT min(created_at) FROM cipherfleet.events WHERE table_name = $2 AND column_name = $3 AND event = 'dual_writing')`
-
-// missed counts the writes that capture caught, and how many a minute: since the last verification, else since it was
-// installed.
-func (l *look) missed(ctx context.Context, q pg.Querier) error {
-	may, since := false, (*time.Time)(nil)
-	err := q.QueryRow(ctx, mayReadMissedSQL, ddl.MissedSequence(l.column.ID), l.column.Table.String(), l.column.Source).Scan(&may, &since)
-	if err != nil {
-		return fmt.Errorf("count missed writes: %w", err)
+// missed says how many writes capture caught, and how many a minute: in the last minutes, or where it may not be read
+// who wrote, since the last verification, or since capture was installed.
+func (l *look) missed() {
+	v, id := l.survey, l.column.ID
+	m, has := v.missed[id]
+	if !has || m.total == nil {
+		return
 	}
-	if !may {
-		return nil
+	l.status.Missed = m.total
+	if m.named {
+		rate := float64(m.recent) / missedWindow.Minutes()
+		l.status.PerMinute, l.status.MissedBy = &rate, m.by
+		return
 	}
-	var now time.Time
-	total, before := int64(0), int64(0)
-	if err := q.QueryRow(ctx, ddl.Missed(l.column.ID)).Scan(&total); err != nil {
-		return fmt.Errorf("count missed writes: %w", err)
+	since, before := v.captured[id], int64(0)
+	if f, found := v.found[id]; found && f.Missed <= *m.total {
+		since, before = f.at, f.Missed
 	}
-	if err := q.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
-		return err
-	}
-	l.status.Missed = &total
-	if l.found != nil && l.found.Missed <= total {
-		since, before = &l.found.at, l.found.Missed
-	}
-	if since != nil && now.After(*since) {
-		rate := float64(total-before) / max(now.Sub(*since).Minutes(), 1)
+	if !since.IsZero() && v.at.After(since) {
+		rate := float64(*m.total-before) / max(v.at.Sub(since).Minutes(), 1)
 		l.status.PerMinute = &rate
-	}
-	return nil
-}
-
-// wanted puts in what the manifest says of the column.
-func (l *look) wanted() {
-	for _, t := range l.request.Manifest.Tables {
-		if t.Schema != l.table.name.Schema || t.Name != l.table.name.Name {
-			continue
-		}
-		at := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return c.Source == l.status.Column })
-		if at < 0 {
-			continue
-		}
-		l.status.Reach = &t.Columns[at].Reach
-		for _, x := range t.Columns[at].Indexes {
-			_, present := l.relation.Column(x.Name)
-			l.status.Indexes = append(l.status.Indexes, IndexStatus{Name: x.Name, Wanted: true, Present: present})
-		}
 	}
 }

@@ -73,6 +73,11 @@ func Latest(ctx context.Context, q pg.Querier, table, column string) (State, err
 	if err != nil {
 		return State{}, fmt.Errorf("read the latest events: %w", pg.Safe(err))
 	}
+	return foldLatest(events)
+}
+
+// foldLatest folds what latestSQL says.
+func foldLatest(events []Event) (State, error) {
 	sums := slices.IndexFunc(events, func(e Event) bool { return e.Kind == KindCheckpoint })
 	if sums < 0 {
 		return Fold(events)

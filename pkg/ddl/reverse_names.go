@@ -1,0 +1,6 @@
+package ddl
+
+// ReverseTriggers are the names of a column's reverse capture triggers.
+func ReverseTriggers(id uint32) []string {
+	return []string{plaintextMarker(id), reverseInsertTrigger(id), reverseUpdateTrigger(id)}
+}
