@@ -24,7 +24,7 @@ UPDATE cipherfleet.columns SET retired_at = now() WHERE id = 4`)
  ('public.T.x', 'a''1', 'backfill_started', 'backfilling', `+job+`, NULL, 100, NULL, 0),
  ('public.T.x', 'a''1', 'backfill_checkpoint', 'backfilling', `+job+`, 40, NULL, '4', 0),
  ('public.T.x', 'a''1', 'backfill_checkpoint', 'backfilling', `+job+`, 60, NULL, '9', 0),
- ('public.T.x', 'a''1', 'backfilled', 'backfilled', `+job+`, NULL, NULL, NULL),
+ ('public.T.x', 'a''1', 'backfilled', 'backfilled', `+job+`, NULL, NULL, NULL, 0),
  ('public.T.x', 'a''2', 'cut_over', 'cut-over', NULL, NULL, NULL, NULL, 0)`)
 	columns, err := lifecycle.Registered(t.Context(), db)
 	if err != nil || len(columns) != 3 || columns[0].Table != (pg.Table{Schema: "public", Name: "T.x"}) {
