@@ -1,0 +1,119 @@
+package backfill
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+const idleSQL = `WHERE state = 'done' AND NOT EXISTS (SELECT FROM cipherfleet.jobs o
+  WHERE o.relid = jobs.relid AND o.state NOT IN ('done', 'failed', 'cancelled')) ORDER BY created_at, id`
+
+// Idle reads the jobs that are done, over tables where no job is at work, the oldest first.
+func (s *Jobs) Idle(ctx context.Context) ([]Job, error) {
+	rows, err := s.DB.Query(ctx, jobSQL+idleSQL)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs that are done: %w", err)
+	}
+	jobs, err := pgx.CollectRows(rows, scanJob)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs that are done: %w", pg.Safe(err))
+	}
+	return jobs, nil
+}
+
+// emptySQL forgets the ranges of earlier sweeps that found nothing to do, so that sweeping for months keeps few of them.
+const emptySQL = `DELETE FROM cipherfleet.ranges WHERE job_id = $1 AND pass BETWEEN 1 AND $2 AND rows = 0 AND skipped = 0 AND conflicts = 0`
+
+// CatchUp lets a job that is done sweep its table once more, because rows have become uncovered since. Leaves as in
+// [Jobs.Step]; those of indexed have an index of their uncovered rows, and are swept in one piece. The errors of a job
+// that cannot are ErrJobState, ErrJobBusy, ErrSuperseded and ErrNotReady; then nothing changed.
+func (s *Jobs) CatchUp(ctx context.Context, id string, leaves, indexed []uint32) (Job, error) {
+	var job Job
+	err := s.change(ctx, func(tx pg.Tx) (err error) {
+		if _, err := tx.Exec(ctx, `LOCK TABLE cipherfleet.jobs IN ROW EXCLUSIVE MODE`); err != nil { // who moves a column keeps jobs away: look afterwards
+			return err
+		}
+		if job, err = sweepable(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := s.caughtUp(ctx, tx, job); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, emptySQL, id, job.Pass); err != nil {
+			return err
+		}
+		whole, err := holes(ctx, tx, id, 0, leaves)
+		if err != nil {
+			return err
+		}
+		for _, leaf := range indexed {
+			if !slices.Contains(whole, leaf) {
+				whole = append(whole, leaf)
+			}
+		}
+		job.Pass, job.State = job.Pass+1, Sweeping
+		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'sweeping', pass = $2 WHERE id = $1`, id, job.Pass); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, nextPassSQL, id, job.Pass, time.Duration(0), leaves, whole)
+		return err
+	})
+	if pg.Code(err) == "23505" {
+		err = ErrJobBusy
+	}
+	if err != nil {
+		return Job{}, fmt.Errorf("sweep again after job %s: %w", id, err)
+	}
+	return job, nil
+}
+
+// sweepable locks a job that is done, the last over each of its columns, all of which are backfilled.
+func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
+	job, err := jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id)
+	if err != nil {
+		return job, err
+	}
+	if job.State != Done {
+		return job, fmt.Errorf("it is %s: %w", job.State, ErrJobState)
+	}
+	for _, c := range job.Spec.Columns {
+		newest, err := Newest(ctx, tx, c.ID)
+		if err != nil {
+			return job, err
+		}
+		if newest.ID != job.ID {
+			return job, ErrSuperseded
+		}
+		state, err := lifecycle.Latest(ctx, tx, c.LogTable, c.LogColumn)
+		if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
+			return job, err
+		}
+		if c.Reverse || state.Phase != lifecycle.PhaseBackfilled {
+			return job, fmt.Errorf("%s of %s: %w", c.LogColumn, c.LogTable, ErrNotReady)
+		}
+	}
+	return job, nil
+}
+
+func (s *Jobs) caughtUp(ctx context.Context, tx pg.Tx, job Job) error {
+	detail, err := json.Marshal(map[string]any{"reason": "rows became uncovered since; they are swept"})
+	if err != nil {
+		return err
+	}
+	for _, event := range again(job) {
+		event.TraceID, event.Detail = traceID(ctx), detail
+		if _, err := s.Log.Append(ctx, tx, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
