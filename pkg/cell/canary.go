@@ -32,11 +32,14 @@ func CheckCanary(registry [16]byte, s Scheme, dek DEK, canary []byte) error {
 	return nil
 }
 
-// canaryRing holds the scheme alone, as row-bound.
+// canaryRing holds the scheme alone, as row-bound whatever its suite.
 func canaryRing(registry [16]byte, s Scheme, dek DEK) (*Keyring, Scheme, error) {
-	s.RowBound = true
 	k := NewKeyring(registry)
-	return k, s, k.Add(s, dek)
+	if err := s.Validate(); err != nil {
+		return nil, s, err
+	}
+	s.RowBound = true
+	return k, s, k.add(s, dek)
 }
 
 func canaryAddress(s Scheme) Address {

@@ -1,7 +1,7 @@
 // Package cell seals one database value into one self-describing cell and opens it again.
 //
 // A cell is a 16-byte header (which column, scheme, suite, codec and key) followed by
-// an XAES-256-GCM message. An address says where a cell belongs: a column id and the
+// an encrypted message. An address says where a cell belongs: a column id and the
 // encoded primary key of its row; a cell opens only there. A scheme is the immutable,
 // numbered configuration of one column. A codec says how the bytes Postgres sends become
 // the bytes that are sealed. A data-encryption key (DEK) seals cells; a key-encryption key
@@ -20,10 +20,10 @@ const (
 	SaltSize   = 12                                          // picks the subkey of one cell
 	NonceSize  = 12                                          // AES-GCM nonce under that subkey
 	TagSize    = 16                                          // AES-GCM tag
-	Overhead   = HeaderSize + SaltSize + NonceSize + TagSize // what a cell adds to its padded plaintext
-	MinLength  = Overhead                                    // least length of a cell: what a CHECK constraint demands
+	Overhead   = HeaderSize + SaltSize + NonceSize + TagSize // what a cell of SuiteXAES256GCM adds to its padded plaintext
+	MinLength  = Overhead                                    // least length of such a cell, see Suite.Overhead: what a CHECK constraint demands
 	PrefixSize = 6                                           // magic and column id: what a CHECK constraint compares
-	KeySize    = 32                                          // a DEK
+	KeySize    = 32                                          // a DEK of SuiteXAES256GCM
 )
 
 // MaxPlaintext is the longest plaintext Seal takes: with overhead and the widest padding

@@ -70,5 +70,12 @@ func TestWhereOnlyApprovedModesMayRun(t *testing.T) {
 	if got, _, err := k.Open(nil, row(1), c); err != nil || string(got) != "value" {
 		t.Fatalf("%q, %v", got, err)
 	}
+	det := deterministic()
+	if err := k.Add(det, dekOf(t, det.Suite, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := k.Open(nil, row(1), seal(t, k, det, row(2), "value")); err != nil || string(got) != "value" {
+		t.Fatalf("deterministic: %q, %v", got, err)
+	}
 	t.Log("enforced: sealed and opened")
 }

@@ -51,10 +51,24 @@ func scheme() cell.Scheme {
 	}
 }
 
+// deterministic returns a text scheme of the same column whose equal values make equal cells.
+func deterministic() cell.Scheme {
+	return cell.Scheme{Column: 7, Number: 3, Suite: cell.SuiteAES256SIV, Codec: cell.CodecText, Padding: 16, KeyID: 43}
+}
+
 // dek returns a key of 32 equal bytes.
 func dek(t testing.TB, b byte) cell.DEK {
 	t.Helper()
+	return dekOf(t, cell.SuiteXAES256GCM, b)
+}
+
+// dekOf returns a key of equal bytes that is as long as the suite wants.
+func dekOf(t testing.TB, suite cell.Suite, b byte) cell.DEK {
+	t.Helper()
 	key := make([]byte, cell.KeySize)
+	if suite == cell.SuiteAES256SIV {
+		key = make([]byte, cell.SIVKeySize)
+	}
 	for i := range key {
 		key[i] = b
 	}
@@ -65,12 +79,12 @@ func dek(t testing.TB, b byte) cell.DEK {
 	return d
 }
 
-// ring returns a keyring that knows the schemes, each under the key of 32 bytes 01.
+// ring returns a keyring that knows the schemes, each under the key of bytes 01.
 func ring(t testing.TB, schemes ...cell.Scheme) *cell.Keyring {
 	t.Helper()
 	k := cell.NewKeyring(registry)
 	for _, s := range schemes {
-		if err := k.Add(s, dek(t, 1)); err != nil {
+		if err := k.Add(s, dekOf(t, s.Suite, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}

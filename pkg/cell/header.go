@@ -21,20 +21,6 @@ const (
 
 const paddingUnit = 16 // every allowed padding is a multiple of it
 
-// Suite numbers the algorithm a cell is sealed with.
-type Suite uint8
-
-// SuiteXAES256GCM is XAES-256-GCM (c2sp.org/XAES-256-GCM) with a random 192-bit nonce per cell.
-const SuiteXAES256GCM Suite = 1
-
-// String returns the name of the algorithm.
-func (s Suite) String() string {
-	if s == SuiteXAES256GCM {
-		return "XAES-256-GCM"
-	}
-	return fmt.Sprintf("suite %d", uint8(s))
-}
-
 // Header is the clear, authenticated front of a cell. Equal headers compare with ==.
 type Header struct {
 	Column   uint32 // column id, from 1
@@ -81,7 +67,7 @@ func Prefix(column uint32) [PrefixSize]byte {
 // accepts, Append writes back to the same bytes. It proves nothing; only Open does.
 // Every failure is an ErrNotACell.
 func Parse(cell []byte) (Header, error) {
-	if len(cell) < MinLength {
+	if len(cell) < HeaderSize {
 		return Header{}, fmt.Errorf("parse cell of %d bytes: %w", len(cell), ErrNotACell)
 	}
 	if cell[0] != magic0 || cell[1] != magic1 {
@@ -105,14 +91,16 @@ func Parse(cell []byte) (Header, error) {
 
 // wrong names what no writer of this format produces, or returns "".
 func (h Header) wrong(cell []byte) string {
-	padded := len(cell) - Overhead
+	padded := len(cell) - h.Suite.Overhead()
 	switch {
 	case h.Column == 0:
 		return "column id 0"
 	case h.Scheme == 0:
 		return "scheme 0"
-	case h.Suite != SuiteXAES256GCM:
+	case h.Suite.Overhead() == 0:
 		return "unknown suite"
+	case padded < 0:
+		return "too short for its suite"
 	case cell[9]&^flagsKnown != 0:
 		return "unknown flag"
 	case !h.Codec.known():

@@ -39,7 +39,10 @@ func TestParseRefusesWhatNoWriterMakes(t *testing.T) {
 		"column 0":               zero(2, 6),
 		"scheme 0":               zero(6, 8),
 		"suite 0":                shape(0, 8, 0),
-		"suite 2":                shape(0, 8, 2),
+		"suite 81":               shape(0, 8, 0x81),
+		"one byte short of SIV":  shape(0, 8, 2)[:31],
+		"SIV padded, but empty":  padded(shape(0, 8, 2)[:32]),
+		"SIV padded to 17":       padded(shape(0, 8, 2)[:32+17]),
 		"suite 3":                shape(0, 8, 3),
 		"unknown flag":           shape(0, 9, 8),
 		"high flag":              shape(0, 9, 0x81),
@@ -60,6 +63,28 @@ func TestParseRefusesWhatNoWriterMakes(t *testing.T) {
 		if _, _, err := ring(t, scheme()).Open(nil, row(1), c); !errors.Is(err, cell.ErrNotACell) {
 			t.Errorf("%s: open: %v", name, err)
 		}
+	}
+}
+
+func padded(c []byte) []byte {
+	c[9] = 2
+	return c
+}
+
+func TestTheLeastCellOfEverySuiteParses(t *testing.T) {
+	t.Parallel()
+	for suite, n := range map[cell.Suite]int{cell.SuiteXAES256GCM: 56, cell.SuiteAES256SIV: 32} {
+		if suite.Overhead() != n {
+			t.Errorf("%v adds %d bytes, want %d", suite, suite.Overhead(), n)
+		}
+		for extra := range 3 {
+			if h, err := cell.Parse(shape(2, 8, byte(suite))[:n+extra]); err != nil || h.Suite != suite {
+				t.Errorf("%v of %d bytes: %+v, %v", suite, n+extra, h, err)
+			}
+		}
+	}
+	if n := cell.SuiteBlindIndex.Overhead(); n != 0 {
+		t.Errorf("no cell has the suite of a blind index, but it adds %d bytes", n)
 	}
 }
 
@@ -101,11 +126,12 @@ func FuzzParse(f *testing.F) {
 	f.Add(shape(0, -1, 0))
 	f.Add(shape(32, 9, 3))
 	f.Add(shape(0, 9, 7))
+	f.Add(shape(0, 8, 2)[:32])
 	for _, raw := range readKnown(f).Cells {
 		f.Add(unhex(f, strict[knownCell](f, raw).Cell))
 	}
 	s := scheme()
-	k := ring(f, s)
+	k := ring(f, s, deterministic())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := cell.Parse(b)
 		if (err == nil) != (h != cell.Header{}) {

@@ -25,7 +25,7 @@ type slot struct {
 // entry is one scheme; it can have several keys, of which scheme.KeyID was added first.
 type entry struct {
 	scheme Scheme
-	keys   map[uint32]*XAES
+	keys   map[uint32]body
 }
 
 // NewKeyring returns an empty keyring for the installation that the registry UUID names.
@@ -46,7 +46,12 @@ func (k *Keyring) Add(s Scheme, dek DEK) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("add scheme: %w", err)
 	}
-	x, err := dek.cipher()
+	return k.add(s, dek)
+}
+
+// add is Add without looking at the scheme.
+func (k *Keyring) add(s Scheme, dek DEK) error {
+	x, err := dek.cipher(s.Suite)
 	if err != nil {
 		return fmt.Errorf("add scheme %d of column %d: %w", s.Number, s.Column, err)
 	}
@@ -64,9 +69,9 @@ func (k *Keyring) Add(s Scheme, dek DEK) error {
 }
 
 // grow returns a copy of e that also holds key x of s, or says why it cannot.
-func (e entry) grow(s Scheme, x *XAES, exists bool) (entry, string) {
+func (e entry) grow(s Scheme, x body, exists bool) (entry, string) {
 	if !exists {
-		return entry{scheme: s, keys: map[uint32]*XAES{s.KeyID: x}}, ""
+		return entry{scheme: s, keys: map[uint32]body{s.KeyID: x}}, ""
 	}
 	same := e.scheme
 	same.KeyID = s.KeyID
@@ -91,7 +96,7 @@ func (k *Keyring) Scheme(column uint32, number uint16) (Scheme, bool) {
 }
 
 // find returns the scheme and key that a header asks for.
-func (k *Keyring) find(h Header) (Scheme, *XAES, error) {
+func (k *Keyring) find(h Header) (Scheme, body, error) {
 	e, ok := (*k.schemes.Load())[slot{h.Column, h.Scheme}]
 	if !ok {
 		return Scheme{}, nil, fmt.Errorf("scheme %d of column %d: %w", h.Scheme, h.Column, ErrUnknownScheme)
@@ -119,7 +124,7 @@ func (k *Keyring) Seal(dst []byte, s Scheme, a Address, plaintext []byte) ([]byt
 }
 
 // sealing returns the key of a scheme that was added exactly as s says.
-func (k *Keyring) sealing(s Scheme) (*XAES, error) {
+func (k *Keyring) sealing(s Scheme) (body, error) {
 	known, x, err := k.find(s.Header())
 	if err != nil {
 		return nil, err

@@ -101,8 +101,8 @@ func TestKnownAnswersOnlyGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if len(want) < 86 {
-		t.Errorf("%d digests, there were 86", len(want))
+	if len(want) < 93 {
+		t.Errorf("%d digests, there were 93", len(want))
 	}
 	present := map[string]bool{}
 	for _, line := range got {
@@ -145,7 +145,7 @@ func TestKnownCells(t *testing.T) {
 			if got := s.SealedLength(len(v.Plaintext) / 2); got != len(sealed) {
 				t.Errorf("sealed length %d, want %d", got, len(sealed))
 			}
-			if _, err := stock(t, key).Decrypt(sealed[16:], unhex(t, v.AAD)); err != nil {
+			if err := stockReads(t, v.Suite, key, sealed[16:], unhex(t, v.AAD)); err != nil {
 				t.Errorf("Tink: %v", err)
 			}
 		})

@@ -87,7 +87,25 @@ func TestSecretsInHiddenFieldsNeverPrint(t *testing.T) {
 		w *cell.Sealer
 		x *cell.XAES
 	}
-	for name, h := range map[string]hidden{"DEK": {d: d}, "*DEK": {p: &d}, "Keyring": {k: k}, "Sealer": {w: w}, "XAES": {x: x}} {
+	long, err := cell.DEKFromBytes(append(bytes.Clone(key), key...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	det := cell.NewKeyring(registry)
+	if err := det.Add(deterministic(), long); err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := det.Sealer(deterministic())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sealer.Seal(nil, row(1), key); err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]hidden{
+		"DEK": {d: d}, "*DEK": {p: &d}, "Keyring": {k: k}, "Sealer": {w: w}, "XAES": {x: x},
+		"long DEK": {d: long}, "deterministic Keyring": {k: det}, "deterministic Sealer": {w: sealer},
+	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b"} {
 			for _, v := range []any{h, &h, []hidden{h}} {
 				text := fmt.Sprintf(verb, v)

@@ -23,8 +23,10 @@ func (s Scheme) Validate() error {
 		what = "column id must not be 0"
 	case s.Number == 0:
 		what = "scheme number must not be 0"
-	case s.Suite != SuiteXAES256GCM:
-		what = fmt.Sprintf("suite %d is unknown (accepted: 1)", uint8(s.Suite))
+	case s.Suite.Overhead() == 0:
+		what = fmt.Sprintf("suite %d is unknown (accepted: 1, 2)", uint8(s.Suite))
+	case s.Suite.Deterministic() && s.RowBound:
+		what = "a deterministic suite cannot bind cells to rows: equal values would make different cells"
 	case !s.Codec.known():
 		what = fmt.Sprintf("codec %#02x is unknown", uint8(s.Codec))
 	case s.Padding != 0 && s.Padding != 16 && s.Padding != 32 && s.Padding != 64:
@@ -52,5 +54,5 @@ func (s Scheme) SealedLength(n int) int {
 	if s.Padding > 0 {
 		n += s.Padding - n%s.Padding
 	}
-	return Overhead + n
+	return s.Suite.Overhead() + n
 }

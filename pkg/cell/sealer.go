@@ -15,7 +15,7 @@ type scratch struct {
 	plain  []byte
 }
 
-func (w *scratch) seal(registry [16]byte, x *XAES, s Scheme, dst []byte, a Address, plaintext []byte) ([]byte, error) {
+func (w *scratch) seal(registry [16]byte, x body, s Scheme, dst []byte, a Address, plaintext []byte) ([]byte, error) {
 	if err := s.admits(a, len(plaintext)); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
@@ -47,16 +47,16 @@ func (s Scheme) admits(a Address, n int) error {
 	return nil
 }
 
-func (w *scratch) open(registry [16]byte, x *XAES, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
-	x.derive(&w.sub, cell[HeaderSize:])
-	if err := w.sub.expand(); err != nil {
+func (w *scratch) open(registry [16]byte, x body, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
+	o, err := x.opener(&w.sub, cell[HeaderSize:])
+	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
-	return w.unlock(&w.sub, registry, s, dst, a, cell)
+	return w.unlock(o, registry, s, dst, a, cell)
 }
 
-// unlock opens a parsed cell with its expanded subkey and removes the padding.
-func (w *scratch) unlock(k *subkey, registry [16]byte, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
+// unlock opens a parsed cell and removes the padding.
+func (w *scratch) unlock(o opener, registry [16]byte, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
 	if s.RowBound && !bindable(a.Key) {
 		return nil, fmt.Errorf("open: %w", ErrNoKey)
 	}
@@ -66,7 +66,7 @@ func (w *scratch) unlock(k *subkey, registry [16]byte, s Scheme, dst []byte, a A
 	}
 	w.aad = appendAAD(w.aad[:0], registry, cell, s.RowBound, a.Key)
 	start := len(dst)
-	out, err := k.unlock(dst, cell[HeaderSize:], w.aad)
+	out, err := o.unlock(dst, cell[HeaderSize:], w.aad)
 	if err != nil {
 		return nil, fmt.Errorf("open: scheme %d of column %d: %w", s.Number, s.Column, err)
 	}
@@ -86,7 +86,7 @@ type Sealer struct {
 	redacted
 	registry [16]byte
 	scheme   Scheme
-	key      *XAES
+	key      body
 	work     *scratch // behind a pointer, like all that is secret: see secret
 }
 
@@ -120,11 +120,11 @@ func (s *Sealer) OpenAndCompare(a Address, cell, plaintext []byte) error {
 	if h.Column != a.Column {
 		return fmt.Errorf("compare: column %d, want %d: %w", h.Column, a.Column, ErrForeignColumn)
 	}
-	k, err := s.subkeyOf(cell)
+	o, err := s.openerOf(cell)
 	if err != nil {
 		return fmt.Errorf("compare: %w", err)
 	}
-	opened, err := s.work.unlock(k, s.registry, s.scheme, s.work.plain[:0], a, cell)
+	opened, err := s.work.unlock(o, s.registry, s.scheme, s.work.plain[:0], a, cell)
 	if err != nil {
 		return fmt.Errorf("compare: %w", err)
 	}
@@ -136,10 +136,14 @@ func (s *Sealer) OpenAndCompare(a Address, cell, plaintext []byte) error {
 	return nil
 }
 
-// subkeyOf derives the subkey of a stored cell and returns it expanded.
-func (s *Sealer) subkeyOf(cell []byte) (*subkey, error) {
+// openerOf derives the subkey of a stored cell, where the suite has subkeys, and returns it expanded.
+func (s *Sealer) openerOf(cell []byte) (opener, error) {
 	check, sealed := &s.work.check, &s.work.sub
-	s.key.derive(check, cell[HeaderSize:])
+	x, ok := s.key.(*XAES)
+	if !ok {
+		return s.key.opener(check, cell[HeaderSize:])
+	}
+	x.derive(check, cell[HeaderSize:])
 	if sealed.aead != nil && check.key == sealed.key {
 		return sealed, nil
 	}

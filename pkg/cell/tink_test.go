@@ -7,6 +7,8 @@ import (
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
+	"github.com/tink-crypto/tink-go/v2/daead"
+	"github.com/tink-crypto/tink-go/v2/daead/aessiv"
 	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/secretdata"
@@ -43,6 +45,47 @@ func stock(t testing.TB, key []byte) tink.AEAD {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// stockSIV returns Tink's own AES-256-SIV without prefix for a key.
+func stockSIV(t testing.TB, key []byte) tink.DeterministicAEAD {
+	t.Helper()
+	parameters, err := aessiv.NewParameters(64, aessiv.VariantNoPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := aessiv.NewKey(secretdata.NewBytesFromData(key, insecuresecretdataaccess.Token{}), 0, parameters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := keyset.NewManager()
+	id, err := m.AddKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.SetPrimary(id); err != nil {
+		t.Fatal(err)
+	}
+	handle, err := m.Handle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := daead.New(handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// stockReads reports why Tink does not open what stands behind a header.
+func stockReads(t testing.TB, suite cell.Suite, key, message, aad []byte) error {
+	t.Helper()
+	if suite == cell.SuiteAES256SIV {
+		_, err := stockSIV(t, key).DecryptDeterministically(message, aad)
+		return err
+	}
+	_, err := stock(t, key).Decrypt(message, aad)
+	return err
 }
 
 // associated writes the associated data as docs/envelope.md says, from a cell's first bytes and

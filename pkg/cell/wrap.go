@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/tink-crypto/tink-go/v2/aead/xaesgcm"
-	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
 	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/secretdata"
 )
 
 const dekLabel = "cfdek/1"
@@ -31,14 +28,14 @@ func (id DEKID) aad() []byte {
 	return append(b, byte(id.Suite))
 }
 
-// WrapDEK encrypts dek under kek as a Tink encrypted keyset of one XAES-GCM key without prefix,
-// which stock Tink and the same KEK can read. Before it returns it unwraps the result again and
+// WrapDEK encrypts dek under kek as a Tink encrypted keyset of one key without prefix, which
+// stock Tink and the same KEK can read. Before it returns it unwraps the result again and
 // proves that the KEK refuses it under another id, because some servers ignore associated data.
 func WrapDEK(ctx context.Context, kek KEK, id DEKID, dek DEK) ([]byte, error) {
-	if dek.secret == nil || id.Column == 0 || id.KeyID == 0 || id.Suite != SuiteXAES256GCM {
+	if id.Column == 0 || id.KeyID == 0 {
 		return nil, fmt.Errorf("wrap key %d of column %d: incomplete", id.KeyID, id.Column)
 	}
-	handle, err := dek.keyset()
+	handle, err := dek.keyset(id.Suite)
 	if err != nil {
 		return nil, fmt.Errorf("wrap key %d of column %d: %w", id.KeyID, id.Column, err)
 	}
@@ -61,7 +58,7 @@ func proveWrapped(ctx context.Context, kek KEK, id DEKID, dek DEK, wrapped []byt
 		return err
 	}
 	defer again.Wipe()
-	if *again.secret.key != *dek.secret.key {
+	if !again.equal(dek) {
 		return corrupt(kek, "it returned another key than it was given")
 	}
 	wrong := id
@@ -89,53 +86,11 @@ func UnwrapDEK(ctx context.Context, kek KEK, id DEKID, wrapped []byte) (DEK, err
 		}
 		return DEK{}, fmt.Errorf("unwrap key %d of column %d: %w", id.KeyID, id.Column, door.cause(err))
 	}
-	dek, err := dekOf(handle)
+	dek, err := dekOf(handle, id.Suite)
 	if err != nil {
 		return DEK{}, fmt.Errorf("unwrap key %d of column %d: %w", id.KeyID, id.Column, corrupt(kek, err.Error()))
 	}
 	return dek, nil
-}
-
-// keyset returns the Tink keyset that holds only this key.
-func (d DEK) keyset() (*keyset.Handle, error) {
-	parameters, err := xaesgcm.NewParameters(xaesgcm.VariantNoPrefix, SaltSize)
-	if err != nil {
-		return nil, fmt.Errorf("make keyset: %w", err)
-	}
-	material := secretdata.NewBytesFromData(d.secret.key[:], insecuresecretdataaccess.Token{})
-	key, err := xaesgcm.NewKey(material, 0, parameters)
-	if err != nil {
-		return nil, fmt.Errorf("make keyset: %w", err)
-	}
-	m := keyset.NewManager()
-	keyID, err := m.AddKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("make keyset: %w", err)
-	}
-	if err := m.SetPrimary(keyID); err != nil {
-		return nil, fmt.Errorf("make keyset: %w", err)
-	}
-	return m.Handle()
-}
-
-// dekOf takes the only key out of an unwrapped keyset.
-func dekOf(handle *keyset.Handle) (DEK, error) {
-	if handle.Len() != 1 {
-		return DEK{}, fmt.Errorf("the wrapped keyset holds %d keys, want 1", handle.Len())
-	}
-	entry, err := handle.Primary()
-	if err != nil {
-		return DEK{}, errors.New("the wrapped keyset has no enabled primary key")
-	}
-	key, ok := entry.Key().(*xaesgcm.Key)
-	if !ok {
-		return DEK{}, errors.New("the wrapped key is of another kind")
-	}
-	p := key.Parameters().(*xaesgcm.Parameters)
-	if p.Variant() != xaesgcm.VariantNoPrefix || p.SaltSizeInBytes() != SaltSize {
-		return DEK{}, errors.New("the wrapped key has other parameters")
-	}
-	return DEKFromBytes(key.KeyBytes().Data(insecuresecretdataaccess.Token{}))
 }
 
 // corrupt returns an error of class KEKCorrupt.

@@ -129,5 +129,14 @@ func (x *XAES) Open(dst, message, aad []byte) ([]byte, error) {
 	return x.open(new(subkey), dst, message, aad)
 }
 
+// opener derives and expands the subkey that the message's salt picks; it is k itself.
+func (x *XAES) opener(k *subkey, message []byte) (opener, error) {
+	x.derive(k, message)
+	return k, k.expand()
+}
+
 // equal reports whether both ciphers have the same key: CMAC subkeys of different keys differ.
-func (x *XAES) equal(y *XAES) bool { return subtle.ConstantTimeCompare(x.mask[:], y.mask[:]) == 1 }
+func (x *XAES) equal(other body) bool {
+	y, ok := other.(*XAES)
+	return ok && subtle.ConstantTimeCompare(x.mask[:], y.mask[:]) == 1
+}
