@@ -1,0 +1,173 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// CutoverRequest asks for a column to be cut over.
+type CutoverRequest struct {
+	Column       ColumnName
+	Strategy     string        // StrategySwap or StrategyByName
+	Soak         time.Duration // without a missed write; 0: none is asked for
+	Reason, Note string        // with a reason a sample, or no verification at all, is enough
+	Despite      []string      // names of dependents that may change their meaning
+	// Sweep has the fleet seal rows that became uncovered, and returns when it has.
+	Sweep func(context.Context, messages.StartRequest) error
+}
+
+// CutoverResult is what a cutover did.
+type CutoverResult struct {
+	V       int    `json:"v"`
+	Table   string `json:"table"`
+	Column  string `json:"column"`
+	Already bool   `json:"already"` // it was cut over before
+	Cutover
+}
+
+// mostSweeps is how often rows may turn out to be uncovered before a cutover gives up.
+const mostSweeps = 10
+
+// Cutover lets the cells take the plaintext's place, in one transaction under a short lock. Everything that takes long
+// is done before it, beside readers and writers, or after it; all of that can be repeated. A row that turns out to be
+// uncovered under the lock makes it give way: the lock is let go, the fleet seals the row, and it tries again. Killed at
+// any moment, the same request goes on. A [*Refusal] has changed nothing.
+func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, error) {
+	trusted := ""
+	for sweeps := 0; ; {
+		g, err := l.look(ctx, r, trusted)
+		if errors.Is(err, errCutOver) {
+			return l.finishCutover(ctx, g.Standing, true)
+		}
+		if err != nil {
+			return CutoverResult{}, err
+		}
+		if err := indexUncovered(ctx, l.DB, g.column, g.Relation.Leaves); err != nil {
+			return CutoverResult{}, err
+		}
+		err = l.attempt(ctx, r, g, trusted)
+		switch {
+		case errors.Is(err, errUncovered) && sweeps < mostSweeps:
+			sweeps, trusted = sweeps+1, g.Detail.Proof // the run that follows opens what it seals
+			if err := r.Sweep(ctx, g.sweep(l.Actor)); err != nil {
+				return CutoverResult{}, fmt.Errorf("have the uncovered rows sealed: %w", err)
+			}
+		case errors.Is(err, errUncovered):
+			return CutoverResult{}, &Refusal{app.CodeUnproven, messages.CodeConflict, "column", fmt.Sprintf("rows of %s become uncovered faster than they are sealed", g.name()),
+				"cipherfleet status says which applications write without cells; mend them, and ask for the same again"}
+		case errors.Is(err, errUnindexed), errors.Is(err, errAltered): // look again
+		case err != nil:
+			return CutoverResult{}, err
+		default:
+			return l.finishCutover(ctx, g.Standing, false)
+		}
+	}
+}
+
+// look checks the gates as of one moment.
+func (l *Ladder) look(ctx context.Context, r CutoverRequest, trusted string) (g Gated, err error) {
+	err = reading(ctx, l.DB, "30s", func(tx pg.Tx) error {
+		g, err = l.gates(ctx, tx, r, trusted)
+		return err
+	})
+	return g, err
+}
+
+// errAltered says that the table, or what depends on it, is not what it was before the lock was got.
+var errAltered = errors.New("the table was altered meanwhile")
+
+const lockPatienceSQL = `SELECT set_config('statement_timeout', $1, true)`
+
+func lockSQL(t pg.Table) string { return "LOCK TABLE " + t.SQL() + " IN ACCESS EXCLUSIVE MODE" }
+
+// lockAlone locks the table against everybody. It waits half a second in all, however many partitions there are: while
+// it waits everybody queues behind it, and before deadlock_timeout nobody is made the victim of a deadlock.
+func lockAlone(ctx context.Context, tx pg.Tx, t pg.Table) error {
+	if _, err := tx.Exec(ctx, lockPatienceSQL, "500ms"); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, lockSQL(t)); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, lockPatienceSQL, "0")
+	return err
+}
+
+// attempt is the transaction.
+func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted string) error {
+	if err := reading(ctx, l.DB, "30s", func(tx pg.Tx) error { return covered(ctx, tx, g.column, g.Relation.Leaves) }); err != nil {
+		return err // known before anybody has to wait
+	}
+	detail, err := json.Marshal(g.Detail)
+	if err != nil {
+		return err
+	}
+	return l.transition(ctx, g.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: detail}, func(tx pg.Tx) error {
+		if err := lockAlone(ctx, tx, g.Relation.Table()); err != nil {
+			return err
+		}
+		now, err := l.gates(ctx, tx, r, trusted)
+		if err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(now.Detail, g.Detail) || !reflect.DeepEqual(now.column, g.column) {
+			return errAltered
+		}
+		if err := covered(ctx, tx, now.column, now.Relation.Leaves); err != nil {
+			return err
+		}
+		return run(ctx, tx, now.Detail.swap(now.column).Step())
+	})
+}
+
+// sweep asks for a job that does what is left, as the last one did.
+func (g *Gated) sweep(actor string) messages.StartRequest {
+	return messages.StartRequest{V: messages.Version, RequestID: uuid.NewString(), Schema: g.Relation.Schema, Table: g.Relation.Name, Key: g.column.Key,
+		Columns: []messages.ColumnRequest{{Source: g.Plain.Name, Target: g.Sealed.Name}}, UserTriggers: g.triggers, Actor: actor}
+}
+
+// finishCutover makes the cells NOT NULL where the plaintext was: the constraint that the cutover added is validated
+// beside readers and writers, and spares the scan under the lock.
+func (l *Ladder) finishCutover(ctx context.Context, s Standing, already bool) (CutoverResult, error) {
+	detail, err := newestCutover(ctx, l.DB, s.Column)
+	if err != nil {
+		return CutoverResult{}, err
+	}
+	result := CutoverResult{V: messages.Version, Table: s.Relation.Table().String(), Column: s.Source, Already: already, Cutover: detail}
+	s.State.Phase = lifecycle.PhaseCutOver
+	for _, p := range detail.Places {
+		if !p.NotNull {
+			continue
+		}
+		if err := l.require(ctx, s, p, detail.SealedName); err != nil {
+			return result, fmt.Errorf("make the cells of %s.%s NOT NULL: %w", p.Schema, p.Name, err)
+		}
+	}
+	return result, nil
+}
+
+const presentSQL = `SELECT k.conname IS NOT NULL, n.nspname::text, c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.conname = $2 WHERE c.oid = $1`
+
+func (l *Ladder) require(ctx context.Context, s Standing, p CutoverPlace, sealed string) error {
+	there, c := false, ddl.Column{ID: s.ID, Target: sealed}
+	if err := l.DB.QueryRow(ctx, presentSQL, p.OID, ddl.PresentName(s.ID)).Scan(&there, &c.Table.Schema, &c.Table.Name); err != nil || !there {
+		return err
+	}
+	if err := patiently(ctx, l.DB, func(tx pg.Tx) error { return run(ctx, tx, c.ValidatePresent()) }); err != nil {
+		return settled(s, err)
+	}
+	return l.alone(ctx, s, func(tx pg.Tx) error { return run(ctx, tx, c.Require()) })
+}
