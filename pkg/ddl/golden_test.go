@@ -28,6 +28,10 @@ func TestGolden(t *testing.T) {
 	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
 		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "reverse": c.ReverseCapture(),
+		"reverse_index":     c.ReverseUncoveredIndex(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}),
+		"reverse_uncovered": {Do: []string{c.ReverseUncovered(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name})}},
+		"reverse_missed":    {Do: []string{ddl.ReverseMissed(c.ID)}},
+
 		"uncovered_index": c.UncoveredIndex(leaf), "uncovered": {Do: []string{c.Uncovered(leaf)}},
 		"present": c.Present(), "validate_present": c.ValidatePresent(), "require": c.Require(),
 		"missed": {Do: []string{ddl.Missed(c.ID)}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},

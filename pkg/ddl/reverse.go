@@ -88,9 +88,14 @@ func ReverseMissed(id uint32) string {
 	return "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cipherfleet." + reverseSequence(id)
 }
 
+// ReverseIndexName is the name of the partial index on the rows of one leaf that have a cell and no plaintext.
+func (c Column) ReverseIndexName(leaf pg.Named) string {
+	return fmt.Sprintf("cipherfleet_%d_reverse_%d", c.ID, leaf.OID)
+}
+
 // ReverseUncoveredIndex is like [Column.UncoveredIndex], of the rows that have a cell and no plaintext.
 func (c Column) ReverseUncoveredIndex(leaf pg.Named) Step {
-	name := fmt.Sprintf("cipherfleet_%d_reverse_%d", c.ID, leaf.OID)
+	name := c.ReverseIndexName(leaf)
 	return Step{
 		Do: []string{fmt.Sprintf("CREATE INDEX CONCURRENTLY IF NOT EXISTS %s ON %s (%s) WHERE %s",
 			pg.Ident(name), leaf.Table().SQL(), pg.Idents(c.Key), c.reverseUncovered())},
