@@ -15,3 +15,8 @@ func SIVForTest(key, msg, aad, ct []byte) (sealed, opened []byte, err error) {
 
 // SameKeyForTest reports whether two DEKs hold the same key.
 func SameKeyForTest(a, b DEK) bool { return a.equal(b) }
+
+// NormaliseForTest returns the normal form of a plaintext.
+func NormaliseForTest(n Normaliser, plaintext []byte) ([]byte, error) {
+	return n.append(nil, plaintext)
+}
