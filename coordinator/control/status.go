@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -75,16 +76,10 @@ type StatusRequest struct {
 
 // ReadStatus reads where columns stand, in read-only transactions, and with a number of statements that does not grow
 // with the tables. It needs no more than SELECT on the tables of schema cipherfleet; where the table itself may be read
-// too, a sample of it makes the estimates better. Exact counts need it, and read table after table.
+// too, a sample of it makes the estimates better. Exact counts need it, and read table after table. A plaintext that is
+// seen gone after its cutover is recorded as dropped, by whoever may.
 func ReadStatus(ctx context.Context, db *pg.DB, r StatusRequest) (Status, error) {
-	var v *survey
-	err := reading(ctx, db, "30s", func(tx pg.Tx) (err error) {
-		if err := checkInstalled(ctx, tx); err != nil {
-			return err
-		}
-		v, err = takeSurvey(ctx, tx, r.Manifest, r.Table)
-		return err
-	})
+	v, err := readSurvey(ctx, db, r.Manifest, r.Table, true)
 	if err != nil {
 		return Status{}, err
 	}
@@ -101,6 +96,45 @@ func ReadStatus(ctx context.Context, db *pg.DB, r StatusRequest) (Status, error)
 		s.Columns = append(s.Columns, l.status)
 	}
 	return s, nil
+}
+
+// readSurvey takes a survey, and a second one if the first shows that the log is behind what can be seen.
+func readSurvey(ctx context.Context, db *pg.DB, m manifest.Manifest, only string, installed bool) (*survey, error) {
+	take := func() (v *survey, mayRecord bool, err error) {
+		err = reading(ctx, db, "30s", func(tx pg.Tx) (err error) {
+			if installed {
+				if err := checkInstalled(ctx, tx); err != nil {
+					return err
+				}
+			}
+			if v, err = takeSurvey(ctx, tx, m, only); err != nil || !v.behind() {
+				return err
+			}
+			return tx.QueryRow(ctx, mayRecordSQL).Scan(&mayRecord)
+		})
+		return v, mayRecord, err
+	}
+	v, mayRecord, err := take()
+	if err != nil || !mayRecord {
+		return v, err
+	}
+	if recorded, err := RecordDropped(ctx, db); err != nil || len(recorded) == 0 {
+		return v, err
+	}
+	v, _, err = take()
+	return v, err
+}
+
+// mayRecordSQL asks before, for status has to work for those who may only read, and on a standby.
+const mayRecordSQL = `SELECT has_table_privilege('cipherfleet.events', 'INSERT') AND has_table_privilege('cipherfleet.columns', 'UPDATE')
+ AND NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::bool`
+
+// behind says that a column is cut over by the log, and its plaintext is gone.
+func (v *survey) behind() bool {
+	return slices.ContainsFunc(v.columns, func(c lifecycle.Column) bool {
+		relation, there := v.relations[c.Relid]
+		return there && v.states[c.ID].State.Phase == lifecycle.PhaseCutOver && byNumber(relation, c.SourceNum).Attnum == 0
+	})
 }
 
 // reading runs f in a read-only transaction whose statements are given up after a while.

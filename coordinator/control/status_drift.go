@@ -127,7 +127,7 @@ func (l *look) cutOver() bool {
 func (l *look) contradicted() bool {
 	c := l.survey.cutovers[l.column.ID]
 	swap := l.cutOver() && c.Strategy == StrategySwap
-	back := l.plain.Attnum != 0 && l.plain.Name == l.column.Source && l.sealed.Name != l.column.Source
+	back := l.plain.Attnum != 0 && l.plain.Name == c.PlainWas && l.sealed.Name == c.SealedWas
 	return l.contradictory || l.swapped() && !l.cutOver() || swap && back || l.state.Phase == lifecycle.PhaseDropped && l.plain.Attnum != 0
 }
 
@@ -168,10 +168,21 @@ func (l *look) flagCapture(names []string, body string) {
 func (l *look) flagKeys() {
 	scheme, has := l.survey.schemes[l.column.ID]
 	l.flag(FlagKeyMissing, !l.isEQL() && (!has || !scheme.keyed))
+	l.flag(FlagKeyChanged, l.keyChanged())
+}
+
+func (l *look) keyChanged() bool {
 	bound := l.bound()
-	if key, found := l.relation.KeyOf(bound); len(bound) > 0 {
-		l.flag(FlagKeyChanged, !found || !key.Usable())
+	if len(bound) == 0 {
+		return false
 	}
+	for _, name := range bound {
+		if _, there := l.relation.Column(name); !there { // it may have been renamed since the job
+			return !slices.ContainsFunc(l.relation.Keys, func(k pg.Key) bool { return k.Usable() && len(k.Columns) == len(bound) })
+		}
+	}
+	key, found := l.relation.KeyOf(bound)
+	return !found || !key.Usable()
 }
 
 // bound is the key that cells are bound to: capture's condition compares it, and follows renames; else the last job's.

@@ -86,6 +86,8 @@ func (l *look) place() {
 	if l.column.ID == 0 {
 		oid = l.survey.named[l.table]
 	}
+	standing := l.survey.states[l.column.ID]
+	l.state, l.contradictory = standing.State, standing.Err != nil
 	relation, found := l.survey.relations[oid]
 	if !found {
 		return
@@ -97,8 +99,6 @@ func (l *look) place() {
 		return
 	}
 	l.plain, l.sealed = byNumber(relation, l.column.SourceNum), byNumber(relation, l.column.TargetNum)
-	standing := l.survey.states[l.column.ID]
-	l.state, l.contradictory = standing.State, standing.Err != nil
 }
 
 // byNumber is the column with this number, or the zero one if it is gone.
@@ -112,12 +112,19 @@ func byNumber(r pg.Relation, attnum int16) pg.Column {
 
 // swapped says that the cells have taken the plaintext's name.
 func (l *look) swapped() bool {
-	return l.column.ID != 0 && l.sealed.Attnum != 0 && l.sealed.Name == l.column.Source
+	if l.column.ID == 0 || l.sealed.Attnum == 0 {
+		return false
+	}
+	c := l.survey.cutovers[l.column.ID]
+	return l.sealed.Name == l.column.Source || l.cutOver() && c.Strategy == StrategySwap && l.sealed.Name == c.SealedName
 }
 
 // name is what the column is called today.
 func (l *look) name() string {
-	if l.plain.Attnum == 0 || l.swapped() {
+	switch {
+	case l.swapped():
+		return l.sealed.Name
+	case l.plain.Attnum == 0:
 		return l.column.Source
 	}
 	return l.plain.Name

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+)
+
+// watchStatus shows the status until the first signal.
+func watchStatus(ctx context.Context, s *station, request control.StatusRequest, every time.Duration, show func(control.Status) error) error {
+	_, drain, stop := app.Signals(ctx, time.Minute, app.NewLogger(io.Discard, s.config.Logging))
+	defer stop()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		status, err := control.ReadStatus(drain, s.db, request)
+		if drain.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			err = show(status)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-drain.Done():
+			return nil
+		}
+	}
+}
+
+const redraw = "\x1b[H\x1b[2J\x1b[3J" // home, and nothing below or behind
+
+// watcher draws in place on a terminal; elsewhere each column is a line each time.
+func watcher(w io.Writer) func(control.Status) error {
+	file, isFile := w.(*os.File)
+	if isFile && term.IsTerminal(int(file.Fd())) {
+		return func(s control.Status) error {
+			if _, err := fmt.Fprintf(w, "%s%s\n\n", redraw, s.At.UTC().Format(time.RFC3339)); err != nil {
+				return err
+			}
+			return printStatus(w, s)
+		}
+	}
+	return func(s control.Status) error {
+		var b strings.Builder
+		for _, c := range s.Columns {
+			b.WriteString(watchLine(s.At, c) + "\n")
+		}
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+}
+
+// watchLine is a column in a line.
+func watchLine(at time.Time, c control.ColumnStatus) string {
+	text := fmt.Sprintf("%s %s.%s %s: %s", at.UTC().Format(time.RFC3339), c.Table, c.Column, strings.ReplaceAll(phaseText(c), " ", "-"), coverageLine(c.Coverage))
+	if c.Job != nil && c.Job.ETASeconds != nil {
+		text += fmt.Sprintf(", %.0f rows/s, %v left", c.Job.RowsPerSecond, time.Duration(*c.Job.ETASeconds)*time.Second)
+	}
+	if len(c.Flags) > 0 {
+		text += "; flags: " + strings.Join(c.Flags, ", ")
+	}
+	return text
+}
