@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 )
 
 const verifyLong = `Open every cell of the named columns and compare it with its source, row by row.
@@ -21,31 +23,56 @@ const verifyLong = `Open every cell of the named columns and compare it with its
 It is the only proof that a column is encrypted: a row is covered when its target holds a cell that opens to its present
 source, or when both are NULL. Every row is read once, in short transactions, in constant memory; nothing is written but
 one event for each column, with counts. Rows that applications change meanwhile are judged as they are when they are
-read.
+read. It may be run in any phase; where the plaintext is gone, every cell is opened and authenticated, and says so.
 
 What it counts: covered rows; uncovered ones, whose target is missing or left over; stale ones, whose cell is of another
-value; broken ones, whose cell does not open. Rows are shown as hashes of their keys.
+value; broken ones, whose cell does not open, and how many of those name a scheme or key that nobody has. A nonce that
+two cells under one key share is a failure too: all nonces are compared up to 262144 cells, and above that a share of
+them that is picked by their own bits. Rows are shown as hashes of their keys.
 
-Exit codes: 0 proven · 2 bad flag, environment or manifest · 4 refused, the table or column was never prepared, or the
-key does not fit · 5 not proven · 6 Postgres or key unavailable · 7 denied`
+--sample 5% reads one in twenty runs of 16 neighbouring blocks, picked at random and spread over the whole table. What
+it finds counts; that it finds nothing is no proof, and no cutover takes it for one.
+
+--report FILE writes the result as JSON, and beside it, with the ending .txt, as text. Its digest is a sum over all rows
+of HMACs of key and value, keyed by the column's oldest key: two verifies of the same rows agree on it, whatever the
+order and whatever the rows are sealed under, and it tells nothing to those who have no key.
+
+Exit codes: 0 proven, or nothing wrong in the sample · 2 bad flag, environment or manifest · 4 refused, the table or
+column was never prepared, or the key does not fit · 5 not proven · 6 Postgres or key unavailable · 7 denied`
 
 const verifyExample = `  cipherfleet verify --table users
-  cipherfleet verify --schema crm --table "Contacts" --column phone --json`
+  cipherfleet verify --schema crm --table "Contacts" --column phone --json
+  cipherfleet verify --table users --sample 5%
+  cipherfleet verify --table users --report proof.json`
+
+type verifyOptions struct {
+	scope          scope
+	sample, report string
+	asJSON         bool
+}
 
 func newVerify(read settings) *cobra.Command {
-	var s scope
-	asJSON := false
+	o := &verifyOptions{}
 	c := &cobra.Command{Use: "verify", Short: "Open every cell and compare it with its source", Long: verifyLong, Example: verifyExample, Args: noArgs}
-	s.flags(c.Flags())
-	c.Flags().Lookup("column").Usage = "a source column; may be repeated (default: every registered column of the table)"
-	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	c.RunE = func(c *cobra.Command, _ []string) error { return runVerify(c, &s, asJSON, read) }
+	f := c.Flags()
+	o.scope.flags(f)
+	f.Lookup("column").Usage = "a source column; may be repeated (default: every registered column of the table)"
+	f.StringVar(&o.sample, "sample", "", "read only so many percent of the table's blocks, as in 5%")
+	f.StringVar(&o.report, "report", "", "write the result to this file as JSON, and as text beside it")
+	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error { return o.run(c, read) }
 	return c
 }
 
-func runVerify(c *cobra.Command, scope *scope, asJSON bool, read settings) error {
+func (o *verifyOptions) run(c *cobra.Command, read settings) error {
 	if err := required(c, "table"); err != nil {
 		return err
+	}
+	request := control.VerifyRequest{Columns: o.scope.columns}
+	request.Schema, request.Table = o.scope.names(c)
+	var err error
+	if request.Sample, err = percentage(o.sample); err != nil {
+		return usage(err, c)
 	}
 	config, err := read()
 	if err != nil {
@@ -59,14 +86,19 @@ func runVerify(c *cobra.Command, scope *scope, asJSON bool, read settings) error
 	if err := s.openKey(c.Context()); err != nil {
 		return err
 	}
-	request := control.VerifyRequest{Columns: scope.columns}
-	request.Schema, request.Table = scope.names(c)
-	seen := meter(c.ErrOrStderr(), "verified")
-	result, err := (&control.Verifier{DB: s.db, KEK: s.kek, Seen: seen}).Verify(c.Context(), request)
+	files, err := openReport(o.report)
 	if err != nil {
 		return err
 	}
-	if asJSON {
+	defer files.discard()
+	result, err := (&control.Verifier{DB: s.db, KEK: s.kek, Seen: meter(c.ErrOrStderr(), "verified")}).Verify(c.Context(), request)
+	if err != nil {
+		return err
+	}
+	if err := files.keep(result); err != nil {
+		return err
+	}
+	if o.asJSON {
 		err = json.NewEncoder(c.OutOrStdout()).Encode(result)
 	} else {
 		err = printVerification(c.OutOrStdout(), result)
@@ -75,6 +107,18 @@ func runVerify(c *cobra.Command, scope *scope, asJSON bool, read settings) error
 		err = &app.Fail{Code: app.CodeUnproven, Err: unproven(result), Hint: verifyHint(result)}
 	}
 	return err
+}
+
+// percentage reads 5 or 5%; nothing is 0.
+func percentage(text string) (float64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+	if err != nil || !(percent > 0 && percent < 100) {
+		return 0, fmt.Errorf("--sample was %q; accepted is a percentage above 0 and below 100, as in 5%%", text)
+	}
+	return percent, nil
 }
 
 // meter prints now and then how many rows are done.
@@ -93,14 +137,25 @@ func meter(w io.Writer, verb string) func(rows, of int64) {
 func printVerification(w io.Writer, v control.Verification) error {
 	var b strings.Builder
 	for _, c := range v.Columns {
-		word := "NOT PROVEN"
-		if c.Proven {
-			word = "proven"
-		}
-		fmt.Fprintf(&b, "%s.%s in %s: %s\n", v.Table, c.Column, c.Target, word)
+		fmt.Fprintf(&b, "%s.%s in %s: %s\n", v.Table, c.Column, c.Target, verdict(v, c))
 		fmt.Fprintf(&b, "  %d rows: %d covered, %d uncovered, %d stale, %d broken\n", c.Rows, c.Covered, c.Uncovered, c.Stale, c.Broken)
 		for _, number := range slices.Sorted(maps.Keys(c.Schemes)) {
 			fmt.Fprintf(&b, "  scheme %d: %d cells\n", number, c.Schemes[number])
+		}
+		for _, id := range slices.Sorted(maps.Keys(c.Keys)) {
+			fmt.Fprintf(&b, "  key %d: %d cells\n", id, c.Keys[id])
+		}
+		if c.Unknown > 0 {
+			fmt.Fprintf(&b, "  %d of the broken cells are of a scheme or key that the registry does not have\n", c.Unknown)
+		}
+		if c.Nonces.Cells > 0 {
+			fmt.Fprintf(&b, "  nonces: %s\n", nonceLine(c.Nonces))
+		}
+		if c.Source == "" {
+			b.WriteString("  the plaintext is gone: cells were opened and authenticated, and compared with nothing\n")
+		}
+		if c.Digest != "" {
+			fmt.Fprintf(&b, "  digest %s\n", c.Digest)
 		}
 		if len(c.Examples) > 0 {
 			fmt.Fprintf(&b, "  hashes of the first keys: %s\n", strings.Join(c.Examples, " "))
@@ -111,12 +166,38 @@ func printVerification(w io.Writer, v control.Verification) error {
 	return err
 }
 
+func verdict(v control.Verification, c control.ColumnReport) string {
+	switch {
+	case !c.Proven:
+		return "NOT PROVEN"
+	case v.Sample > 0:
+		return fmt.Sprintf("nothing wrong in a sample of %v %%, which is no proof", v.Sample)
+	}
+	return "proven"
+}
+
+func nonceLine(n backfill.Nonces) string {
+	about, compared := "", "all were compared"
+	if !n.Exact {
+		about, compared = "about ", "a share of them was compared"
+	}
+	text := fmt.Sprintf("%d cells, %s%d different, %s", n.Cells, about, n.Distinct, compared)
+	if n.Repeated > 0 {
+		text += fmt.Sprintf("; REPEATED %d times", n.Repeated)
+	}
+	return text
+}
+
 // unproven says in one line which columns are not.
 func unproven(v control.Verification) error {
 	var columns []string
 	for _, c := range v.Columns {
 		if !c.Proven {
-			columns = append(columns, fmt.Sprintf("%s (%d uncovered, %d stale, %d broken)", c.Column, c.Uncovered, c.Stale, c.Broken))
+			column := fmt.Sprintf("%s (%d uncovered, %d stale, %d broken)", c.Column, c.Uncovered, c.Stale, c.Broken)
+			if c.Nonces.Repeated > 0 {
+				column += fmt.Sprintf(" and %d nonces of %s are used twice", c.Nonces.Repeated, c.Column)
+			}
+			columns = append(columns, column)
 		}
 	}
 	return errors.New("not every row of " + v.Table + " is covered: " + strings.Join(columns, ", "))
@@ -124,6 +205,9 @@ func unproven(v control.Verification) error {
 
 func verifyHint(v control.Verification) string {
 	for _, c := range v.Columns {
+		if c.Nonces.Repeated > 0 {
+			return "trust nothing that is sealed under that key: find out what drew its nonces (a copied machine image, a broken source of random numbers)"
+		}
 		if c.Stale+c.Broken > 0 {
 			return "find out who writes the target without cipherfleet, and whether capture is in place (cipherfleet status); " +
 				"set the target of those rows to NULL, run cipherfleet backfill, and verify again"

@@ -15,34 +15,45 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Verification is what a full decrypt-and-compare of columns found.
+// Verification is what a decrypt-and-compare of columns found. It holds no value and no key.
 type Verification struct {
-	V       int            `json:"v"`
-	Table   string         `json:"table"`
-	Columns []ColumnReport `json:"columns"`
-	Proven  bool           `json:"proven"` // every row of every column is covered
-	Seconds float64        `json:"seconds"`
+	V            int            `json:"v"`
+	Installation string         `json:"installation"` // the registry id that every cell authenticates
+	Database     string         `json:"database"`
+	Table        string         `json:"table"`
+	Columns      []ColumnReport `json:"columns"`
+	Sample       float64        `json:"sample,omitempty"` // percent of the blocks that were read; 0: every row
+	Proven       bool           `json:"proven"`           // every row of every column that was read is covered
+	Began        time.Time      `json:"began"`            // the server's clock
+	Ended        time.Time      `json:"ended"`
+	Seconds      float64        `json:"seconds"`
 }
 
 // ColumnReport is what was found in one column. Examples are hashes of keys.
 type ColumnReport struct {
 	Column string `json:"column"`
-	Target string `json:"target"`
+	Source string `json:"source"` // the column that holds the plaintext, under today's name; "" when it is gone, and cells are only opened
+	Target string `json:"target"` // the column that holds the cells, under today's name
 	backfill.Report
 	Proven bool `json:"proven"`
 }
 
 // finding is a verification as the event log keeps it: counts, no keys.
 type finding struct {
-	Rows      int64            `json:"rows"`
-	Covered   int64            `json:"covered"`
-	Uncovered int64            `json:"uncovered"`
-	Stale     int64            `json:"stale"`
-	Broken    int64            `json:"broken"`
-	Schemes   map[uint16]int64 `json:"schemes,omitempty"`
-	Proven    bool             `json:"proven"`
-	Missed    int64            `json:"missed"` // writes that capture had caught when it began
-	Seconds   float64          `json:"seconds"`
+	lifecycle.Verification
+	Rows          int64            `json:"rows"`
+	Covered       int64            `json:"covered"`
+	Uncovered     int64            `json:"uncovered"`
+	Stale         int64            `json:"stale"`
+	Broken        int64            `json:"broken"`
+	Unknown       int64            `json:"unknown,omitempty"`
+	Schemes       map[uint16]int64 `json:"schemes,omitempty"`
+	Keys          map[uint32]int64 `json:"keys,omitempty"`
+	Repeated      int64            `json:"repeated_nonces,omitempty"`
+	Digest        string           `json:"digest,omitempty"`
+	PlaintextGone bool             `json:"plaintext_gone,omitempty"`
+	Missed        int64            `json:"missed"` // writes that capture had caught when it began
+	Seconds       float64          `json:"seconds"`
 
 	at time.Time
 }
@@ -50,7 +61,8 @@ type finding struct {
 // VerifyRequest names what to verify.
 type VerifyRequest struct {
 	Schema, Table string
-	Columns       []string // sources; empty: every registered column of the table
+	Columns       []string // sources, as they were registered or are called today; empty: every registered column of the table
+	Sample        float64  // percent of the blocks to read, below 100; 0: every row
 }
 
 // Verifier opens every cell of a table's columns and compares it with its source.
@@ -61,10 +73,11 @@ type Verifier struct {
 	Seen func(rows, of int64)
 }
 
-// Verify reads every row of every leaf once, chunk by chunk, and appends a verified event for each column. It writes
-// nothing else, and its memory does not grow with the table. A [*Refusal] is returned before the first row is read.
+// Verify reads every row of every leaf once, chunk by chunk, or of a sample of its blocks, and appends a verified event
+// for each column. It writes nothing else, and its memory does not grow with the table. It may be run in any phase: where
+// the plaintext is gone, cells are opened and have nothing to be compared with. A [*Refusal] is returned before the
+// first row is read.
 func (v *Verifier) Verify(ctx context.Context, r VerifyRequest) (Verification, error) {
-	begun := time.Now()
 	t, err := v.open(ctx, r)
 	if err != nil {
 		return Verification{}, err
@@ -74,14 +87,14 @@ func (v *Verifier) Verify(ctx context.Context, r VerifyRequest) (Verification, e
 			return Verification{}, fmt.Errorf("verify %s: %w", t.relation.Table(), err)
 		}
 	}
-	result := Verification{V: messages.Version, Table: t.relation.Table().String(), Proven: true, Seconds: time.Since(begun).Seconds()}
+	result := Verification{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, Began: t.began}
 	for _, pass := range t.passes {
 		for i, c := range pass.columns {
-			report := ColumnReport{Column: c.source, Target: c.target, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
 			result.Columns, result.Proven = append(result.Columns, report), result.Proven && report.Proven
 		}
 	}
-	return result, v.record(ctx, t, result.Seconds)
+	return v.record(ctx, t, result)
 }
 
 // pass reads the leaves one after the other.
@@ -92,8 +105,11 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme})
 	}
 	of := t.relation.Rows() * int64(len(t.passes))
+	if t.sample > 0 {
+		of = int64(float64(of) * t.sample / 100)
+	}
 	for _, leaf := range t.relation.Leaves {
-		shape, err := backfill.OpenShape(ctx, v.DB, job, leaf.OID, t.keyring)
+		shape, err := backfill.OpenProof(ctx, v.DB, job, leaf.OID, t.keys.Keyring)
 		if errors.Is(err, backfill.ErrShape) {
 			return refuse("table", "cipherfleet status says what is different; verify again when nobody alters the table",
 				"%s is not what its columns were prepared for, with key (%s)", t.relation.Table(), strings.Join(p.key, ", "))
@@ -101,7 +117,8 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 		if err != nil {
 			return err
 		}
-		err = (&backfill.Verifier{DB: v.DB, Shape: shape, Keyring: t.keyring}).Verify(ctx, p.reports, func(rows int) {
+		verifier := &backfill.Verifier{DB: v.DB, Shape: shape, Keyring: t.keys.Keyring, Sample: t.sample, Digests: t.keys.Digests}
+		err = verifier.Verify(ctx, p.reports, func(rows int) {
 			t.seen += int64(rows)
 			v.Seen(t.seen, of)
 		})
@@ -112,14 +129,16 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	return nil
 }
 
-// record appends the result to the log, all columns at once.
-func (v *Verifier) record(ctx context.Context, t *tested, seconds float64) error {
+// record appends the result to the log, all columns at once, and says when that was.
+func (v *Verifier) record(ctx context.Context, t *tested, result Verification) (Verification, error) {
 	err := v.DB.InTx(ctx, func(tx pg.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&result.Ended); err != nil {
+			return err
+		}
+		result.Seconds = result.Ended.Sub(result.Began).Seconds()
 		for _, p := range t.passes {
 			for i, c := range p.columns {
-				r := p.reports[i]
-				detail, err := json.Marshal(finding{Rows: r.Rows, Covered: r.Covered, Uncovered: r.Uncovered, Stale: r.Stale, Broken: r.Broken,
-					Schemes: r.Schemes, Proven: r.Proven(), Missed: c.missed, Seconds: seconds})
+				detail, err := json.Marshal(c.finding(p.reports[i], result))
 				if err != nil {
 					return err
 				}
@@ -132,7 +151,13 @@ func (v *Verifier) record(ctx context.Context, t *tested, seconds float64) error
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("record the verification: %w", err)
+		return Verification{}, fmt.Errorf("record the verification: %w", err)
 	}
-	return nil
+	return result, nil
+}
+
+func (c testColumn) finding(r backfill.Report, of Verification) finding {
+	return finding{Verification: lifecycle.Verification{Sample: of.Sample, Proven: r.Proven(), Began: of.Began}, Rows: r.Rows, Covered: r.Covered,
+		Uncovered: r.Uncovered, Stale: r.Stale, Broken: r.Broken, Unknown: r.Unknown, Schemes: r.Schemes, Keys: r.Keys, Repeated: r.Nonces.Repeated,
+		Digest: r.Digest, PlaintextGone: c.source == "", Missed: c.missed, Seconds: of.Seconds}
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
-	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -15,10 +15,13 @@ import (
 
 // tested is a table whose columns are about to be verified.
 type tested struct {
-	relation pg.Relation
-	keyring  *cell.Keyring
-	passes   []*testPass
-	seen     int64
+	relation               pg.Relation
+	keys                   *lifecycle.Keys
+	passes                 []*testPass
+	sample                 float64
+	seen                   int64
+	began                  time.Time
+	installation, database string
 }
 
 // testPass is what can be read in one go: columns whose cells are bound to the same key.
@@ -30,19 +33,34 @@ type testPass struct {
 
 type testColumn struct {
 	lifecycle.Column
-	source, target string // today's names
+	source, target string // today's names; "" for a source that is gone
 	missed         int64
 	scheme         uint16
 }
 
+// named is what the column is called: as it was registered, if its name was swapped or it is gone, else as today.
+func (c testColumn) named() string {
+	if c.source == "" || c.target == c.Source {
+		return c.Source
+	}
+	return c.source
+}
+
 // open finds the columns, their keys and the key to walk by, and makes sure that the result can be recorded.
 func (v *Verifier) open(ctx context.Context, r VerifyRequest) (*tested, error) {
-	t := &tested{}
+	t := &tested{sample: r.Sample}
+	if r.Sample < 0 || r.Sample >= 100 {
+		return nil, reject("sample", "leave it out to read every row", "was %v; accepted is a percentage above 0 and below 100", r.Sample)
+	}
 	err := reading(ctx, v.DB, "30s", func(tx pg.Tx) (err error) {
 		if err := checkInstalled(ctx, tx); err != nil {
 			return err
 		}
 		if err := checkMayRecord(ctx, tx); err != nil {
+			return err
+		}
+		const whereSQL = `SELECT clock_timestamp(), id::text, current_database()::text FROM cipherfleet.installation`
+		if err := tx.QueryRow(ctx, whereSQL).Scan(&t.began, &t.installation, &t.database); err != nil {
 			return err
 		}
 		if t.relation, err = inspectTested(ctx, tx, r); err != nil {
@@ -99,19 +117,36 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 	if len(registered) == 0 {
 		return nil, refuse("table", "cipherfleet backfill encrypts a column first", "no column of %s was ever prepared: there is nothing to verify", relation.Table())
 	}
+	wanted, err := wantedColumns(relation, registered, asked)
+	if err != nil {
+		return nil, err
+	}
 	var found []testColumn
-	for _, c := range registered {
+	for _, c := range wanted {
 		source, target := byNumber(relation, c.SourceNum), byNumber(relation, c.TargetNum)
-		if len(asked) > 0 && !slices.Contains(asked, source.Name) {
-			continue
-		}
-		if source.Attnum == 0 || target.Attnum == 0 {
+		if target.Attnum == 0 {
 			return nil, refuse("columns", "cipherfleet status says what is missing", "column %q of %s or its target %q is gone", c.Source, relation.Table(), c.Target)
 		}
 		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name})
 	}
+	return found, nil
+}
+
+// wantedColumns are those that are asked for, by the names of their registration or else by today's; all if none is.
+func wantedColumns(relation pg.Relation, registered []lifecycle.Column, asked []string) ([]lifecycle.Column, error) {
+	if len(asked) == 0 {
+		return registered, nil
+	}
+	var wanted []lifecycle.Column
 	for i, name := range asked {
-		if slices.ContainsFunc(found, func(c testColumn) bool { return c.source == name }) {
+		at := slices.IndexFunc(registered, func(c lifecycle.Column) bool { return c.Source == name })
+		if at < 0 {
+			at = slices.IndexFunc(registered, func(c lifecycle.Column) bool { return byNumber(relation, c.SourceNum).Name == name })
+		}
+		if at >= 0 {
+			if !slices.Contains(wanted, registered[at]) {
+				wanted = append(wanted, registered[at])
+			}
 			continue
 		}
 		field := fmt.Sprintf("columns[%d]", i)
@@ -120,7 +155,7 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 		}
 		return nil, refuse(field, "cipherfleet backfill encrypts it first", "column %q of %s was never prepared: there is nothing to verify", name, relation.Table())
 	}
-	return found, nil
+	return wanted, nil
 }
 
 // plan adds a column to the pass of its key: that of the last job, whose cells are bound to it.
@@ -175,12 +210,12 @@ func (v *Verifier) openKeys(ctx context.Context, t *tested) error {
 	if err != nil {
 		return err
 	}
-	t.keyring = keys.Keyring
+	t.keys = keys
 	for _, p := range t.passes {
 		for i, c := range p.columns {
 			active, has := keys.Active[c.ID]
 			if !has {
-				return refuse("columns", "run cipherfleet backfill again: it goes on with what it had begun", "column %q of %s was never prepared to the end: it has no key", c.source, t.relation.Table())
+				return refuse("columns", "run cipherfleet backfill again: it goes on with what it had begun", "column %q of %s was never prepared to the end: it has no key", c.named(), t.relation.Table())
 			}
 			p.columns[i].scheme = active.Number
 		}

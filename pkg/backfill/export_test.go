@@ -51,6 +51,7 @@ func (s *Shape) Generated() []Generated {
 	add("write one", s.writeOneSQL(), key, cells)
 	add("verify", s.verifySQL(false), count)
 	add("verify, lower bound", s.verifySQL(true), key, count)
+	add("run of a verified sample", s.sampleRunSQL(), []uint32{oidTid, oidTid}, count)
 	add("hops", s.hopsSQL())
 	add("sample", s.sampleSQL())
 	add("middle", s.middleSQL(true, true), key, key)

@@ -1,32 +1,36 @@
 package backfill
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Report is what a verification found, in rows of one column.
+// Report is what a verification found, in rows of one column. The zero Report is that of no row.
 type Report struct {
 	Column    uint32           `json:"column_id"`
 	Rows      int64            `json:"rows"`
-	Covered   int64            `json:"covered"`   // the target's cell opens to the source's value, or both are NULL
+	Covered   int64            `json:"covered"`   // the target's cell opens to the source's value, or both are NULL; without a source: it opens, or is NULL
 	Uncovered int64            `json:"uncovered"` // the target is missing, or left over
 	Stale     int64            `json:"stale"`     // a cell, but of another value
 	Broken    int64            `json:"broken"`    // a cell that does not open here, or no cell at all
+	Unknown   int64            `json:"unknown"`   // of the broken: cells of a scheme or key that the registry does not have
 	Schemes   map[uint16]int64 `json:"schemes"`   // covered rows with a cell, by its scheme
-	Examples  []string         `json:"examples"`  // hashes of the first keys that are stale or broken
+	Keys      map[uint32]int64 `json:"keys"`      // the same by the id of its key
+	Nonces    Nonces           `json:"nonces"`
+	Digest    string           `json:"digest,omitempty"` // of every row's key and value, whatever their order; "" of a sample
+	Examples  []string         `json:"examples"`         // hashes of the first keys that are stale or broken
+
+	sum    cell.RowSum
+	nonces *nonces
 }
 
-// Proven says that every row is covered.
-func (r Report) Proven() bool { return r.Rows == r.Covered }
+// Proven says that every row is covered, and that no key was used twice with the same nonce.
+func (r Report) Proven() bool { return r.Rows == r.Covered && r.Nonces.Repeated == 0 }
 
 const mostExamples = 10
 
@@ -34,9 +38,11 @@ const mostExamples = 10
 // longer than a chunk; its memory does not grow with the table, and a chunk does not grow with its values.
 type Verifier struct {
 	DB      *pg.DB
-	Shape   *Shape
+	Shape   *Shape // of [OpenShape], or of [OpenProof]
 	Keyring *cell.Keyring
 	Limits  Limits
+	Sample  float64                   // percent of the leaf's blocks that are read; 0: every row
+	Digests map[uint32]cell.DigestKey // by column id; a column without one gets no digest
 }
 
 // Verify adds the leaf's rows to the reports, one per column of the shape; seen is called after each chunk with its rows.
@@ -46,146 +52,91 @@ func (v *Verifier) Verify(ctx context.Context, reports []Report, seen func(rows 
 		return err
 	}
 	defer conn.Release()
-	r := newReader(conn, v.Shape, v.Limits.WithDefaults(), 0, false)
-	at, most := bound{}, min(firstPage, r.limits.Rows)
-	for {
-		page, before := &page{verifier: v, reports: reports, most: r.limits.Bytes}, cloneReports(reports)
-		err := r.page(ctx, page, at, most)
-		if pg.ClassOf(err) == pg.ClassLock && most > 1 { // it took too long: rows are heavier than they were
-			copy(reports, before)
-			most = max(1, most/16)
-			continue
+	w := &walk{Verifier: v, reader: newReader(conn, v.Shape, v.Limits.WithDefaults(), 0, false), reports: reports, seen: seen, most: firstPage}
+	for i, c := range v.Shape.Columns {
+		if reports[i].nonces == nil {
+			reports[i].nonces = newNonces()
 		}
-		if err != nil {
-			return fmt.Errorf("verify %s: %w", v.Shape.Table, err)
+		var d *cell.Digest
+		if key, has := v.Digests[c.ID]; has && v.Sample == 0 {
+			d = key.New()
 		}
-		seen(page.rows)
-		switch {
-		case page.full:
-			most = page.rows
-		case page.rows < most:
-			return nil
-		default:
-			most = min(2*most, r.limits.Rows)
-		}
-		at = page.last
+		w.digests = append(w.digests, d)
 	}
-}
-
-func cloneReports(reports []Report) []Report {
-	clones := slices.Clone(reports)
-	for i := range clones {
-		clones[i].Schemes = maps.Clone(clones[i].Schemes)
+	if v.Sample > 0 {
+		err = w.sample(ctx, v.Sample)
+	} else {
+		err = w.all(ctx)
 	}
-	return clones
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", v.Shape.Table, err)
+	}
+	for i := range reports {
+		reports[i].Nonces = reports[i].nonces.result()
+		if w.digests[i] != nil {
+			reports[i].Digest = reports[i].sum.String()
+		}
+	}
+	return nil
 }
 
 const firstPage = 64 // rows: how heavy they are is not known yet
 
-// page reads the next rows after a key, at most most: the key, and each column's source and target.
-func (r *reader) page(ctx context.Context, p *page, after bound, most int) error {
-	statement := pg.Statement{SQL: r.shape.verifySQL(!after.open()), Row: p.row}
-	r.shape.bind(&statement, after)
-	statement.Add(strconv.AppendInt(nil, int64(most), 10), oidInt8, 0)
-	for _, k := range r.shape.Key {
-		statement.Results = append(statement.Results, k.format())
-	}
-	for _, c := range r.shape.Columns {
-		statement.Results = append(statement.Results, formatCode(c.Binary), 1)
-	}
-	err := r.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: r.settings, Keep: true},
-		statement, pg.Statement{SQL: "COMMIT"})
-	if err != nil {
-		_, _ = r.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
-	}
-	return err
+// walk reads pages of one leaf, and judges their rows.
+type walk struct {
+	*Verifier
+	reader  *reader
+	reports []Report
+	digests []*cell.Digest // by column; nil: none
+	seen    func(int)
+	most    int // rows of the next page
 }
 
-func (s *Shape) verifySQL(lower bool) string {
-	var b strings.Builder
-	b.WriteString("SELECT " + s.keyList())
-	for _, c := range s.Columns {
-		fmt.Fprintf(&b, ", t.%s, t.%s", pg.Ident(c.Source), pg.Ident(c.Target))
-	}
-	fmt.Fprintf(&b, " FROM ONLY %s t", s.Table.SQL())
-	next := s.where(&b, lower, false, 1)
-	fmt.Fprintf(&b, " ORDER BY %s LIMIT $%d", s.keyList(), next)
-	return b.String()
-}
-
-// page judges the rows of one read as they arrive.
-type page struct {
-	verifier      *Verifier
-	reports       []Report
-	rows          int
-	most, bytes   int64 // of sources and targets
-	full          bool  // the bytes are met: what still arrives is read again by the next page
-	last          bound
-	address       []byte
-	plain, opened []byte
-}
-
-func (p *page) row(wire [][]byte) error {
-	if p.full {
-		return nil
-	}
-	shape := p.verifier.Shape
-	keys := len(shape.Key)
-	for _, value := range wire[keys:] {
-		p.bytes += int64(len(value))
-	}
-	p.full = p.bytes >= p.most
-	p.rows++
-	p.last = bound{parts: wire[:keys]}.clone()
-	var err error
-	if p.address, err = shape.Keys.Append(p.address[:0], wire[:keys]); err != nil {
-		return err
-	}
-	for i := range shape.Columns {
-		if err := p.judge(i, wire[keys+2*i], wire[keys+2*i+1]); err != nil {
+// all reads the leaf from end to end, in the order of its key.
+func (w *walk) all(ctx context.Context) error {
+	for at := (bound{}); ; {
+		p, err := w.page(ctx, w.Shape.verifySQL(!at.open()), func(s *pg.Statement) { w.Shape.bind(s, at) })
+		if err != nil || p.end {
 			return err
 		}
+		at = p.last
 	}
-	return nil
 }
 
-func (p *page) judge(i int, source, target []byte) error {
-	report, column := &p.reports[i], p.verifier.Shape.Columns[i]
-	report.Rows++
-	switch {
-	case source == nil && target == nil:
-		report.Covered++
-		return nil
-	case (source == nil) != (target == nil):
-		report.Uncovered++
-		return nil
-	}
-	var err error
-	if p.plain, err = column.Codec.Encode(p.plain[:0], source); err != nil {
-		return fmt.Errorf("encode a value of column %d: %w", column.ID, err)
-	}
-	opened, header, err := p.verifier.Keyring.Open(p.opened[:0], cell.Address{Column: column.ID, Key: p.address}, target)
-	switch {
-	case err != nil:
-		report.Broken++
-		p.example(report)
-	case !bytes.Equal(opened, p.plain):
-		report.Stale++
-		p.example(report)
-	default:
-		report.Covered++
-		if report.Schemes == nil {
-			report.Schemes = map[uint16]int64{}
+// page reads and judges the rows of one statement whose last parameter is how many; one that takes too long is read
+// again in smaller parts, for rows are heavier than they were.
+func (w *walk) page(ctx context.Context, sql string, bind func(*pg.Statement)) (*page, error) {
+	for {
+		w.most = min(w.most, w.reader.limits.Rows)
+		p := w.newPage()
+		statement := pg.Statement{SQL: sql, Row: p.row}
+		bind(&statement)
+		err := w.reader.page(ctx, statement, w.most)
+		switch {
+		case pg.ClassOf(err) == pg.ClassLock && w.most > 1:
+			w.most = max(1, w.most/16)
+			continue
+		case err != nil:
+			return nil, err
 		}
-		report.Schemes[header.Scheme]++
+		p.merge()
+		w.seen(p.rows)
+		p.end = !p.full && p.rows < w.most
+		if p.full {
+			w.most = p.rows
+		} else if !p.end {
+			w.most *= 2
+		}
+		return p, nil
 	}
-	p.opened = opened
-	return nil
 }
 
-// example notes the row by a hash of its encoded key: keys stay in Postgres.
-func (p *page) example(report *Report) {
-	if len(report.Examples) < mostExamples {
-		report.Examples = append(report.Examples, KeyHash(Key{string(p.address)}))
+// cloneReports keeps what a page finds apart until it has been read to its end.
+func cloneReports(reports []Report) []Report {
+	clones := slices.Clone(reports)
+	for i := range clones {
+		clones[i].Schemes, clones[i].Keys = maps.Clone(clones[i].Schemes), maps.Clone(clones[i].Keys)
+		clones[i].Examples = slices.Clip(clones[i].Examples)
 	}
+	return clones
 }

@@ -13,6 +13,8 @@ type Keys struct {
 	Keyring  *cell.Keyring
 	Revision int64                  // when the installation's is greater, load again
 	Active   map[uint32]cell.Scheme // by column id: what it is sealed with
+	// Digests are, by column id, what digests of its values are keyed with: derived from its oldest key that can be read.
+	Digests map[uint32]cell.DigestKey
 }
 
 // LoadKeys unwraps and proves every readable or active key of the given columns, or of all when none is given. One key
@@ -29,7 +31,8 @@ func LoadKeys(ctx context.Context, q pg.Querier, kek cell.KEK, columns ...uint32
 	if err != nil {
 		return nil, fmt.Errorf("load keys: %w", err)
 	}
-	loaded := &Keys{Keyring: cell.NewKeyring(installation.Registry), Revision: installation.Revision, Active: map[uint32]cell.Scheme{}}
+	loaded := &Keys{Keyring: cell.NewKeyring(installation.Registry), Revision: installation.Revision, Active: map[uint32]cell.Scheme{},
+		Digests: map[uint32]cell.DigestKey{}}
 	for _, k := range keys {
 		if err := loaded.add(ctx, installation.Registry, kek, k); err != nil {
 			return nil, fmt.Errorf("load key %d of column %d: %w", k.scheme.KeyID, k.scheme.Column, err)
@@ -46,6 +49,11 @@ func (k *Keys) add(ctx context.Context, registry [16]byte, kek cell.KEK, one key
 	defer dek.Wipe()
 	if err := k.Keyring.Add(one.scheme, dek); err != nil {
 		return err
+	}
+	if _, older := k.Digests[one.scheme.Column]; !older {
+		if k.Digests[one.scheme.Column], err = dek.DigestKey(registry, one.scheme.Column); err != nil {
+			return err
+		}
 	}
 	if one.state == SchemeActive {
 		k.Active[one.scheme.Column], _ = k.Keyring.Scheme(one.scheme.Column, one.scheme.Number)

@@ -18,7 +18,7 @@ func (s State) verify(e Event) (State, string) {
 	switch unread := len(e.Detail) > 0 && json.Unmarshal(e.Detail, &v) != nil; {
 	case unread:
 		return s, "its detail cannot be read"
-	case s.Phase == "" || s.Phase == PhaseDropped:
+	case s.Phase == "":
 		return s, "there is nothing to verify"
 	case v.Sample == 0:
 		s.Verified, s.VerifiedFrom, s.Proven = e.At, v.Began, v.Proven

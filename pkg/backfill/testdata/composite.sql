@@ -53,10 +53,13 @@ SELECT (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM 
 UPDATE ONLY "public"."items" AS t SET "sealed" = $3 WHERE t."a" OPERATOR("pg_catalog".=) $1 AND t."b" OPERATOR("pg_catalog".=) $2 RETURNING (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL);
 
 -- verify
-SELECT t."a", t."b", t."secret", t."sealed" FROM ONLY "public"."items" t ORDER BY t."a", t."b" LIMIT $1;
+SELECT t."a", t."b", t."secret", t."sealed", t.ctid FROM ONLY "public"."items" t ORDER BY t."a", t."b" LIMIT $1;
 
 -- verify, lower bound
-SELECT t."a", t."b", t."secret", t."sealed" FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) ORDER BY t."a", t."b" LIMIT $3;
+SELECT t."a", t."b", t."secret", t."sealed", t.ctid FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW($1, $2) ORDER BY t."a", t."b" LIMIT $3;
+
+-- run of a verified sample
+SELECT t."a", t."b", t."secret", t."sealed", t.ctid FROM ONLY "public"."items" t WHERE t.ctid OPERATOR(pg_catalog.>) $1 AND t.ctid OPERATOR(pg_catalog.<) $2 ORDER BY t.ctid LIMIT $3;
 
 -- hops
 WITH RECURSIVE hop AS ((SELECT t."a" AS k0, t."b" AS k1 FROM ONLY "public"."items" t ORDER BY t."a", t."b" OFFSET $3::int8 - 1 LIMIT 1) UNION ALL SELECT n.* FROM hop, LATERAL (SELECT t."a" AS k0, t."b" AS k1 FROM ONLY "public"."items" t WHERE ROW(t."a", t."b") OPERATOR("pg_catalog".>) ROW(hop.k0, hop.k1) ORDER BY t."a", t."b" OFFSET $3::int8 - 1 LIMIT 1) n), b AS (SELECT * FROM hop) , cut AS (SELECT ARRAY[pg_catalog.format('%s', k0), pg_catalog.format('%s', k1)]::text[] AS key, row_number() OVER (ORDER BY k0, k1) AS n FROM b)

@@ -53,10 +53,13 @@ SELECT (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM 
 UPDATE ONLY "public"."items" AS t SET "sealed" = $2 WHERE t."id" OPERATOR("pg_catalog".=) $1 RETURNING (t."sealed" IS NULL) OPERATOR(pg_catalog.=) (t."secret" IS DISTINCT FROM NULL);
 
 -- verify
-SELECT t."id", t."secret", t."sealed" FROM ONLY "public"."items" t ORDER BY t."id" LIMIT $1;
+SELECT t."id", t."secret", t."sealed", t.ctid FROM ONLY "public"."items" t ORDER BY t."id" LIMIT $1;
 
 -- verify, lower bound
-SELECT t."id", t."secret", t."sealed" FROM ONLY "public"."items" t WHERE t."id" OPERATOR("pg_catalog".>) $1 ORDER BY t."id" LIMIT $2;
+SELECT t."id", t."secret", t."sealed", t.ctid FROM ONLY "public"."items" t WHERE t."id" OPERATOR("pg_catalog".>) $1 ORDER BY t."id" LIMIT $2;
+
+-- run of a verified sample
+SELECT t."id", t."secret", t."sealed", t.ctid FROM ONLY "public"."items" t WHERE t.ctid OPERATOR(pg_catalog.>) $1 AND t.ctid OPERATOR(pg_catalog.<) $2 ORDER BY t.ctid LIMIT $3;
 
 -- hops
 WITH RECURSIVE hop AS ((SELECT t."id" AS k0 FROM ONLY "public"."items" t ORDER BY t."id" OFFSET $3::int8 - 1 LIMIT 1) UNION ALL SELECT n.* FROM hop, LATERAL (SELECT t."id" AS k0 FROM ONLY "public"."items" t WHERE t."id" OPERATOR("pg_catalog".>) hop.k0 ORDER BY t."id" OFFSET $3::int8 - 1 LIMIT 1) n), b AS (SELECT * FROM hop) , cut AS (SELECT ARRAY[pg_catalog.format('%s', k0)]::text[] AS key, row_number() OVER (ORDER BY k0) AS n FROM b)
