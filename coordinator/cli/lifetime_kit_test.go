@@ -9,20 +9,21 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
-// cutByHand does to a backfilled table, users.email, what a cutover that swaps names comes to.
-func cutByHand(t *testing.T, db *testenv.DB) {
+// cutByHand does to the only registered column of a backfilled table what a cutover that swaps names comes to.
+func cutByHand(t *testing.T, db *testenv.DB, table pg.Table, source, key string) {
 	t.Helper()
-	c := ddl.Column{ID: testenv.One[uint32](t, db, `SELECT id FROM cipherfleet.columns`), Table: pg.Table{Schema: "public", Name: "users"},
-		Source: "email", Target: "email_encrypted", Key: []string{"id"}}
+	c := ddl.Column{ID: testenv.One[uint32](t, db, `SELECT id FROM cipherfleet.columns`), Table: table, Source: source, Target: source + "_encrypted", Key: []string{key}}
 	for _, sql := range c.Capture().Undo {
 		db.Run(t, sql)
 	}
-	db.Run(t, `ALTER TABLE users RENAME email TO email_plaintext; ALTER TABLE users RENAME email_encrypted TO email`)
-	c.Source, c.Target = "email_plaintext", "email"
+	rename := "ALTER TABLE " + table.SQL() + " RENAME "
+	db.Run(t, rename+pg.Ident(source)+" TO "+pg.Ident(source+"_plaintext"))
+	db.Run(t, rename+pg.Ident(source+"_encrypted")+" TO "+pg.Ident(source))
+	c.Source, c.Target = source+"_plaintext", source
 	for _, sql := range c.ReverseCapture().Do {
 		db.Run(t, sql)
 	}
-	db.Run(t, `INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'email', 'cut_over', 'cut-over')`)
+	db.Run(t, `INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ($1, $2, 'cut_over', 'cut-over')`, table.String(), source)
 }
 
 // cutOverUsers is a table of n rows whose column email is encrypted and cut over, and a shell for it.
@@ -32,13 +33,13 @@ func cutOverUsers(t *testing.T, n int) (*testenv.DB, *shell) {
 	people(t, db, n)
 	s := newShell(t, db.URL).withKey()
 	s.must("backfill", "--table", "users", "--column", "email", "--prepare")
-	cutByHand(t, db)
+	cutByHand(t, db, pg.Table{Schema: "public", Name: "users"}, "email", "id")
 	return db, s
 }
 
 func phaseOf(t *testing.T, db *testenv.DB) string {
 	t.Helper()
-	return testenv.One[string](t, db, `SELECT phase FROM cipherfleet.events WHERE column_name = 'email' ORDER BY id DESC LIMIT 1`)
+	return testenv.One[string](t, db, `SELECT phase FROM cipherfleet.events ORDER BY id DESC LIMIT 1`)
 }
 
 func columnsOf(t *testing.T, db *testenv.DB, table string) string {
