@@ -37,6 +37,12 @@ type formation struct {
 
 func lead(t *testing.T) *formation {
 	t.Helper()
+	return leadCatchingUp(t, 0)
+}
+
+// leadCatchingUp is the same with a coordinator that sweeps again what becomes uncovered after the job.
+func leadCatchingUp(t *testing.T, every time.Duration) *formation {
+	t.Helper()
 	ctx := t.Context()
 	f := &formation{t: t, db: testenv.Database(t)}
 	f.db.Run(t, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 3000) i`)
@@ -50,7 +56,7 @@ func lead(t *testing.T) *formation {
 	check(t, err)
 	t.Cleanup(f.queue.Close)
 	f.plane = control.New(control.Plane{DB: f.db.DB, Bus: f.queue, KEK: f.kek, AckWait: 2 * time.Second, Reconcile: 100 * time.Millisecond,
-		RangeRows: 1000, Log: silent(), Tracer: noop.NewTracerProvider().Tracer("")})
+		RangeRows: 1000, CatchUp: every, Log: silent(), Tracer: noop.NewTracerProvider().Tracer("")})
 	leading, depose := context.WithCancel(ctx)
 	serving, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- f.plane.LeadOnce(leading, func() { close(serving) }) }()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
@@ -85,6 +86,9 @@ func runServe(c *cobra.Command, o serveOptions, read settings) error {
 	}
 	if err := s.openPlane(work); err != nil {
 		return err
+	}
+	if config.CatchUp == "on" {
+		s.plane.CatchUp = control.CatchUpEvery
 	}
 	health, err := s.listen(drain)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Plane is the control plane of one installation. Every field but RangeRows is required.
+// Plane is the control plane of one installation. Every field but RangeRows and CatchUp is required.
 type Plane struct {
 	DB        *pg.DB
 	Bus       *bus.Bus
@@ -26,6 +26,7 @@ type Plane struct {
 	AckWait   time.Duration // of the consumer
 	Reconcile time.Duration // how often queue and Postgres are compared
 	RangeRows int64         // rows a range should have; 0: by the table's size
+	CatchUp   time.Duration // how soon a table is swept again whose rows became uncovered after its job; 0: never
 	Log       *slog.Logger
 	Tracer    trace.Tracer
 

@@ -61,6 +61,8 @@ func (p *Plane) LeadOnce(ctx context.Context, serving func()) error {
 		return fmt.Errorf("answer requests: %w", err)
 	}
 	defer service.Stop() //nolint:errcheck // the connection's end stops it too
+	keeper := p.keeper()
+	defer keeper.stop()
 	p.Log.InfoContext(ctx, "this coordinator leads", "epoch", p.lead.epoch.Load())
 	serving()
 	for looked := (time.Time{}); ; {
@@ -68,7 +70,11 @@ func (p *Plane) LeadOnce(ctx context.Context, serving func()) error {
 		if thorough {
 			looked = time.Now()
 		}
-		if err := p.round(ctx, thorough); err != nil {
+		err := p.round(ctx, thorough)
+		if thorough && err == nil {
+			err = keeper.look(ctx)
+		}
+		if err != nil {
 			if errors.Is(err, ErrDeposed) || ctx.Err() != nil {
 				return err
 			}

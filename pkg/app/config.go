@@ -63,6 +63,7 @@ type Coordinator struct {
 	Manifest  string        `env:"CIPHERFLEET_MANIFEST" envDefault:"cipherfleet.yaml" means:"the manifest's file"`
 	AckWait   time.Duration `env:"CIPHERFLEET_ACK_WAIT" envDefault:"15s" accepts:"2s..10m" means:"how long a task may go without a sign of life; longer than the lease. Workers give one at every third of it"`
 	Reconcile time.Duration `env:"CIPHERFLEET_RECONCILE" envDefault:"2s" accepts:"100ms..1m" means:"how often queue and Postgres are compared; at most the lease"`
+	CatchUp   string        `env:"CIPHERFLEET_CATCH_UP" envDefault:"on" accepts:"on|off" means:"off keeps the coordinator from sweeping again what becomes uncovered after a job"`
 	Listen    string        `env:"CIPHERFLEET_LISTEN" envDefault:"127.0.0.1:8080" accepts:"host:port or off" means:"address of the coordinator's health"`
 }
 

@@ -1,0 +1,117 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+)
+
+// build is an index being built beside the leader's rounds, which takes as long as reading the table twice.
+type build struct {
+	ended  chan struct{}
+	cancel context.CancelFunc
+	failed []string // names of indexes; to be read once it has ended
+}
+
+const (
+	indexRetry   = time.Hour
+	dropPatience = 3 * time.Second // with what a build that was called off left behind; the next leader tries again
+)
+
+// index begins to build what the leaves lack, unless a build is at work. Only a table that has missed writes after its
+// job gets these indexes: a column that is part of an index's condition costs each update of it a little.
+func (k *keeper) index(ctx context.Context, job backfill.Job, leaves []leaf) {
+	if !k.built() {
+		return
+	}
+	steps := map[string]ddl.Step{}
+	for _, l := range leaves {
+		for _, c := range stepsOf(job) {
+			name := c.UncoveredIndexName(l.Named)
+			if !l.indexed && time.Since(k.refused[name]) >= indexRetry {
+				steps[name] = c.UncoveredIndex(l.Named)
+			}
+		}
+	}
+	if len(steps) == 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	b := &build{ended: make(chan struct{}), cancel: cancel}
+	k.build = b
+	go func() {
+		defer close(b.ended)
+		defer cancel()
+		for name, step := range steps {
+			if err := k.plane.buildIndex(ctx, step); err != nil {
+				b.failed = append(b.failed, name)
+				if ctx.Err() != nil {
+					return
+				}
+				k.plane.Log.WarnContext(ctx, "late sweeps of a table read all of it: an index was not built", "index", name, "error", err)
+			}
+		}
+	}()
+}
+
+// built says that no build is at work, and remembers what the last one could not do.
+func (k *keeper) built() bool {
+	if k.build == nil {
+		return true
+	}
+	select {
+	case <-k.build.ended:
+	default:
+		return false
+	}
+	for _, name := range k.build.failed {
+		k.refused[name] = time.Now()
+	}
+	k.build = nil
+	return true
+}
+
+// stop calls a build off and waits for its end.
+func (k *keeper) stop() {
+	if k.build != nil {
+		k.build.cancel()
+		<-k.build.ended
+	}
+}
+
+// buildIndex builds an index that is not there, or not valid. It waits for its turn behind others that build: the lock
+// it waits for holds up no reader or writer.
+func (p *Plane) buildIndex(ctx context.Context, step ddl.Step) error {
+	conn, err := p.DB.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Discard(context.WithoutCancel(ctx))
+	const limitsSQL = `SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false)`
+	for _, part := range []struct {
+		patience string
+		does     []string
+	}{{"1s", step.Undo}, {"0", step.Do}} { // somebody who builds it now holds a lock that the undo would wait for
+		if _, err := conn.Exec(ctx, limitsSQL, part.patience); err != nil {
+			return err
+		}
+		for _, statement := range part.does {
+			if _, err := conn.Exec(ctx, statement); err != nil {
+				p.takeAway(ctx, step)
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// takeAway drops what a build left that was called off or failed.
+func (p *Plane) takeAway(ctx context.Context, step ddl.Step) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropPatience)
+	defer cancel()
+	for _, statement := range step.Undo {
+		_, _ = p.DB.Exec(ctx, statement) // the next build begins with it
+	}
+}

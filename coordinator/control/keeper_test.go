@@ -1,0 +1,129 @@
+package control
+
+import (
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// doneSQL is a table whose only column was backfilled by a job.
+const doneSQL = `CREATE TABLE users (id bigint PRIMARY KEY, email text, cell bytea);
+INSERT INTO cipherfleet.columns (id, relid, source_attnum, target_attnum, schema_name, table_name, source, target, type)
+ OVERRIDING SYSTEM VALUE VALUES (7, 'users'::regclass, 2, 3, 'public', 'users', 'email', 'cell', 'text');
+INSERT INTO cipherfleet.jobs (id, relid, spec, state, pass) VALUES ('00000000-0000-0000-0000-000000000001', 'users'::regclass, '{"schema": "public", "table": "users", "key": ["id"],
+ "columns": [{"id": 7, "source": "email", "target": "cell", "source_attnum": 2, "target_attnum": 3, "scheme": 1, "log_table": "public.users", "log_column": "email"}], "quarantine_budget": 0}', 'done', 1);
+INSERT INTO cipherfleet.ranges (job_id, relid, pass, state) SELECT '00000000-0000-0000-0000-000000000001', 'users'::regclass, p, 'done' FROM generate_series(0, 1) p;
+INSERT INTO cipherfleet.events (table_name, column_name, event, phase, job_id) SELECT 'public.users', 'email', e, p, '00000000-0000-0000-0000-000000000001'
+ FROM (VALUES ('schema_added', 'schema-added'), ('dual_writing', 'dual-writing'), ('backfill_started', 'backfilling'), ('backfilled', 'backfilled')) v(e, p)`
+
+// keeping is a leader that keeps a table which is done, without workers.
+func keeping(t *testing.T) (*keeper, *testenv.DB) {
+	t.Helper()
+	p, db := leading(t)
+	p.Tracer, p.Log, p.CatchUp = noop.NewTracerProvider().Tracer(""), slog.New(slog.NewJSONHandler(io.Discard, nil)), time.Nanosecond
+	db.Run(t, doneSQL)
+	k := p.keeper()
+	t.Cleanup(k.stop)
+	return k, db
+}
+
+func lookAround(t *testing.T, k *keeper) {
+	t.Helper()
+	if err := k.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const miss = `INSERT INTO cipherfleet.missed_writes (column_id, at, application, role) VALUES (7, clock_timestamp(), 'web', 'app')`
+
+// endSweep is what workers and rounds would do.
+const endSweep = `UPDATE cipherfleet.ranges SET state = 'done'; UPDATE cipherfleet.jobs SET state = 'done';
+INSERT INTO cipherfleet.events (table_name, column_name, event, phase, job_id) VALUES ('public.users', 'email', 'backfilled', 'backfilled', '00000000-0000-0000-0000-000000000001')`
+
+func wantState(t *testing.T, db *testenv.DB, want, why string) {
+	t.Helper()
+	if state := testenv.One[string](t, db, `SELECT state FROM cipherfleet.jobs`); state != want {
+		t.Errorf("%s: the job is %s, want %s", why, state, want)
+	}
+}
+
+func TestAKeeperSweepsForAMissedWriteAndForNothingElse(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	lookAround(t, k)
+	wantState(t, db, "done", "nothing was missed")
+	db.Run(t, `INSERT INTO cipherfleet.missed_writes (column_id, at, application, role) VALUES (7, now() - interval '1 hour', 'web', 'app'), (8, now(), 'web', 'app')`)
+	lookAround(t, k)
+	wantState(t, db, "done", "a write was missed before the job began, and one of another column")
+	db.Run(t, miss)
+	lookAround(t, k)
+	wantState(t, db, "sweeping", "a write was missed")
+	db.Run(t, endSweep)
+	lookAround(t, k)
+	wantState(t, db, "done", "the missed write was swept")
+	db.Run(t, `UPDATE cipherfleet.columns SET target = target; INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'email', 'cut_over', 'cut-over')`)
+	db.Run(t, miss)
+	k.paces = map[uint32]*pace{}
+	lookAround(t, k)
+	wantState(t, db, "done", "the column is cut over")
+}
+
+func TestAKeeperThatIsNotToCatchUpLeavesTheJobDone(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	k.plane.CatchUp = 0
+	db.Run(t, miss)
+	lookAround(t, k)
+	wantState(t, db, "done", "it is not to catch up")
+}
+
+// The log remembers each sweep, so a table that misses writes all the time is swept less and less often.
+func TestAKeeperSweepsATableThatGoesOnMissingLessOften(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	k.plane.CatchUp = time.Minute
+	relation := testenv.One[uint32](t, db, `SELECT 'users'::regclass::oid`)
+	db.Run(t, `INSERT INTO users VALUES (1, 'uncovered')`) // an index of uncovered rows says the same as the record
+	for i, want := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, longestPause, longestPause} {
+		db.Run(t, miss)
+		k.looked = time.Time{}
+		lookAround(t, k)
+		wantState(t, db, "sweeping", "a write was missed")
+		db.Run(t, endSweep)
+		if at := k.paces[relation]; at.pause != want {
+			t.Errorf("after sweep %d it pauses %v, want %v", i+1, at.pause, want)
+		}
+		db.Run(t, miss)
+		k.looked = time.Time{}
+		lookAround(t, k)
+		wantState(t, db, "done", "it pauses")
+		k.paces[relation].due = time.Time{}
+	}
+	db.Run(t, `DELETE FROM users`)
+	k.looked, k.paces[relation].seen = time.Time{}, 1000
+	lookAround(t, k)
+	if at := k.paces[relation]; at.pause != 0 {
+		t.Errorf("after a pause without a missed write it pauses %v", at.pause)
+	}
+}
+
+// An index is only trusted, and only left alone, while it is valid.
+func TestAKeeperBuildsAnIndexAnewThatWasLeftHalfBuilt(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	db.Run(t, `INSERT INTO users SELECT g, 'a' FROM generate_series(1, 100) g`)
+	const indexSQL = `SELECT coalesce(string_agg(indisvalid::text, ' '), '') FROM pg_index WHERE indrelid = 'users'::regclass AND indpred IS NOT NULL`
+	name := testenv.One[string](t, db, `SELECT 'cipherfleet_7_uncovered_' || 'users'::regclass::oid`)
+	db.Run(t, `CREATE INDEX `+name+` ON users (id) WHERE cell IS NULL; UPDATE pg_index SET indisvalid = false WHERE indexrelid = '`+name+`'::regclass`)
+	db.Run(t, miss)
+	lookAround(t, k)
+	<-k.build.ended
+	if got := testenv.One[string](t, db, indexSQL); got != "true" || len(k.build.failed) > 0 {
+		t.Errorf("valid indexes: %q; failed: %v", got, k.build.failed)
+	}
+}
