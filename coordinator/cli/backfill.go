@@ -44,6 +44,7 @@ type backfillOptions struct {
 	scope   scope
 	dryRun  bool
 	asJSON  bool
+	outcome func(messages.Job) error // what becomes of the job's end; nil: it is printed
 }
 
 func newBackfill(read settings) *cobra.Command {
@@ -254,6 +255,9 @@ func led(err error) error {
 func (o *backfillOptions) end(out io.Writer, job messages.Job, err error) error {
 	if err != nil {
 		return err
+	}
+	if o.outcome != nil {
+		return o.outcome(job)
 	}
 	if o.asJSON {
 		body, err := job.Marshal()

@@ -56,7 +56,11 @@ func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Jo
 	}
 	ctx, span := p.Tracer.Start(ctx, "job", trace.WithNewRoot())
 	defer span.End()
-	prepared, err := p.Prepare(ctx, r)
+	prepare := p.Prepare
+	if r.Direction == messages.DirectionReverse {
+		prepare = p.prepareReverse
+	}
+	prepared, err := prepare(ctx, r)
 	if err != nil {
 		return messages.Job{}, problem(err)
 	}

@@ -17,7 +17,7 @@ type State struct {
 	Table, Column string
 	Phase         Phase
 	Run           Run       // the present run, or the last one
-	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if a run began, capture was made anew or a sample failed since
+	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if a run began, capture was made anew, a cutover taken back or a sample failed since
 	VerifiedFrom  time.Time // when it began: what it read is of then, or later
 	Proven        bool      // it found every row covered
 	Last          int64     // id of the last event folded; older ones change nothing any more
@@ -184,9 +184,9 @@ func (s State) move(e Event) (State, string) {
 		s.Verified = time.Time{}
 		s.Phase = e.Phase
 		return s, reasonIf(s.Phase == PhaseBackfilling, "only a run leads there")
-	case undone(e):
-		s.Verified = time.Time{}
-		if slices.Contains([]Phase{PhaseSchemaAdded, PhaseDualWriting, PhaseBackfilling, PhaseBackfilled}, s.Phase) {
+	case e.Kind == KindRolledBack:
+		s.Verified = time.Time{} // capture goes, or begins anew: until now a plaintext could change without its cell
+		if undone(e) && slices.Contains([]Phase{PhaseSchemaAdded, PhaseDualWriting, PhaseBackfilling, PhaseBackfilled}, s.Phase) {
 			s.Phase = e.Phase
 			return s, ""
 		}

@@ -1,0 +1,251 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// planCutOver is a rollback of a cutover: what was written since is opened, and the names go back.
+func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r RollbackRequest) (err error) {
+	if r.To != "" {
+		return refuse("to", "roll back without --to first, and let the applications follow", "%s is cut over: its target is what applications read", p.Relation.Table().String()+"."+p.Source)
+	}
+	p.To = lifecycle.PhaseBackfilled
+	if err := checkReversible(p.Standing); err != nil {
+		return err
+	}
+	if _, err := reversePlan(ctx, q, p.Standing, ""); err != nil {
+		return err
+	}
+	if p.column, err = ddlColumn(ctx, q, p.Standing); err != nil {
+		return err
+	}
+	if p.detail, err = newestCutover(ctx, q, p.Column); err != nil {
+		return err
+	}
+	if p.detail.Strategy == "" { // an operator only said so: nothing was renamed
+		p.detail = Cutover{Strategy: StrategyByName, PlainName: p.Plain.Name, SealedName: p.Sealed.Name, PlainWas: p.Plain.Name, SealedWas: p.Sealed.Name}
+	}
+	if err := p.checkNames(); err != nil {
+		return err
+	}
+	if r.Reason == "" && !watchesReverse(p.Standing) {
+		return refuse("column", "cipherfleet verify finds the plaintexts that are of another value; set those to NULL, and give a --reason to roll back all the same",
+			"nobody watched for cells written to %s since: its reverse capture is missing or not always enabled", p.Relation.Table())
+	}
+	p.Steps = []string{
+		"index the rows that have a cell and no plaintext (CREATE INDEX CONCURRENTLY, beside readers and writers)",
+		"open the cells that were written since the cutover into the plaintext (a job in reverse)",
+		"look again under the lock, by the index (ACCESS EXCLUSIVE, one second of waiting at a time); a row that was written meanwhile sends it back to the job"}
+	if p.detail.Strategy == StrategySwap {
+		p.Steps = append(p.Steps, fmt.Sprintf("rename %s to %s and %s to %s, put back what moved, and capture in place of reverse capture (in the same transaction)",
+			p.detail.SealedName, p.detail.SealedWas, p.detail.PlainName, p.detail.PlainWas))
+	} else {
+		p.Steps = append(p.Steps, "put capture in place of reverse capture (in the same transaction)")
+	}
+	if slices.ContainsFunc(p.detail.Places, func(c CutoverPlace) bool { return c.NotNull }) {
+		p.Steps = append(p.Steps, fmt.Sprintf("make %s NOT NULL again: a CHECK from that moment on, validated beside readers and writers", p.detail.PlainWas))
+	}
+	return nil
+}
+
+// checkNames refuses columns that were renamed since the cutover: which name the applications use then is not known.
+func (p *RollbackPlan) checkNames() error {
+	table := "ALTER TABLE " + p.Relation.Table().SQL() + " RENAME COLUMN "
+	for _, c := range []struct{ is, was string }{{p.Plain.Name, p.detail.PlainName}, {p.Sealed.Name, p.detail.SealedName}} {
+		if c.is != c.was {
+			return refuse("column", table+pg.Ident(c.is)+" TO "+pg.Ident(c.was), "column %q of %s was called %q at its cutover", c.is, p.Relation.Table(), c.was)
+		}
+	}
+	if taken, found := p.Relation.Column(p.detail.SealedWas); found && taken.Attnum != p.TargetNum {
+		return refuse("column", "give it another name", "%s has a new column %q, the name that the cells had before", p.Relation.Table(), taken.Name)
+	}
+	return nil
+}
+
+const mostRounds = 20 // in which a row was written between the job and the lock
+
+// undoCutover runs the job until nothing is behind, and swaps back under the lock if that still holds there.
+func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequest, result *Rollback) error {
+	event, err := p.event(r)
+	if err != nil {
+		return err
+	}
+	for range mostRounds {
+		if err := indexReverse(ctx, l.DB, p.column, p.Relation.Leaves); err != nil {
+			return settled(p.Standing, err)
+		}
+		err := behind(ctx, l.DB, p.column, p.Relation.Leaves)
+		if errors.Is(err, errBehind) {
+			result.Jobs++
+			err = r.Reverse(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		err = l.transition(ctx, p.Standing, event, func(tx pg.Tx) error { return p.swapBack(ctx, tx, result) })
+		switch {
+		case errors.Is(err, errUnindexed):
+			if p, err = l.PlanRollback(ctx, r); err != nil {
+				return err
+			}
+		case !errors.Is(err, errBehind):
+			return err
+		}
+	}
+	return postpone("column", "let fewer applications write the column for a moment, and ask for the same again",
+		"%s is written faster than its cells can be opened: rows were behind under the lock %d times", p.Relation.Table(), mostRounds)
+}
+
+// behind is nil, or errBehind if a leaf has a row with a cell and no plaintext.
+func behind(ctx context.Context, q pg.Querier, c ddl.Column, leaves []pg.Leaf) error {
+	for _, leaf := range leaves {
+		some := false
+		if err := q.QueryRow(ctx, c.ReverseUncovered(leaf.Named)).Scan(&some); err != nil {
+			return fmt.Errorf("look for rows of %s without a plaintext: %w", leaf.Table(), err)
+		}
+		if some {
+			return errBehind
+		}
+	}
+	return nil
+}
+
+// swapBack is the rollback's transaction: no row is read under the lock but through the index.
+func (p *RollbackPlan) swapBack(ctx context.Context, tx pg.Tx, result *Rollback) error {
+	since, err := lockTable(ctx, tx, p.Relation.Table())
+	if err != nil {
+		return err
+	}
+	if err := p.covered(ctx, tx); err != nil {
+		return err
+	}
+	places, err := placesToday(ctx, tx, p.detail.Places)
+	if err != nil {
+		return err
+	}
+	detail := p.detail
+	detail.Places = slices.Clone(places)
+	for i := range detail.Places {
+		detail.Places[i].NotNull = false // see present
+	}
+	if err := undo(ctx, tx, detail.swap(p.column).Step()); err != nil {
+		return fmt.Errorf("swap back: %w", err)
+	}
+	for _, step := range []ddl.Step{p.present(places), p.column.Coverage()} {
+		if err := undo(ctx, tx, step); err != nil {
+			return err
+		}
+	}
+	if err := dropIndexes(ctx, tx, p.Relation.Leaves, p.column.ReverseIndexName); err != nil {
+		return err
+	}
+	result.Locked = milliseconds(time.Since(since))
+	return nil
+}
+
+// covered looks again under the lock, by the leaves' indexes alone. A leaf that has none is new: errUnindexed.
+func (p *RollbackPlan) covered(ctx context.Context, tx pg.Tx) error {
+	leaves, err := column[uint32](ctx, tx, leavesSQL, p.Relation.OID)
+	if err != nil {
+		return err
+	}
+	known := make([]uint32, len(p.Relation.Leaves))
+	for i, leaf := range p.Relation.Leaves {
+		known[i] = leaf.OID
+	}
+	slices.Sort(leaves)
+	slices.Sort(known)
+	if !slices.Equal(leaves, known) {
+		return errUnindexed
+	}
+	for _, leaf := range p.Relation.Leaves {
+		valid, err := column[bool](ctx, tx, reverseIndexSQL, leaf.OID, p.column.ReverseIndexName(leaf.Named))
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(valid, true) {
+			return errUnindexed
+		}
+	}
+	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('enable_seqscan', 'off', true)`); err != nil {
+		return err
+	}
+	return behind(ctx, tx, p.column, p.Relation.Leaves)
+}
+
+// placesTodaySQL is what a relation is called now.
+const placesTodaySQL = `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1`
+
+// placesToday are the places of a cutover under today's names, without those that are gone.
+func placesToday(ctx context.Context, q pg.Querier, places []CutoverPlace) (today []CutoverPlace, err error) {
+	for _, p := range places {
+		err := q.QueryRow(ctx, placesTodaySQL, p.OID).Scan(&p.Schema, &p.Name)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("find what was moved: %w", err)
+		}
+		today = append(today, p)
+	}
+	return today, nil
+}
+
+// present moves NOT NULL back to the plaintext, without reading a row under the lock: a CHECK holds from now on, and
+// finishPresent proves it and puts NOT NULL in its place. Its undo is what is run, under the names from before the
+// cutover.
+func (p *RollbackPlan) present(places []CutoverPlace) (step ddl.Step) {
+	for _, place := range places {
+		if !place.NotNull {
+			continue
+		}
+		c := ddl.Column{ID: p.ID, Table: pg.Table{Schema: place.Schema, Name: place.Name}, Target: p.detail.SealedWas}
+		step.Undo = append(step.Undo, c.Require().Undo...)
+		c.Target = p.detail.PlainWas
+		step.Undo = append(step.Undo, c.Present().Do...)
+	}
+	return step
+}
+
+// unfinishedSQL is where the constraint $2 stands on the column called $3: in the table $1 or its partitions, not inherited.
+const unfinishedSQL = `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_constraint k
+ JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+ WHERE k.conname = $2 AND k.contypid = 0 AND k.coninhcount = 0 AND a.attname = $3
+  AND (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))`
+
+// finishPresent makes the plaintext NOT NULL where a rollback, this one or one that was killed, left a CHECK in its place.
+func (l *Ladder) finishPresent(ctx context.Context, s Standing) error {
+	name := ""
+	err := l.DB.QueryRow(ctx, `SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2`, s.Relid, s.SourceNum).Scan(&name)
+	if err != nil {
+		return fmt.Errorf("find the plaintext: %w", err)
+	}
+	rows, err := l.DB.Query(ctx, unfinishedSQL, s.Relation.OID, ddl.PresentName(s.ID), name)
+	if err != nil {
+		return fmt.Errorf("look for constraints: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Table])
+	if err != nil {
+		return fmt.Errorf("look for constraints: %w", pg.Safe(err))
+	}
+	for _, table := range tables {
+		c := ddl.Column{ID: s.ID, Table: table, Target: name}
+		for _, step := range []ddl.Step{c.ValidatePresent(), c.Require()} {
+			if err := patiently(ctx, l.DB, func(tx pg.Tx) error { return run(ctx, tx, step) }); err != nil {
+				return settled(s, fmt.Errorf("make %s of %s NOT NULL: %w", name, table, err))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// prepareReverse plans the job that opens the cells of a column that is cut over into its plaintext, where that fell
+// behind. It alters nothing.
+func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Prepared, error) {
+	if err := r.Validate(); err != nil {
+		return Prepared{}, err
+	}
+	var plan Plan
+	var s Standing
+	err := reading(ctx, p.DB, "30s", func(tx pg.Tx) (err error) {
+		if s, err = standing(ctx, tx, ColumnName{cmp.Or(r.Schema, "public"), r.Table, r.Columns[0].Source}); err != nil {
+			return err
+		}
+		if err = checkReversible(s); err != nil {
+			return err
+		}
+		plan, err = reversePlan(ctx, tx, s, r.UserTriggers)
+		return err
+	})
+	if err != nil {
+		return Prepared{}, err
+	}
+	keys, err := lifecycle.LoadKeys(ctx, p.DB, p.KEK, s.ID)
+	if err != nil {
+		return Prepared{}, err
+	}
+	scheme, has := keys.Active[s.ID]
+	if !has {
+		return Prepared{}, refuse("columns", "cipherfleet history shows what was done to it", "column %q of %s has no key", s.Source, s.Relation.Table())
+	}
+	return Prepared{Plan: plan, columns: []backfill.SpecColumn{{ID: s.ID, Source: s.Plain.Name, Target: s.Sealed.Name,
+		SourceAttnum: s.SourceNum, TargetAttnum: s.TargetNum, Scheme: scheme.Number, Reverse: true,
+		LogTable: s.Column.Table.String(), LogColumn: s.Source}}}, nil
+}
+
+// checkReversible refuses a column whose plaintext has nothing to catch up with.
+func checkReversible(s Standing) error {
+	name := s.Relation.Table().String() + "." + s.Source
+	switch {
+	case s.State.Phase == lifecycle.PhaseDropped || s.Plain.Attnum == 0:
+		return refuse("column", "what was encrypted can be read through the application, or decrypted into a new column", "the plaintext of %s is gone", name)
+	case s.State.Phase != lifecycle.PhaseCutOver:
+		return refuse("column", "cipherfleet backfill is the job for it", "%s is %s, not cut-over: its cells follow the plaintext", name, phaseWord(s.State.Phase))
+	case s.Sealed.Attnum == 0:
+		return refuse("column", "cipherfleet status says what is missing", "the cells of %s are gone", name)
+	}
+	return nil
+}
+
+// reversePlan checks that the plaintext can be written. Unless somebody says otherwise the user's own triggers are
+// treated as by the last job.
+func reversePlan(ctx context.Context, q pg.Querier, s Standing, triggers string) (Plan, error) {
+	column, err := ddlColumn(ctx, q, s)
+	if err != nil {
+		return Plan{}, err
+	}
+	key, found := s.Relation.KeyOf(column.Key)
+	if !found || !key.Usable() {
+		return Plan{}, refuse("key", keyHint, "%s has lost the key that its cells are bound to", s.Relation.Table())
+	}
+	if last, err := backfill.Newest(ctx, q, s.ID); err == nil {
+		triggers = cmp.Or(triggers, last.Spec.UserTriggers)
+	} else if !errors.Is(err, backfill.ErrNoJob) {
+		return Plan{}, err
+	}
+	p := &preflight{q: q, request: messages.StartRequest{Columns: []messages.ColumnRequest{{Source: s.Sealed.Name, Target: s.Plain.Name}}, UserTriggers: triggers},
+		plan: Plan{Relation: s.Relation, Key: key, Installed: true, Columns: []PlanColumn{{Source: s.Sealed, Target: s.Plain, Guarded: true}}}}
+	for _, check := range []func(context.Context) error{p.checkTable, p.checkIdentity, p.checkPrivileges, p.checkTriggers} {
+		if err := check(ctx); err != nil {
+			return Plan{}, err
+		}
+	}
+	return p.plan, nil
+}
+
+// watchesReverse says that the column's reverse capture stands, there and in every partition, and fires for every
+// writer.
+func watchesReverse(s Standing) bool {
+	own := 0
+	for _, t := range s.Relation.Triggers {
+		if !slices.Contains(ddl.ReverseTriggers(s.ID), t.Name) {
+			continue
+		}
+		if t.Enabled != "A" {
+			return false
+		}
+		if t.Table.OID == s.Relation.OID {
+			own++
+		}
+	}
+	return own == len(ddl.ReverseTriggers(s.ID))
+}
+
+const reverseIndexSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+ WHERE i.indrelid = $1 AND c.relname = $2`
+
+// indexReverse makes sure that every leaf has its index on rows that have a cell and no plaintext, beside readers and
+// writers. An index that a killed attempt left invalid is built anew.
+func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
+	conn, err := db.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Discard(context.WithoutCancel(ctx)) // with its settings
+	if _, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('lock_timeout', '0', false), pg_catalog.set_config('statement_timeout', '0', false)`); err != nil {
+		return err
+	}
+	for _, leaf := range leaves {
+		valid, err := column[bool](ctx, conn, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
+		step := c.ReverseUncoveredIndex(leaf.Named)
+		if err == nil && slices.Contains(valid, false) {
+			_, err = conn.Exec(ctx, step.Undo[0])
+		}
+		if err == nil && !slices.Contains(valid, true) {
+			_, err = conn.Exec(ctx, step.Do[0])
+		}
+		if err != nil {
+			return fmt.Errorf("index the rows of %s that have no plaintext: %w", leaf.Table(), err)
+		}
+	}
+	return nil
+}
