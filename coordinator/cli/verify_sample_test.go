@@ -177,3 +177,18 @@ func TestVerifyCallsAreRefused(t *testing.T) {
 		s.run("verify", "--table", "users", "--report", s.path("proof.txt")).refusedWith(t, app.CodeUsage, "that is where the text goes", ".json")
 	})
 }
+
+// TestStatusKeepsToFullVerifications: a sample after a proof changes nothing that status says.
+func TestStatusKeepsToFullVerifications(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 100)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	s.must("verify", "--table", "users")
+	before := s.column().Verified
+	s.must("verify", "--table", "users", "--sample", "10")
+	if after := s.column().Verified; before == nil || after == nil || *after != *before {
+		t.Errorf("verified was %+v and is %+v", before, after)
+	}
+}
