@@ -27,18 +27,18 @@ func TestFromNothingToProven(t *testing.T) {
 	})
 	unchanged(t, db, func() { checkInit(t, s) })
 
-	if o := s.must("install"); o.out != "installed schema cipherfleet, version 1\n" {
+	if o := s.must("install"); o.out != "installed schema cipherfleet, version 2\n" {
 		t.Errorf("install said %q", o.out)
 	}
 	unchanged(t, db, func() {
-		if have := parsed[installed](t, s.must("install", "--json").out); have != (installed{V: 1, Before: 1, Schema: 1}) {
+		if have := parsed[installed](t, s.must("install", "--json").out); have != (installed{V: 1, Before: 2, Schema: 2}) {
 			t.Errorf("install again said %+v", have)
 		}
 		s.run("verify", "--table", "users").refusedWith(t, app.CodeRefused, "no column of public.users was ever prepared", "backfill")
 		if o := s.must("backfill", "--table", "users", "--column", "email", "--prepare", "--dry-run"); o.out != "" || !strings.Contains(o.err, "encrypt public.users: email (text, codec") {
 			t.Errorf("a dry run said %+v", o)
 		}
-		if o := s.must("status"); o.out != "no column is registered yet; cipherfleet backfill begins\n" {
+		if o := s.must("status"); !strings.HasPrefix(o.out, "public.users.email into email_encrypted: not begun (wanted: backfilled)\n") {
 			t.Errorf("status said %q", o.out)
 		}
 	})
