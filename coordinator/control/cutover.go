@@ -65,8 +65,8 @@ func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, 
 				return CutoverResult{}, fmt.Errorf("have the uncovered rows sealed: %w", err)
 			}
 		case errors.Is(err, errUncovered):
-			return CutoverResult{}, &Refusal{app.CodeUnproven, messages.CodeConflict, "column", fmt.Sprintf("rows of %s become uncovered faster than they are sealed", g.name()),
-				"cipherfleet status says which applications write without cells; mend them, and ask for the same again"}
+			return CutoverResult{}, &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("rows of %s become uncovered faster than they are sealed; nothing was cut over", g.name()),
+				Hint: "cipherfleet status says which applications write without cells; mend them, and ask for the same again"}
 		case errors.Is(err, errUnindexed), errors.Is(err, errAltered): // look again
 		case err != nil:
 			return CutoverResult{}, err
@@ -79,8 +79,10 @@ func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, 
 // look checks the gates as of one moment.
 func (l *Ladder) look(ctx context.Context, r CutoverRequest, trusted string) (g Gated, err error) {
 	err = reading(ctx, l.DB, "30s", func(tx pg.Tx) error {
-		g, err = l.gates(ctx, tx, r, trusted)
-		return err
+		if g, err = l.gates(ctx, tx, r, trusted); err != nil {
+			return err
+		}
+		return noJob(ctx, tx, g.Standing)
 	})
 	return g, err
 }
@@ -90,15 +92,19 @@ var errAltered = errors.New("the table was altered meanwhile")
 
 const lockPatienceSQL = `SELECT set_config('statement_timeout', $1, true)`
 
+// lockSQL keeps everybody out; lockShapeSQL only those who would alter the table, and nobody who reads or writes rows.
 func lockSQL(t pg.Table) string { return "LOCK TABLE " + t.SQL() + " IN ACCESS EXCLUSIVE MODE" }
+func lockShapeSQL(t pg.Table) string {
+	return "LOCK TABLE " + t.SQL() + " IN SHARE UPDATE EXCLUSIVE MODE"
+}
 
-// lockAlone locks the table against everybody. It waits half a second in all, however many partitions there are: while
-// it waits everybody queues behind it, and before deadlock_timeout nobody is made the victim of a deadlock.
-func lockAlone(ctx context.Context, tx pg.Tx, t pg.Table) error {
+// lockBriefly waits for a lock half a second in all, however many partitions there are: while it waits others queue
+// behind it, and before deadlock_timeout nobody is made the victim of a deadlock.
+func lockBriefly(ctx context.Context, tx pg.Tx, sql string) error {
 	if _, err := tx.Exec(ctx, lockPatienceSQL, "500ms"); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, lockSQL(t)); err != nil {
+	if _, err := tx.Exec(ctx, sql); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, lockPatienceSQL, "0")
@@ -115,15 +121,21 @@ func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted
 		return err
 	}
 	return l.transition(ctx, g.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: detail}, func(tx pg.Tx) error {
-		if err := lockAlone(ctx, tx, g.Relation.Table()); err != nil {
+		if err := lockBriefly(ctx, tx, lockShapeSQL(g.Relation.Table())); err != nil {
 			return err
 		}
-		now, err := l.gates(ctx, tx, r, trusted)
+		now, err := l.gates(ctx, tx, r, trusted) // readers and writers go on
 		if err != nil {
 			return err
 		}
 		if !reflect.DeepEqual(now.Detail, g.Detail) || !reflect.DeepEqual(now.column, g.column) {
 			return errAltered
+		}
+		if err := lockBriefly(ctx, tx, lockSQL(g.Relation.Table())); err != nil {
+			return err
+		}
+		if _, err := now.checkDependents(ctx, tx, r.Despite); err != nil { // all that can have come since then
+			return err
 		}
 		if err := covered(ctx, tx, now.column, now.Relation.Leaves); err != nil {
 			return err

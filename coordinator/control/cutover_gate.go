@@ -110,7 +110,7 @@ func (g *Gated) checkNames() error {
 	return nil
 }
 
-const newestVerifiedSQL = `SELECT details FROM cipherfleet.events
+const newestVerifiedSQL = `SELECT details, created_at FROM cipherfleet.events
  WHERE table_name = $1 AND column_name = $2 AND event = 'verified' ORDER BY id DESC LIMIT 1`
 
 // proof says what shows that every cell opens to its source: a full verification that began after the column was
@@ -119,7 +119,7 @@ func (g *Gated) proof(ctx context.Context, q pg.Querier, reason, trusted string)
 	const hint = "cipherfleet verify opens every cell and compares; then this again"
 	var newest lifecycle.Verification
 	var detail []byte
-	err := q.QueryRow(ctx, newestVerifiedSQL, g.Column.Table.String(), g.Source).Scan(&detail)
+	err := q.QueryRow(ctx, newestVerifiedSQL, g.Column.Table.String(), g.Source).Scan(&detail, &newest.Began)
 	if err == nil {
 		err = json.Unmarshal(detail, &newest)
 	}
@@ -134,7 +134,7 @@ func (g *Gated) proof(ctx context.Context, q pg.Querier, reason, trusted string)
 		return "", refuse("column", "cipherfleet verify says what is wrong, and how to mend it", "the last verification of %s proved that not every row is covered", g.name())
 	case trusted != "":
 		return trusted, nil
-	case reason == "" && counts:
+	case reason == "" && counts && newest.Sample > 0:
 		return "", refuse("column", hint+"; with --reason a sample is enough", "only a sample of %s was verified since it was backfilled", g.name())
 	case reason == "":
 		return "", refuse("column", hint, "%s was not verified since it was backfilled", g.name())

@@ -125,11 +125,16 @@ func (l *Ladder) hold(ctx context.Context, tx pg.Tx, s Standing) error {
 	case state.Phase != s.State.Phase:
 		return errMoved
 	}
-	_, err = backfill.LiveOver(ctx, tx, s.Relid)
-	switch {
-	case errors.Is(err, backfill.ErrNoJob):
+	return noJob(ctx, tx, s)
+}
+
+// noJob refuses while a job is at work on the table.
+func noJob(ctx context.Context, q pg.Querier, s Standing) error {
+	_, err := backfill.LiveOver(ctx, q, s.Relid)
+	if errors.Is(err, backfill.ErrNoJob) {
 		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	return clash("table", "cipherfleet job ls shows it: wait for its end, or cancel it", "a job over %s has not ended", s.Relation.Table())
