@@ -40,12 +40,11 @@ const rollbackExample = `  cipherfleet rollback users.email --dry-run
   cipherfleet rollback users.email --to schema-added --drop-target`
 
 type rollbackOptions struct {
-	column       oneColumn
-	request      control.RollbackRequest
-	to           string
-	userTriggers string
-	dryRun       bool
-	asJSON       bool
+	column  oneColumn
+	request control.RollbackRequest
+	to      string
+	dryRun  bool
+	asJSON  bool
 }
 
 func newRollback(read settings) *cobra.Command {
@@ -56,7 +55,7 @@ func newRollback(read settings) *cobra.Command {
 	f.StringVar(&o.to, "to", "", "schema-added: also after a cutover was rolled back (default: one rung)")
 	f.StringVar(&o.request.Reason, "reason", "", "why, for the log; needed where nobody watched for cells written since the cutover")
 	f.BoolVar(&o.request.DropTarget, "drop-target", false, "before a cutover: drop the target column too, with its cells")
-	f.StringVar(&o.userTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when cells are opened (default: as in its last job)")
+	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when cells are opened (default: as in its last job)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what was done as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error { return o.run(c, args, read) }
@@ -84,6 +83,12 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	}
 	if o.dryRun {
 		return o.announce(c, plan)
+	}
+	if plan.State.Phase == lifecycle.PhaseCutOver {
+		if err := s.openKey(c.Context()); err != nil && config.NATSURL == "" { // with a fleet it only spares a round of the job
+			return err
+		}
+		ladder.KEK = s.kek
 	}
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
@@ -149,7 +154,7 @@ func (o *rollbackOptions) reverse(work, drain context.Context, c *cobra.Command,
 	defer s.close(work)
 	name := o.request.ColumnName
 	job := &backfillOptions{outcome: opened, request: messages.StartRequest{V: messages.Version, RequestID: uuid.NewString(), Direction: messages.DirectionReverse,
-		Schema: name.Schema, Table: name.Table, Columns: []messages.ColumnRequest{{Source: name.Column}}, UserTriggers: o.userTriggers}}
+		Schema: name.Schema, Table: name.Table, Columns: []messages.ColumnRequest{{Source: name.Column}}, UserTriggers: o.request.UserTriggers}}
 	if err := invalid(job.request.Validate(), c); err != nil {
 		return err
 	}

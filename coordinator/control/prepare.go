@@ -25,12 +25,16 @@ type Prepared struct {
 const quarantineBudget = 100
 
 func (p Prepared) spec(r messages.StartRequest) backfill.Spec {
-	triggers := messages.TriggersFire
-	if p.Skip {
-		triggers = messages.TriggersSkip
-	}
 	return backfill.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.Key.Names(), Columns: p.columns,
-		Limits: backfill.Limits{Rows: r.ChunkRows}, UserTriggers: triggers, Budget: quarantineBudget}
+		Limits: backfill.Limits{Rows: r.ChunkRows}, UserTriggers: triggersWord(p.Skip), Budget: quarantineBudget}
+}
+
+// triggersWord is what becomes of the user's own triggers, as a job's spec says it.
+func triggersWord(skip bool) string {
+	if skip {
+		return messages.TriggersSkip
+	}
+	return messages.TriggersFire
 }
 
 // Prepare checks everything first and then climbs the missing rungs, each recorded in the event log in the

@@ -21,6 +21,8 @@ type RollbackRequest struct {
 	To         lifecycle.Phase // schema-added: also after a cutover was taken back
 	Reason     string          // why; where reverse capture does not stand, also that it is known
 	DropTarget bool            // of what was prepared also the target column, with its cells
+	// UserTriggers is fire or skip; empty: as by the column's last job.
+	UserTriggers string
 	// Reverse runs the job that opens cells into the plaintext, to its end.
 	Reverse func(ctx context.Context) error
 }
@@ -34,6 +36,7 @@ type RollbackPlan struct {
 
 	detail Cutover
 	column ddl.Column // under today's names
+	skip   bool       // keep the user's own triggers from firing
 }
 
 // Rollback is what was done.
@@ -100,6 +103,17 @@ func (p RollbackPlan) event(r RollbackRequest) (lifecycle.Event, error) {
 		DropTarget bool   `json:"drop_target,omitempty"`
 	}{r.Reason, p.detail.Strategy, r.DropTarget})
 	return lifecycle.Event{Kind: lifecycle.KindRolledBack, Phase: p.To, Detail: detail}, err
+}
+
+// appendRollback records the rollback with the rows that were opened in its own transaction.
+func (l *Ladder) appendRollback(ctx context.Context, tx pg.Tx, p RollbackPlan, r RollbackRequest, rows int64) error {
+	event, err := p.event(r)
+	if err != nil {
+		return err
+	}
+	event.Table, event.Column, event.Actor, event.Rows = p.Column.Table.String(), p.Source, l.Actor, rows
+	_, err = (&lifecycle.Log{}).Append(ctx, tx, event)
+	return err
 }
 
 // lastMoveSQL is the newest event that took the column to a rung.

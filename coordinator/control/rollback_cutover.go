@@ -23,9 +23,11 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if err := checkReversible(p.Standing); err != nil {
 		return err
 	}
-	if _, err := reversePlan(ctx, q, p.Standing, ""); err != nil {
+	plan, err := reversePlan(ctx, q, p.Standing, r.UserTriggers)
+	if err != nil {
 		return err
 	}
+	p.skip = plan.Skip
 	if p.column, err = ddlColumn(ctx, q, p.Standing); err != nil {
 		return err
 	}
@@ -45,7 +47,7 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	p.Steps = []string{
 		"index the rows that have a cell and no plaintext (CREATE INDEX CONCURRENTLY, beside readers and writers)",
 		"open the cells that were written since the cutover into the plaintext (a job in reverse)",
-		"look again under the lock, by the index (ACCESS EXCLUSIVE, one second of waiting at a time); a row that was written meanwhile sends it back to the job"}
+		"look again under the lock, by the index (ACCESS EXCLUSIVE, one second of waiting at a time); rows that were written meanwhile are opened there if they are few, else it goes back to the job"}
 	if p.detail.Strategy == StrategySwap {
 		p.Steps = append(p.Steps, fmt.Sprintf("rename %s to %s and %s to %s, put back what moved, and capture in place of reverse capture (in the same transaction)",
 			p.detail.SealedName, p.detail.SealedWas, p.detail.PlainName, p.detail.PlainWas))
@@ -76,15 +78,15 @@ const mostRounds = 20 // in which a row was written between the job and the lock
 
 // undoCutover runs the job until nothing is behind, and swaps back under the lock if that still holds there.
 func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequest, result *Rollback) error {
-	event, err := p.event(r)
-	if err != nil {
-		return err
-	}
 	for range mostRounds {
 		if err := indexReverse(ctx, l.DB, p.column, p.Relation.Leaves); err != nil {
 			return settled(p.Standing, err)
 		}
-		err := behind(ctx, l.DB, p.column, p.Relation.Leaves)
+		o, err := l.opener(ctx, p)
+		if err != nil {
+			return err
+		}
+		err = behind(ctx, l.DB, p.column, p.Relation.Leaves)
 		if errors.Is(err, errBehind) {
 			result.Jobs++
 			err = r.Reverse(ctx)
@@ -92,7 +94,12 @@ func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequ
 		if err != nil {
 			return err
 		}
-		err = l.transition(ctx, p.Standing, event, func(tx pg.Tx) error { return p.swapBack(ctx, tx, result) })
+		err = l.alone(ctx, p.Standing, func(tx pg.Tx) error {
+			if err := p.swapBack(ctx, tx, o, result); err != nil {
+				return err
+			}
+			return l.appendRollback(ctx, tx, p, r, result.Opened)
+		})
 		switch {
 		case errors.Is(err, errUnindexed):
 			if p, err = l.PlanRollback(ctx, r); err != nil {
@@ -121,12 +128,16 @@ func behind(ctx context.Context, q pg.Querier, c ddl.Column, leaves []pg.Leaf) e
 }
 
 // swapBack is the rollback's transaction: no row is read under the lock but through the index.
-func (p *RollbackPlan) swapBack(ctx context.Context, tx pg.Tx, result *Rollback) error {
+func (p *RollbackPlan) swapBack(ctx context.Context, tx pg.Tx, o opener, result *Rollback) error {
 	since, err := lockTable(ctx, tx, p.Relation.Table())
 	if err != nil {
 		return err
 	}
-	if err := p.covered(ctx, tx); err != nil {
+	err = p.covered(ctx, tx)
+	if errors.Is(err, errBehind) {
+		result.Opened, err = o.open(ctx, tx)
+	}
+	if err != nil {
 		return err
 	}
 	places, err := placesToday(ctx, tx, p.detail.Places)

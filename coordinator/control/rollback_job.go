@@ -43,9 +43,13 @@ func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Pr
 	if !has {
 		return Prepared{}, refuse("columns", "cipherfleet history shows what was done to it", "column %q of %s has no key", s.Source, s.Relation.Table())
 	}
-	return Prepared{Plan: plan, columns: []backfill.SpecColumn{{ID: s.ID, Source: s.Plain.Name, Target: s.Sealed.Name,
-		SourceAttnum: s.SourceNum, TargetAttnum: s.TargetNum, Scheme: scheme.Number, Reverse: true,
-		LogTable: s.Column.Table.String(), LogColumn: s.Source}}}, nil
+	return Prepared{Plan: plan, columns: []backfill.SpecColumn{reverseColumn(s, scheme.Number)}}, nil
+}
+
+// reverseColumn is the column as a job in reverse knows it.
+func reverseColumn(s Standing, scheme uint16) backfill.SpecColumn {
+	return backfill.SpecColumn{ID: s.ID, Source: s.Plain.Name, Target: s.Sealed.Name, SourceAttnum: s.SourceNum, TargetAttnum: s.TargetNum,
+		Scheme: scheme, Reverse: true, LogTable: s.Column.Table.String(), LogColumn: s.Source}
 }
 
 // checkReversible refuses a column whose plaintext has nothing to catch up with.

@@ -3,6 +3,7 @@ package backfill_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -262,5 +263,55 @@ func TestReverseCaptureIsWatched(t *testing.T) {
 	}
 	if err := k.work(ctx); backfill.ErrorClass(err) != "shape" {
 		t.Errorf("the range ended with %v", err)
+	}
+}
+
+// within carries what is uncovered in one transaction, as a rollback does under its lock.
+func (k *kit) within(ctx context.Context, most int) (rows int64, err error) {
+	k.t.Helper()
+	k.job = backfill.Job{Relation: k.relation.OID, Spec: backfill.Spec{Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns}}
+	shape := k.shape(ctx, k.relation.OID)
+	err = k.db.InTx(ctx, func(tx pg.Tx) (err error) {
+		rows, err = shape.Within(ctx, tx, k.keyring, most)
+		return err
+	})
+	return rows, err
+}
+
+func TestAFewRowsAreCarriedWithinATransaction(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := fewCutOver(t, "")
+	if rows, err := k.within(ctx, 10); rows != 0 || err != nil {
+		t.Errorf("with nothing to do: %d rows, %v", rows, err)
+	}
+	k.applicationWrites(ctx)
+	if _, err := k.within(ctx, 6); !errors.Is(err, backfill.ErrMany) {
+		t.Errorf("with room for 6 of 7 rows: %v", err)
+	}
+	if rows, err := k.within(ctx, 7); rows != 7 || err != nil {
+		t.Errorf("with room for 7 rows: %d rows, %v", rows, err)
+	}
+	k.proven(ctx, 51)
+}
+
+func TestWithinATransactionNothingIsGuessed(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := fewCutOver(t, "")
+	must(k.db.Exec(ctx, `UPDATE public.items SET secret = $1 WHERE id = 2`, k.seal(ctx, 3, "of row 3")))(t)
+	if _, err := k.within(ctx, 10); !backfill.Resists(err) {
+		t.Errorf("a cell of another row gave %v", err)
+	}
+	must(k.db.Exec(ctx, `UPDATE public.items SET secret = $1 WHERE id = 2`, k.seal(ctx, 2, "of row 2")))(t)
+	k.db.Run(t, `CREATE FUNCTION public.shout() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.secret_plaintext := upper(new.secret_plaintext); RETURN new; END';
+		CREATE TRIGGER shout BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.shout()`)
+	if _, err := k.within(ctx, 10); !backfill.Resists(err) {
+		t.Errorf("a value that a trigger alters gave %v", err)
+	}
+	k.db.Run(t, `ALTER TABLE public.items DISABLE TRIGGER shout;
+		CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER no BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.no()`)
+	if _, err := k.within(ctx, 10); !backfill.Resists(err) {
+		t.Errorf("a write that a trigger suppresses gave %v", err)
 	}
 }
