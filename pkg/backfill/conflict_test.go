@@ -41,28 +41,6 @@ func quarantined(t testing.TB, k *kit) int64 {
 	return testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.quarantine WHERE resolved_at IS NULL`)
 }
 
-func TestAWriteOfTheApplicationIsNeverOverwritten(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	var k *kit
-	writes := 0
-	k = prepare(t, ctx, fewItems, between(func() {
-		if writes++; writes == 1 {
-			k.db.Run(t, `UPDATE public.items SET secret = 'newer' WHERE id = 7`)
-			k.db.Run(t, `DELETE FROM public.items WHERE id = 8`)
-			k.db.Run(t, `UPDATE public.items SET id = 1009 WHERE id = 9`)
-		}
-	}))
-	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
-		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
-	}
-	k.proven(ctx, 49)
-	if n := testenv.One[int64](t, k.db, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n < 3 {
-		t.Errorf("%d conflicts were counted, want at least 3", n)
-	}
-}
-
 func TestARowThatIsUpdatedAllTheTimeIsLockedAndWritten(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -239,26 +217,6 @@ func TestAValueThatCannotBeTransformedIsFoundUnderTheLockToo(t *testing.T) {
 	if err := execute(t, k, claim); err != nil || quarantined(t, k) != 1 {
 		t.Errorf("the range ended with %v and %d rows in quarantine, want 1", err, quarantined(t, k))
 	}
-}
-
-func TestATransformThatLosesARowStopsTheRange(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	var losing atomic.Bool
-	losing.Store(true)
-	k := prepare(t, ctx, fewItems, func(k *kit) {
-		k.wrap = func(inner transform.Transform) transform.Transform { return &losingOne{inner, &losing} }
-	})
-	k.start(ctx, 1000)
-	if err := k.work(ctx); err == nil {
-		t.Error("a value that was not transformed went through")
-	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
-		t.Errorf("%d rows of the faulty chunk were written", n)
-	}
-	losing.Store(false)
-	k.finish(ctx)
-	k.proven(ctx, 50)
 }
 
 type losingOne struct {

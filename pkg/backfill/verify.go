@@ -8,6 +8,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // Report is what a verification found, in rows of one column. The zero Report is that of no row.
@@ -43,6 +44,7 @@ type Verifier struct {
 	Limits  Limits
 	Sample  float64                   // percent of the leaf's blocks that are read; 0: every row
 	Digests map[uint32]cell.DigestKey // by column id; a column without one gets no digest
+	Before  map[uint32]transform.Hook // by column id: what sources were changed by before they were sealed
 }
 
 // Verify adds the leaf's rows to the reports, one per column of the shape; seen is called after each chunk with its rows.

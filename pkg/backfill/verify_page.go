@@ -122,7 +122,16 @@ func (p *page) judge(i int, source, target []byte) error {
 		}
 		return nil
 	}
-	var err error
+	source, err := p.Before[column.ID].Wire(source)
+	if err != nil { // a row that the hook refuses has nothing to be covered by
+		if target == nil {
+			report.Uncovered++
+		} else {
+			report.Stale++
+			p.example(report)
+		}
+		return nil
+	}
 	if p.plain, err = column.Codec.Encode(p.plain[:0], source); err != nil {
 		return fmt.Errorf("encode a value of column %d: %w", column.ID, err)
 	}

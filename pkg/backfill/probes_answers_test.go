@@ -1,0 +1,130 @@
+package backfill_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+// answering lets f spoil what a right encrypter answered; proven, as a transform of somebody's own has to be, or as the
+// engine alone would take it.
+func answering(proven bool, f func([]transform.Value)) option {
+	return func(k *kit) {
+		k.wrap = func(inner transform.Transform) transform.Transform {
+			spoilt := applied(func(ctx context.Context, values []transform.Value) error {
+				err := inner.Apply(ctx, values)
+				f(values)
+				return err
+			})
+			if !proven {
+				return spoilt
+			}
+			scheme, _ := k.keyring.Scheme(k.columns[0].ID, k.columns[0].Scheme)
+			return must(transform.NewProof(spoilt, k.keyring, scheme))(k.t)
+		}
+	}
+}
+
+// refusesAll works on a job whose encrypter is wrong: nothing is written, and nobody is shown a value.
+func refusesAll(t *testing.T, o option) error {
+	t.Helper()
+	k := prepare(t, t.Context(), hundredItems, few, o)
+	k.start(t.Context(), 1000)
+	err := k.work(t.Context())
+	if err == nil || strings.Contains(err.Error(), "secret 1") {
+		t.Errorf("the worker got %v", err)
+	}
+	if n := testenv.One[int](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 || k.written() != 0 {
+		t.Errorf("%d rows have a cell, and the log counts %d", n, k.written())
+	}
+	checkNoValue(t, k)
+	return err
+}
+
+// checkNoValue: no table of ours holds a value.
+func checkNoValue(t *testing.T, k *kit) {
+	t.Helper()
+	if n := testenv.One[int](t, k.db, `SELECT (SELECT count(*) FROM cipherfleet.events e WHERE e::text ~ 'secret \d')
+ + (SELECT count(*) FROM cipherfleet.quarantine q WHERE q::text ~ 'secret \d') + (SELECT count(*) FROM cipherfleet.ranges r WHERE r::text ~ 'secret \d')`); n != 0 {
+		t.Errorf("%d rows of ours show a value", n)
+	}
+}
+
+func anotherOrder(t *testing.T) {
+	t.Parallel()
+	err := refusesAll(t, answering(true, func(values []transform.Value) {
+		for i := 1; i < len(values); i += 2 {
+			values[i-1].Out, values[i].Out = values[i].Out, values[i-1].Out
+		}
+	}))
+	if !errors.Is(err, transform.ErrUnproven) {
+		t.Errorf("the worker got %v", err)
+	}
+}
+
+// envelopeOfPlaintext: the answer has a cell's header and length, so that it passes the CHECK, and holds the plaintext.
+func envelopeOfPlaintext(t *testing.T) {
+	t.Parallel()
+	err := refusesAll(t, answering(true, func(values []transform.Value) {
+		for i, v := range values {
+			header := cell.Header{Column: v.Address.Column, Scheme: 1, Suite: cell.SuiteXAES256GCM, Codec: cell.CodecText, KeyID: 1}.Append(nil)
+			values[i].Out = append(append(header, v.In...), bytes.Repeat([]byte{0}, cell.Overhead)...)
+		}
+	}))
+	if !errors.Is(err, transform.ErrUnproven) {
+		t.Errorf("the worker got %v", err)
+	}
+}
+
+// passesThrough: Postgres itself refuses what is no cell, whoever believes the encrypter. Each row is set aside, without
+// its value, and the job fails.
+func passesThrough(t *testing.T) {
+	t.Parallel()
+	through := func(values []transform.Value) {
+		for i, v := range values {
+			values[i].Out = v.In
+		}
+	}
+	refusesAll(t, answering(true, through))
+	k := prepare(t, t.Context(), hundredItems, answering(false, through))
+	k.start(t.Context(), 1000)
+	check(t, k.work(t.Context()))
+	if n := quarantined(t, k); n != 100 {
+		t.Errorf("%d rows are in quarantine", n)
+	}
+	if job := k.finish(t.Context()); job.State != backfill.Failed || sealed(t, k) != 0 {
+		t.Errorf("the job ended %s with %d cells", job.State, sealed(t, k))
+	}
+	checkNoValue(t, k)
+	if reason := testenv.One[string](t, k.db, `SELECT DISTINCT reason FROM cipherfleet.quarantine`); reason != "the database refuses the write: SQLSTATE 23514" {
+		t.Errorf("the reason is %q", reason)
+	}
+}
+
+func oneRowTooFew(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var losing atomic.Bool
+	losing.Store(true)
+	k := prepare(t, ctx, fewItems, func(k *kit) {
+		k.wrap = func(inner transform.Transform) transform.Transform { return &losingOne{inner, &losing} }
+	})
+	k.start(ctx, 1000)
+	if err := k.work(ctx); err == nil {
+		t.Error("a value that was not transformed went through")
+	}
+	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
+		t.Errorf("%d rows of the faulty chunk were written", n)
+	}
+	losing.Store(false)
+	k.finish(ctx)
+	k.proven(ctx, 50)
+}
