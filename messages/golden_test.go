@@ -39,7 +39,7 @@ func samples() map[string]any {
 		"start_request": messages.StartRequest{
 			RequestID: "nightly-1", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email", Target: "email_encrypted"}},
 			Key: []string{"id"}, ChunkRows: 5000, Prepare: true, UserTriggers: messages.TriggersFire,
-			Direction: messages.DirectionForward, Actor: "ada",
+			Direction: messages.DirectionForward, Strict: true, Actor: "ada",
 		},
 		"job_request":      messages.JobRequest{RequestID: "r-1", Job: job, Actor: "ada"},
 		"retry_request":    messages.RetryRequest{RequestID: "r-2", Job: job, Quarantined: true, Actor: "ada"},

@@ -35,6 +35,7 @@ type StartRequest struct {
 	Prepare      bool            `json:"prepare,omitempty"`       // also adds a missing target column
 	UserTriggers string          `json:"user_triggers,omitempty"` // empty: refused when it matters, in reverse what the last job did; else fire or skip
 	Direction    string          `json:"direction,omitempty"`     // empty or forward; or reverse
+	Strict       bool            `json:"strict,omitempty"`        // writes that miss a target fail from now on
 	Actor        string          `json:"actor,omitempty"`         // who asks, for the event log
 }
 
@@ -117,6 +118,8 @@ func (r StartRequest) validateReverse() error {
 		return invalid("key", "is known in reverse: the cells are bound to it; leave it out")
 	case r.Prepare:
 		return invalid("prepare", "adds nothing in reverse; leave it out")
+	case r.Strict:
+		return invalid("strict", "is about writes that miss a cell; in reverse leave it out")
 	}
 	return nil
 }

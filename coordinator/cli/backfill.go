@@ -22,8 +22,8 @@ const backfillLong = `Encrypt columns of one table in place, while applications 
 
 First everything is checked, and nothing is changed if something stands in the way. Then the missing rungs are
 climbed, each recorded: the target column (with --prepare), the column's id and key, a CHECK that lets only cells into
-the target, and the capture trigger that notices writes which miss it. Then the rows are encrypted, range by range and
-chunk by chunk, and swept until nothing is uncovered.
+the target, and the capture triggers that notice writes which miss it, or with --strict let them fail. Then the rows
+are encrypted, range by range and chunk by chunk, and swept until nothing is uncovered.
 
 With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT
 drains: chunks in hand commit, the rest stays; the same command resumes.
@@ -57,6 +57,7 @@ func newBackfill(read settings) *cobra.Command {
 	f.IntVar(&o.request.ChunkRows, "chunk-rows", 0, "most rows in one transaction (default 5000)")
 	f.BoolVar(&o.request.Prepare, "prepare", false, "add a target column that is missing")
 	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted")
+	f.BoolVar(&o.request.Strict, "strict", false, "from now on let a write fail that misses a target, with constraint cipherfleet_<id>_strict")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print the job as JSON when it has ended")
 	c.RunE = func(c *cobra.Command, _ []string) error { return o.run(c, read) }
@@ -96,7 +97,7 @@ func (o *backfillOptions) run(c *cobra.Command, read settings) error {
 	}
 	fmt.Fprintln(c.ErrOrStderr(), announce(plan, o.request))
 	if o.dryRun {
-		for _, rung := range rungs(plan) {
+		for _, rung := range rungs(plan, o.request.Strict) {
 			fmt.Fprintln(c.ErrOrStderr(), "  "+rung)
 		}
 		fmt.Fprintln(c.ErrOrStderr(), "nothing was changed")
@@ -125,7 +126,7 @@ func announce(p control.Plan, r messages.StartRequest) string {
 }
 
 // rungs are the changes to the table before the first row is encrypted, with the lock each takes on it.
-func rungs(p control.Plan) []string {
+func rungs(p control.Plan, strict bool) []string {
 	var list []string
 	for _, c := range p.Columns {
 		if c.Add {
@@ -138,7 +139,10 @@ func rungs(p control.Plan) []string {
 		list = append(list,
 			fmt.Sprintf("add a CHECK to %s that lets only NULL and cells in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name),
 			"validate it (SHARE UPDATE EXCLUSIVE; reads the table beside readers and writers)",
-			fmt.Sprintf("create two capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
+			fmt.Sprintf("create five capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
+	}
+	if strict {
+		list = append(list, "create two triggers that let writes fail which miss a target (SHARE ROW EXCLUSIVE, for a moment)")
 	}
 	return append(list, "each of them waits for its lock one second at a time, and gives up after 30")
 }

@@ -22,8 +22,8 @@ func (p *preflight) checkPrivileges(context.Context) error {
 		return deny("table", "GRANT USAGE ON SCHEMA "+pg.Ident(r.Schema)+to, "role %q may not use schema %q", user, r.Schema)
 	case r.RowSecurity.Applies:
 		return refuse("table", "use a role that owns the table or has BYPASSRLS", "row security hides rows of %s from role %q: they would be left as they are", table, user)
-	case !p.allGuarded() && !r.Privileges.Owner:
-		return deny("table", "run this once as the owner of the table: it adds a column, a check and two triggers",
+	case (!p.allGuarded() || p.request.Strict && !p.allStrict()) && !r.Privileges.Owner:
+		return deny("table", "run this once as the owner of the table: it adds a column, a check and triggers",
 			"role %q may not alter %s", user, table)
 	case !r.Privileges.Version:
 		return deny("table", "GRANT SELECT ON TABLE "+table.SQL()+to, "role %q may not read the row versions (xmin) of %s", user, table)
@@ -47,6 +47,10 @@ func (p *preflight) checkPrivileges(context.Context) error {
 
 func (p *preflight) allGuarded() bool {
 	return !slices.ContainsFunc(p.plan.Columns, func(c PlanColumn) bool { return !c.Guarded })
+}
+
+func (p *preflight) allStrict() bool {
+	return !slices.ContainsFunc(p.plan.Columns, func(c PlanColumn) bool { return !strictlyWritten(p.plan.Relation, c.Registered.ID) })
 }
 
 // What a sample may read: pages of all leaves together, and leaves. Beyond it, only validating the check tells.

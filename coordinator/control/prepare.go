@@ -53,7 +53,27 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 		}
 		prepared.columns = append(prepared.columns, column)
 	}
+	if r.Strict {
+		return prepared, p.refuseMissedWrites(ctx, plan, prepared.columns)
+	}
 	return prepared, nil
+}
+
+// refuseMissedWrites makes writes that miss one of the columns fail. It is done when all of them are ready, and again
+// changes nothing.
+func (p *Plane) refuseMissedWrites(ctx context.Context, plan Plan, columns []backfill.SpecColumn) error {
+	return p.alter(ctx, func(tx pg.Tx) error {
+		for _, c := range columns {
+			if strictlyWritten(plan.Relation, c.ID) {
+				continue
+			}
+			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names()}
+			if err := run(ctx, tx, steps.Strict()); err != nil {
+				return fmt.Errorf("let writes fail that miss %s: %w", c.Target, err)
+			}
+		}
+		return nil
+	})
 }
 
 // climb takes one column up to dual-writing.

@@ -118,7 +118,7 @@ EXECUTE FUNCTION cipherfleet.%s(%s)`
 // target survives only if the writer said that it seals, and wrote the target too; a source that comes in without a
 // target is left so. Each such write is counted, and recorded with who made it. Capture is repeatable, replaces one that
 // is older or was altered, and takes a SHARE ROW EXCLUSIVE lock; the check must exist. ENABLE ALWAYS: replicated writes
-// count too.
+// count too. Undone, [Column.Strict] is undone with it.
 func (c Column) Capture() Step {
 	function, table, names := captureFunction(c.ID), c.Table.SQL(), CaptureTriggers(c.ID)
 	step := Step{Do: []string{
@@ -126,6 +126,7 @@ func (c Column) Capture() Step {
 		fmt.Sprintf(functionSQL, function, CaptureBody(c.ID)),
 		fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
 	}}
+	step.Undo = c.Strict().Undo
 	var enable []string
 	for i, g := range c.guards() {
 		argument := "'counts'"

@@ -46,7 +46,7 @@ func TestWatchSeesEveryChange(t *testing.T) {
 		"target renamed":      {"ALTER TABLE users RENAME cell TO email_cell", "column cell is gone"},
 		"key renamed":         {"ALTER TABLE users RENAME id TO no", "column id is gone"},
 		"names swapped":       {"ALTER TABLE users RENAME email TO x; ALTER TABLE users RENAME note TO email; ALTER TABLE users RENAME x TO note", "column email was number 2 text"},
-		"key type":            {"ALTER TABLE users DROP CONSTRAINT users_pkey; " + strings.Join(capture.Do[:5], ";") + "; ALTER TABLE users ALTER id TYPE numeric", "column id was number 1 bigint"},
+		"key type":            {"ALTER TABLE users DROP CONSTRAINT users_pkey; " + strings.Join(capture.Do, ";") + "; ALTER TABLE users ALTER id TYPE numeric", "column id was number 1 bigint"},
 		"target dropped":      {"ALTER TABLE users DROP COLUMN cell CASCADE", "check cipherfleet_7_cell is gone"},
 		"key index dropped":   {"ALTER TABLE users DROP CONSTRAINT users_pkey", "key index is gone"},
 		"check dropped":       {"ALTER TABLE users DROP CONSTRAINT cipherfleet_7_cell", "check cipherfleet_7_cell is gone"},
@@ -59,7 +59,7 @@ func TestWatchSeesEveryChange(t *testing.T) {
 			ALTER TABLE users ENABLE ALWAYS TRIGGER "~cipherfleet_7_update"`, "trigger ~cipherfleet_7_update has another definition"},
 		"function replaced": {`CREATE OR REPLACE FUNCTION cipherfleet.capture_7() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, "has another definition"},
 		"a later trigger":   {`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER "~later" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()`, "trigger ~later is new"},
-		"another collation": {strings.Join(capture.Do[:5], ";") + `; ALTER TABLE users ALTER email TYPE text COLLATE "C"`, "column email was number 2 text collation 100"},
+		"another collation": {strings.Join(capture.Do, ";") + `; ALTER TABLE users ALTER email TYPE text COLLATE "C"`, "column email was number 2 text collation 100"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

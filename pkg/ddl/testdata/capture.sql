@@ -50,6 +50,9 @@ WHEN (new."e.mail $capture$ cell" IS NOT NULL AND (pg_catalog.current_setting('c
 EXECUTE FUNCTION cipherfleet.capture_4294967295();
 ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_absent_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_absent_update", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_kept", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_update";
 -- undo
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_update" ON "My ""Shop"""."or.ders\";
+DROP FUNCTION IF EXISTS cipherfleet.strict_4294967295();
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_insert" ON "My ""Shop"""."or.ders\";

@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+func TestBackfillMayLetWritesFailThatMissTheTarget(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	people(t, db, 1000)
+	s := newShell(t, db.URL).withKey()
+	unchanged(t, db, func() {
+		o := s.must("backfill", "--table", "users", "--column", "email", "--prepare", "--strict", "--dry-run")
+		if !strings.Contains(o.err, "create two triggers that let writes fail which miss a target") {
+			t.Errorf("a dry run said %q", o.err)
+		}
+	})
+	s.must("backfill", "--table", "users", "--column", "email", "--prepare", "--strict")
+	const missed = `UPDATE users SET email = 'missed@example.com' WHERE id = 1`
+	_, err := db.Exec(t.Context(), missed)
+	if pg.Code(err) != "23514" || !strings.Contains(err.Error(), "constraint cipherfleet_1_strict") {
+		t.Errorf("a write that misses the target: %v", err)
+	}
+	db.Run(t, `UPDATE users SET email = NULL, email_encrypted = NULL WHERE id = 1`)
+	unchanged(t, db, func() { s.must("backfill", "--table", "users", "--column", "email", "--strict", "--dry-run") })
+	s.must("backfill", "--table", "users", "--column", "email", "--strict")
+}
+
+const captureSQL = `SELECT md5(string_agg(x, '|' ORDER BY x)) FROM (SELECT pg_get_functiondef(oid) x FROM pg_proc WHERE pronamespace = 'cipherfleet'::regnamespace
+ UNION ALL SELECT concat_ws(' ', tgenabled, pg_get_triggerdef(oid)) FROM pg_trigger WHERE tgname LIKE '~cipherfleet%') y`
+
+// A capture of an older version has other triggers and another function; the next job brings it up to date.
+func TestBackfillMakesACaptureAnewThatIsOlderOrWasAltered(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]string{
+		"older":    `DROP TRIGGER "~cipherfleet_1_kept" ON users; DROP TRIGGER "~cipherfleet_1_absent_insert" ON users; DROP TRIGGER "~cipherfleet_1_absent_update" ON users`,
+		"altered":  `CREATE OR REPLACE FUNCTION cipherfleet.capture_1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
+		"disabled": `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := testenv.EmptyDatabase(t)
+			people(t, db, 100)
+			s := newShell(t, db.URL).withKey()
+			s.must("backfill", "--table", "users", "--column", "email", "--prepare")
+			before := testenv.One[string](t, db, captureSQL)
+			db.Run(t, harm)
+			s.must("backfill", "--table", "users", "--column", "email")
+			if testenv.One[string](t, db, captureSQL) != before {
+				t.Error("the capture is not as it was installed")
+			}
+		})
+	}
+}
