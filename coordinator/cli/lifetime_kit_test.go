@@ -30,11 +30,16 @@ func cutByHand(t *testing.T, db *testenv.DB, table pg.Table, source, key string)
 func cutOverUsers(t *testing.T, n int) (*testenv.DB, *shell) {
 	t.Helper()
 	db := testenv.Database(t)
+	return db, cutOverIn(t, db, n)
+}
+
+func cutOverIn(t *testing.T, db *testenv.DB, n int) *shell {
+	t.Helper()
 	people(t, db, n)
 	s := newShell(t, db.URL).withKey()
 	s.must("backfill", "--table", "users", "--column", "email", "--prepare")
 	cutByHand(t, db, pg.Table{Schema: "public", Name: "users"}, "email", "id")
-	return db, s
+	return s
 }
 
 func phaseOf(t *testing.T, db *testenv.DB) string {
