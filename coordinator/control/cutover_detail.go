@@ -28,13 +28,14 @@ const (
 // Cutover is the detail of a cut_over event: what a rollback needs to put everything back, and why it was done.
 type Cutover struct {
 	Strategy     string         `json:"strategy"`
-	PlainName    string         `json:"plain_name"`     // of the plaintext column since
-	SealedName   string         `json:"sealed_name"`    // of the cell column since
-	PlainWas     string         `json:"plain_was"`      // before; the same where names stay
-	SealedWas    string         `json:"sealed_was"`     // before
-	Places       []CutoverPlace `json:"places"`         // what was moved, where; the table itself first, then its partitions
-	Proof        string         `json:"proof"`          // full, sample or none
-	Soak         string         `json:"soak,omitempty"` // without a missed write; as time.Duration writes it
+	PlainName    string         `json:"plain_name"`       // of the plaintext column since
+	SealedName   string         `json:"sealed_name"`      // of the cell column since
+	PlainWas     string         `json:"plain_was"`        // before; the same where names stay
+	SealedWas    string         `json:"sealed_was"`       // before
+	Strict       bool           `json:"strict,omitempty"` // writes that missed the cell failed
+	Places       []CutoverPlace `json:"places"`           // what was moved, where; the table itself first, then its partitions
+	Proof        string         `json:"proof"`            // full, sample or none
+	Soak         string         `json:"soak,omitempty"`   // without a missed write; as time.Duration writes it
 	Acknowledged []string       `json:"acknowledged,omitempty"`
 	Reason       string         `json:"reason,omitempty"`
 	Note         string         `json:"note,omitempty"`

@@ -67,7 +67,7 @@ func placesOf(ctx context.Context, q pg.Querier, s Standing) ([]CutoverPlace, er
 // swap is the cutover's SQL, or its undo, for a column under the names that it has before.
 func (d Cutover) swap(c ddl.Column) ddl.Swap {
 	c.Source, c.Target = d.PlainWas, d.SealedWas
-	s := ddl.Swap{Column: c}
+	s := ddl.Swap{Column: c, Strict: d.Strict}
 	if d.Strategy == StrategySwap {
 		s.Plain = d.PlainName
 	}

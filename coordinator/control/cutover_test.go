@@ -91,7 +91,11 @@ func TestTwoColumnsAreCutOverApart(t *testing.T) {
 		t.Error("the other column's capture is gone")
 	}
 	phone.seal(t)
+	inOne(t, db, func(tx pg.Tx) error { do(t, tx, phone.Strict().Do); return nil })
 	phone.cut(t)
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%strict%'`); n != 0 {
+		t.Error("what refused writes without a cell outlived capture")
+	}
 }
 
 // A partition may have a default, a NOT NULL and rights of its own, and its columns in another order.

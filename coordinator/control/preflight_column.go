@@ -24,6 +24,9 @@ func (p *preflight) checkColumns(ctx context.Context) error {
 		}
 	}
 	for i := range p.request.Columns {
+		if err := p.checkStanding(ctx, i, registered); err != nil {
+			return err
+		}
 		column, err := p.column(i)
 		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
@@ -32,6 +35,30 @@ func (p *preflight) checkColumns(ctx context.Context) error {
 			return err
 		}
 		p.plan.Columns = append(p.plan.Columns, column)
+	}
+	return nil
+}
+
+// checkStanding refuses a source that is not plaintext any more: after a cutover the name means cells, and the plaintext,
+// under its new name, is behind them.
+func (p *preflight) checkStanding(ctx context.Context, i int, registered []lifecycle.Column) error {
+	source, found := p.plan.Relation.Column(p.request.Columns[i].Source)
+	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool {
+		return found && (r.TargetNum == source.Attnum || r.SourceNum == source.Attnum)
+	})
+	if at < 0 {
+		return nil
+	}
+	r, field := registered[at], fmt.Sprintf("columns[%d].source", i)
+	state, err := lifecycle.Latest(ctx, p.q, r.Table.String(), r.Source)
+	switch {
+	case err != nil && !errors.Is(err, lifecycle.ErrImpossible):
+		return fmt.Errorf("preflight: %w", err)
+	case state.Phase == lifecycle.PhaseCutOver:
+		return refuse(field, "cipherfleet rollback takes the cutover back; cipherfleet status shows where it stands",
+			"column %q is cut over: the cells of %q are in %q", r.Source, r.Source, byNumber(p.plan.Relation, r.TargetNum).Name)
+	case r.TargetNum == source.Attnum:
+		return refuse(field, "name the plaintext column", "column %q holds cells already: it is the target of %q", source.Name, r.Source)
 	}
 	return nil
 }
@@ -128,8 +155,6 @@ func (p *preflight) checkRegistry(i int, c *PlanColumn, registered []lifecycle.C
 	for _, r := range registered {
 		sameTarget := !c.Add && r.TargetNum == c.Target.Attnum
 		switch {
-		case r.TargetNum == c.Source.Attnum:
-			return refuse(field+".source", "name the plaintext column", "column %q holds cells already: it is the target of %q", c.Source.Name, r.Source)
 		case r.SourceNum == c.Source.Attnum && !sameTarget && p.hasAttnum(r.TargetNum):
 			return clash(field+".target", fmt.Sprintf("leave --target as %q", r.Target), "column %q is being moved to %q already", c.Source.Name, r.Target)
 		case r.SourceNum == c.Source.Attnum:

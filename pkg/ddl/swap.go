@@ -12,6 +12,7 @@ import (
 // their names before it.
 type Swap struct {
 	Column
+	Strict bool    // writes that miss the cell fail, which ends with capture
 	Plain  string  // name that the plaintext takes, while the cell takes the source's; "" where names stay
 	Places []Place // the table and, of a partitioned one, its partitions, from the root downwards
 }
@@ -58,6 +59,9 @@ func (s Swap) Step() Step {
 		step.Undo = append(step.Undo, s.moveBack(p)...)
 	}
 	step.Undo = append(step.Undo, s.Capture().Do...)
+	if s.Strict {
+		step.Undo = append(step.Undo, s.Column.Strict().Do...)
+	}
 	return step
 }
 

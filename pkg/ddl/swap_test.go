@@ -13,7 +13,7 @@ import (
 // awkwardSwap moves everything that can be moved, under names that hold everything a name can.
 func awkwardSwap() ddl.Swap {
 	c := awkward()
-	return ddl.Swap{Column: c, Plain: `e'mail "x"_plaintext`, Places: []ddl.Place{{Table: c.Table, Default: `'a''b'::text`, NotNull: true,
+	return ddl.Swap{Column: c, Strict: true, Plain: `e'mail "x"_plaintext`, Places: []ddl.Place{{Table: c.Table, Default: `'a''b'::text`, NotNull: true,
 		PlainComment: `how to \reach 'em`, SealedComment: "cells",
 		Grants: []ddl.Grant{{Privilege: "SELECT"}, {Privilege: "UPDATE", Grantee: "pg_read_all_data", Grantable: true}}}}}
 }
@@ -21,7 +21,7 @@ func awkwardSwap() ddl.Swap {
 func TestGoldenSwap(t *testing.T) {
 	t.Parallel()
 	byName := awkwardSwap()
-	byName.Plain, byName.Places = "", []ddl.Place{{Table: byName.Table, NullDefault: true}}
+	byName.Strict, byName.Plain, byName.Places = false, "", []ddl.Place{{Table: byName.Table, NullDefault: true}}
 	for name, swap := range map[string]ddl.Swap{"swap": awkwardSwap(), "by_name": byName} {
 		step := swap.Step()
 		text := strings.Join(step.Do, ";\n") + ";\n-- undo\n" + strings.Join(step.Undo, ";\n") + ";\n"
@@ -30,6 +30,7 @@ func TestGoldenSwap(t *testing.T) {
 			after.Source, after.Target = swap.Plain, swap.Source
 		}
 		for what, list := range map[string][]string{"capture": swap.Capture().Do, "capture, undone": swap.Capture().Undo,
+			"strict": swap.Column.Strict().Do, "strict, undone": swap.Column.Strict().Undo,
 			"reverse capture": after.ReverseCapture().Do, "reverse capture, undone": after.ReverseCapture().Undo} {
 			text = strings.ReplaceAll(text, strings.Join(list, ";\n")+";\n", "-- "+what+"\n") // it has a golden file of its own
 		}
@@ -56,6 +57,7 @@ func TestSwapUndoes(t *testing.T) {
 	f.Run(t, "COMMENT ON COLUMN "+table+"."+sealed+` IS 'cells'`)
 	f.Run(t, "GRANT SELECT ("+plain+") ON "+table+" TO PUBLIC")
 	f.Run(t, "GRANT UPDATE ("+plain+") ON "+table+" TO pg_read_all_data WITH GRANT OPTION")
+	f.do(t, swap.Column.Strict().Do)
 	before := testenv.Column[string](t, f, placesSQL)
 	step := swap.Step()
 	f.do(t, step.Do)

@@ -20,3 +20,4 @@ REVOKE SELECT ("e.mail $capture$ cell") ON TABLE "My ""Shop"""."or.ders\" FROM P
 REVOKE UPDATE ("e.mail $capture$ cell") ON TABLE "My ""Shop"""."or.ders\" FROM "pg_read_all_data";
 COMMENT ON COLUMN "My ""Shop"""."or.ders\"."e.mail $capture$ cell" IS 'cells';
 -- capture
+-- strict
