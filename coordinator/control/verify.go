@@ -13,6 +13,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // Verification is what a decrypt-and-compare of columns found. It holds no value and no key.
@@ -71,6 +72,8 @@ type Verifier struct {
 	KEK cell.KEK
 	// Seen is told after each chunk how many rows have been looked at, of about how many.
 	Seen func(rows, of int64)
+	// Before are the hooks that values went through before they were sealed, by the name of the source. May be nil.
+	Before map[string]transform.Hook
 }
 
 // Verify reads every row of every leaf once, chunk by chunk, or of a sample of its blocks, and appends a verified event
@@ -100,7 +103,9 @@ func (v *Verifier) Verify(ctx context.Context, r VerifyRequest) (Verification, e
 // pass reads the leaves one after the other.
 func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	job := backfill.Job{Relation: t.relation.OID, Spec: backfill.Spec{Schema: t.relation.Schema, Table: t.relation.Name, Key: p.key}}
+	before := map[uint32]transform.Hook{}
 	for _, c := range p.columns {
+		before[c.ID] = v.Before[c.source]
 		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
 			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme})
 	}
@@ -117,7 +122,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 		if err != nil {
 			return err
 		}
-		verifier := &backfill.Verifier{DB: v.DB, Shape: shape, Keyring: t.keys.Keyring, Sample: t.sample, Digests: t.keys.Digests}
+		verifier := &backfill.Verifier{DB: v.DB, Shape: shape, Keyring: t.keys.Keyring, Sample: t.sample, Digests: t.keys.Digests, Before: before}
 		err = verifier.Verify(ctx, p.reports, func(rows int) {
 			t.seen += int64(rows)
 			v.Seen(t.seen, of)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -79,15 +78,10 @@ func (d *desk) folder(ctx context.Context, id string) (*folder, error) {
 	if len(d.open) >= mostFolders || d.open == nil {
 		d.open = map[string]*folder{}
 	}
-	f := &folder{job: job, keyring: keys.Keyring, timeouts: timeouts(server.DeadlockTimeout),
+	f := &folder{job: job, keyring: keys.Keyring, timeouts: backfill.TimeoutsFor(server.DeadlockTimeout),
 		size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
 	d.open[id] = f
 	return f, nil
-}
-
-// timeouts keep a chunk's statements below the time after which Postgres looks for a deadlock's victim.
-func timeouts(deadlock time.Duration) backfill.Timeouts {
-	return backfill.Timeouts{Lock: min(time.Second, deadlock/2), Statement: min(10*time.Second, deadlock*8/10)}
 }
 
 // forget drops a job, so that the next range of it looks everything up again.
