@@ -1,8 +1,10 @@
 // Package kms opens key-encryption keys (KEKs) by URI.
 //
 // A URI's scheme says where the key lives: file: is a Tink keyset in a local file, so key and
-// data are as far apart as the operator puts them. Each kind is one file of this package and
-// one case of Open. Every failure is a *cell.KEKError, whose hint says what to do.
+// data are as far apart as the operator puts them; vault: is a key of the transit engine of a
+// Vault or OpenBao server, which never leaves it. Each kind is one file of this package and
+// one case of OpenWith. Every failure is a *cell.KEKError, whose hint says what to do.
+// Credentials are never part of a URI: a Config carries them.
 package kms
 
 import (
@@ -15,26 +17,40 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
-// Open returns the key that uri names. A relative file: path begins at baseDir, the folder of
-// the manifest.
+// Open returns the key that uri names, when that needs no configuration but baseDir, the folder
+// of the manifest, where a relative file: path begins.
 func Open(ctx context.Context, uri, baseDir string) (cell.KEK, error) {
+	return OpenWith(ctx, uri, Config{BaseDir: baseDir})
+}
+
+// OpenWith returns the key that uri names. A key that is not on this machine is not asked for yet.
+func OpenWith(ctx context.Context, uri string, c Config) (cell.KEK, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open key-encryption key: %w", err)
 	}
 	scheme, rest, ok := strings.Cut(uri, ":")
 	switch {
 	case ok && scheme == "file" && rest != "":
-		return openFile(uri, resolve(rest, baseDir))
+		return openFile(uri, resolve(rest, c.BaseDir))
+	case ok && (scheme == "vault" || scheme == "vault+http"):
+		return openVault(uri, c.Vault.withDefaults())
 	case ok:
 		return nil, unknown(scheme + ":…")
 	}
 	return nil, unknown("…")
 }
 
-// Known reports whether uri names a kind of key that Open can open.
+// Known reports whether uri names a kind of key that OpenWith can open.
 func Known(uri string) bool {
-	rest, ok := strings.CutPrefix(uri, "file:")
-	return ok && rest != ""
+	scheme, rest, _ := strings.Cut(uri, ":")
+	switch scheme {
+	case "file":
+		return rest != ""
+	case "vault", "vault+http":
+		_, _, _, err := parseVault(uri)
+		return err == nil
+	}
+	return false
 }
 
 // Path returns the file that a file: URI names, or "" for any other URI.
@@ -59,7 +75,7 @@ func resolve(path, baseDir string) string {
 func unknown(shown string) error {
 	return &cell.KEKError{
 		Class: cell.KEKUnknown, URI: shown,
-		Hint: "write file:PATH, for example file:cipherfleet.kek.json",
-		Err:  errors.New("the URI's scheme is not known (accepted: file)"),
+		Hint: "write file:PATH, for example file:cipherfleet.kek.json, or vault://HOST:PORT/MOUNT/KEY, for example vault://vault.example.com:8200/transit/cipherfleet",
+		Err:  errors.New("the URI's scheme is not known (accepted: file, vault)"),
 	}
 }

@@ -1,0 +1,238 @@
+package kms_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+)
+
+// subject is one kind of key under test, fresh for each test.
+type subject struct {
+	open    func() (cell.KEK, error)
+	secrets []string // what nothing may print
+	faults  map[string]fault
+}
+
+// fault is one thing that can be wrong with the place where a key lives.
+type fault struct {
+	cause  func()
+	class  cell.KEKClass
+	heal   func()
+	byCell bool   // the key cannot notice it, pkg/cell does, which has no hint
+	cannot string // why this kind of key cannot have the fault
+}
+
+// required are the faults that every kind of key answers for.
+var required = []string{
+	"unavailable", "throttled", "denied", "disabled", "destroyed", "empty answer", "slow answer", "truncated answer", "ignores associated data",
+}
+
+// conform is what every kind of key passes. fresh makes a subject of its own for each call.
+func conform(t *testing.T, fresh func(t *testing.T) subject) {
+	t.Helper()
+	for name, check := range map[string]func(*testing.T, subject){
+		"comes back":       conformRoundTrip,
+		"is bound":         conformBinding,
+		"notices damage":   conformDamage,
+		"gives up":         conformCancelled,
+		"is concurrent":    conformConcurrent,
+		"prints no secret": conformSilence,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			check(t, fresh(t))
+		})
+	}
+	faults := fresh(t).faults
+	for _, name := range required {
+		if _, ok := faults[name]; !ok {
+			t.Errorf("nothing said about %q", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(faults)) {
+		if faults[name].cannot == "" {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				s := fresh(t)
+				conformFault(t, s, s.faults[name])
+			})
+		}
+	}
+}
+
+func (s subject) must(t *testing.T) cell.KEK {
+	t.Helper()
+	kek, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kek
+}
+
+func wrap(t *testing.T, kek cell.KEK) (cell.DEK, []byte) {
+	t.Helper()
+	dek, err := cell.NewDEK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := cell.WrapDEK(t.Context(), kek, identity(), dek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dek, wrapped
+}
+
+func conformRoundTrip(t *testing.T, s subject) {
+	dek, wrapped := wrap(t, s.must(t))
+	back, err := cell.UnwrapDEK(t.Context(), s.must(t), identity(), wrapped)
+	if err != nil || !sameKey(t, dek, back) {
+		t.Fatalf("%v", err)
+	}
+	kek := s.must(t)
+	if a, b := mustWrap(t, kek), mustWrap(t, kek); bytes.Equal(a, b) || bytes.Contains(a, []byte("some bytes")) {
+		t.Error("wrapping is not encryption with randomness")
+	}
+}
+
+func mustWrap(t *testing.T, kek cell.KEK) []byte {
+	t.Helper()
+	wrapped, err := kek.Wrap(t.Context(), []byte("some bytes"), []byte("aad"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wrapped
+}
+
+// conformBinding: what was wrapped for one key of one column unwraps for no other.
+func conformBinding(t *testing.T, s subject) {
+	kek := s.must(t)
+	_, wrapped := wrap(t, kek)
+	for name, change := range map[string]func(*cell.DEKID){
+		"registry": func(id *cell.DEKID) { id.Registry[0]++ },
+		"column":   func(id *cell.DEKID) { id.Column++ },
+		"key id":   func(id *cell.DEKID) { id.KeyID++ },
+		"suite":    func(id *cell.DEKID) { id.Suite++ },
+	} {
+		id := identity()
+		change(&id)
+		if _, err := cell.UnwrapDEK(t.Context(), kek, id, wrapped); cell.KEKClassOf(err) != cell.KEKCorrupt {
+			t.Errorf("another %s: %v", name, err)
+		}
+	}
+	plain := mustWrap(t, kek)
+	for _, aad := range []string{"", "aac", "aad ", "aadaad"} {
+		if got, err := kek.Unwrap(t.Context(), plain, []byte(aad)); cell.KEKClassOf(err) != cell.KEKCorrupt || got != nil {
+			t.Errorf("associated data %q: %v", aad, err)
+		}
+	}
+	if got, err := kek.Unwrap(t.Context(), plain, []byte("aad")); err != nil || string(got) != "some bytes" {
+		t.Errorf("the right associated data: %q, %v", got, err)
+	}
+}
+
+func conformDamage(t *testing.T, s subject) {
+	kek := s.must(t)
+	wrapped := mustWrap(t, kek)
+	for i := range wrapped {
+		for name, bad := range map[string][]byte{"altered": bytes.Clone(wrapped), "cut": wrapped[:i]} {
+			if name == "altered" {
+				bad[i] ^= 0x80
+			}
+			if got, err := kek.Unwrap(t.Context(), bad, []byte("aad")); cell.KEKClassOf(err) != cell.KEKCorrupt || got != nil {
+				t.Fatalf("%s at byte %d: %v", name, i, err)
+			}
+		}
+	}
+}
+
+func conformCancelled(t *testing.T, s subject) {
+	kek := s.must(t)
+	wrapped := mustWrap(t, kek)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := kek.Wrap(ctx, []byte("some bytes"), nil); cell.KEKClassOf(err) != cell.KEKUnavailable || !errors.Is(err, context.Canceled) {
+		t.Errorf("wrap: %v", err)
+	}
+	if _, err := kek.Unwrap(ctx, wrapped, []byte("aad")); cell.KEKClassOf(err) != cell.KEKUnavailable || !errors.Is(err, context.Canceled) {
+		t.Errorf("unwrap: %v", err)
+	}
+}
+
+func conformConcurrent(t *testing.T, s subject) {
+	kek := s.must(t)
+	wrapped := mustWrap(t, kek)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if got, err := kek.Unwrap(t.Context(), wrapped, []byte("aad")); err != nil || string(got) != "some bytes" {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func conformSilence(t *testing.T, s subject) {
+	kek := s.must(t)
+	mustWrap(t, kek)
+	s.silent(t, kek.URI())
+	encoded, err := json.Marshal(kek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.silent(t, string(encoded))
+	type hidden struct{ k cell.KEK }
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+		s.silent(t, fmt.Sprintf(verb, kek))
+		s.silent(t, fmt.Sprintf(verb, hidden{kek}))
+	}
+}
+
+func (s subject) silent(t *testing.T, text string) {
+	t.Helper()
+	for _, secret := range s.secrets {
+		if strings.Contains(text, secret) {
+			t.Errorf("a secret is printed: %s", text)
+		}
+	}
+}
+
+// conformFault wraps a key, lets the fault happen and unwraps through the same and through a new opening. Nothing
+// may come back, and the failure is classed, has a hint and holds no secret. Afterwards all is well again.
+func conformFault(t *testing.T, s subject, f fault) {
+	kek := s.must(t)
+	dek, wrapped := wrap(t, kek)
+	f.cause()
+	again, err := s.open()
+	if err == nil {
+		var got cell.DEK
+		got, err = cell.UnwrapDEK(t.Context(), again, identity(), wrapped)
+		if got != (cell.DEK{}) {
+			t.Error("a key came back")
+		}
+		_, wrapErr := cell.WrapDEK(t.Context(), again, identity(), dek)
+		if cell.KEKClassOf(wrapErr) != f.class {
+			t.Errorf("wrap: class %q, want %q: %v", cell.KEKClassOf(wrapErr), f.class, wrapErr)
+		}
+	}
+	var e *cell.KEKError
+	if !errors.As(err, &e) || e.Class != f.class || (e.Hint == "") != f.byCell || e.URI == "" {
+		t.Fatalf("class %q, want %q: %v", cell.KEKClassOf(err), f.class, err)
+	}
+	s.silent(t, err.Error()+e.Hint)
+	if f.heal != nil {
+		f.heal()
+		if back, err := cell.UnwrapDEK(t.Context(), s.must(t), identity(), wrapped); err != nil || !sameKey(t, dek, back) {
+			t.Errorf("when all is well again: %v", err)
+		}
+	}
+}
