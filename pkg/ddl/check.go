@@ -20,13 +20,17 @@ const checkSQL = `ALTER TABLE %[1]s ADD CONSTRAINT %[2]s CHECK (%[3]s IS NULL` +
 	` OR (pg_catalog.octet_length(%[3]s) OPERATOR(pg_catalog.>=) %[4]d` +
 	` AND pg_catalog.substr(%[3]s, 1, %[5]d) OPERATOR(pg_catalog.=) E'\\x%[6]x'::pg_catalog.bytea)) NOT VALID`
 
-// Check lets only NULL and what begins like a cell of this column into the target, from now on. It takes an ACCESS
+// Check lets only NULL and what begins like a cell of this column, or is a payload of it, into the target, from now on. It takes an ACCESS
 // EXCLUSIVE lock for a moment and reads no row; see [Column.Validate] for those that are there.
 func (c Column) Check() Step {
 	prefix := cell.Prefix(c.ID)
 	name := pg.Ident(CheckName(c.ID))
+	add := fmt.Sprintf(checkSQL, c.Table.SQL(), name, pg.Ident(c.Target), leastCell, cell.PrefixSize, prefix[:])
+	if c.Payload != PayloadCell {
+		add = fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID", c.Table.SQL(), name, c.payload())
+	}
 	return Step{
-		Do:   []string{fmt.Sprintf(checkSQL, c.Table.SQL(), name, pg.Ident(c.Target), leastCell, cell.PrefixSize, prefix[:])},
+		Do:   []string{add},
 		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", c.Table.SQL(), name)},
 	}
 }

@@ -1,6 +1,7 @@
 package ddl
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -12,17 +13,25 @@ type Column struct {
 	Table          pg.Table // the table; of a partitioned table its root
 	Source, Target string
 	Key            []string // the columns of the key that the job walks, each part of the cell's address
+
+	Payload      Payload // what the target holds, if it is not a cell
+	TargetType   string  // of a target that is to be added, as SQL; "": bytea
+	BytesInBytes bool    // source and target of a payload are both bytea
 }
 
 // Step is a change and what takes it back: statements in order, for one transaction.
 type Step struct{ Do, Undo []string }
 
-// AddTarget adds the target column: nullable, and stored uncompressed, for a cell never compresses. It takes an ACCESS
-// EXCLUSIVE lock for a moment and rewrites nothing. Undone, the column is gone with whatever it holds.
+// AddTarget adds the target column: nullable, and stored uncompressed where it holds cells, for those never compress. It
+// takes an ACCESS EXCLUSIVE lock for a moment and rewrites nothing. Undone, the column is gone with whatever it holds.
 func (c Column) AddTarget() Step {
 	target := pg.Ident(c.Target)
+	add := fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.bytea, ALTER COLUMN %s SET STORAGE EXTERNAL", c.Table.SQL(), target, target)
+	if c.Payload != PayloadCell {
+		add = fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", c.Table.SQL(), target, cmp.Or(c.TargetType, "pg_catalog.bytea"))
+	}
 	return Step{
-		Do:   []string{fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.bytea, ALTER COLUMN %s SET STORAGE EXTERNAL", c.Table.SQL(), target, target)},
+		Do:   []string{add},
 		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", c.Table.SQL(), target)},
 	}
 }

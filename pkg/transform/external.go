@@ -3,6 +3,7 @@ package transform
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,12 +16,17 @@ import (
 type External struct {
 	Table, Column string
 	Key           string // the encrypter's own name for the column
-	// Ask sends one request and waits for its answer. Whatever it returns as an error may pass.
+	// Fits says whether a result is what the target column may hold; nil: whatever its type reads.
+	Fits func(result []byte) bool
+	// Ask sends one request and waits for its answer. Its errors are [ErrEncrypter], [ErrAnswer], or that of a context.
 	Ask func(ctx context.Context, request messages.ExternalRequest) (messages.ExternalAnswer, error)
 }
 
 var (
-	errForeignAnswer = errors.New("the encrypter's answer does not fit the request")
+	// ErrEncrypter says that the encrypter cannot be asked now. The same values may be handed to it again later.
+	ErrEncrypter = errors.New("the encrypter does not answer")
+	// ErrAnswer says that the encrypter does not keep its contract. It is no value's fault, so nothing is set aside.
+	ErrAnswer = errors.New("the encrypter's answer does not fit the request")
 	// ErrLeak says that the encrypter's answer shows the plaintext. It is no value's fault, so nothing is set aside.
 	ErrLeak = errors.New("the encrypter gave plaintext back")
 )
@@ -72,21 +78,24 @@ func (x *External) ask(ctx context.Context, values []Value) error {
 		return err
 	}
 	if len(answer.Results) != len(asked) {
-		return fmt.Errorf("%w: %d results for %d values", errForeignAnswer, len(answer.Results), len(asked))
+		return fmt.Errorf("%w: %d results for %d values", ErrAnswer, len(answer.Results), len(asked))
 	}
 	for i, result := range answer.Results {
 		if result.ID != i {
-			return fmt.Errorf("%w: results are not in the order of the values", errForeignAnswer)
+			return fmt.Errorf("%w: results are not in the order of the values", ErrAnswer)
 		}
 		if result.Refused {
 			return ErrValue
 		}
 		text, err := result.Text()
 		if err != nil {
-			return fmt.Errorf("%w: %w", errForeignAnswer, err)
+			return fmt.Errorf("%w: %w", ErrAnswer, err)
 		}
-		if shows(text, asked[i].In) {
+		if Shows(text, asked[i].In) {
 			return ErrLeak
+		}
+		if x.Fits != nil && !x.Fits(text) {
+			return fmt.Errorf("%w: a result is no payload of this column", ErrAnswer)
 		}
 		asked[i].Out = text
 	}
@@ -96,16 +105,27 @@ func (x *External) ask(ctx context.Context, values []Value) error {
 // tellingLength is from how many bytes on a value that appears inside its ciphertext cannot be there by chance.
 const tellingLength = 8
 
-// shows says that a result is its plaintext, or has it inside, or, if it is JSON, in one of its texts.
-func shows(result, plain []byte) bool {
-	if bytes.Equal(result, plain) || len(plain) >= tellingLength && bytes.Contains(result, plain) {
+// Shows says that a result is its plaintext, or has it inside, be it as text, as the bytes that Postgres writes in
+// hexadecimal digits, or, if it is JSON, in one of its texts.
+func Shows(result, plain []byte) bool {
+	if isOrHas(result, plain) {
 		return true
+	}
+	if digits, is := bytes.CutPrefix(result, []byte(`\x`)); is {
+		raw := make([]byte, hex.DecodedLen(len(digits)))
+		if _, err := hex.Decode(raw, digits); err == nil && isOrHas(raw, plain) {
+			return true
+		}
 	}
 	var document any
 	if json.Unmarshal(result, &document) != nil {
 		return false
 	}
 	return showsIn(document, string(plain))
+}
+
+func isOrHas(result, plain []byte) bool {
+	return bytes.Equal(result, plain) || len(plain) >= tellingLength && bytes.Contains(result, plain)
 }
 
 func showsIn(document any, plain string) bool {

@@ -1,0 +1,5 @@
+ALTER TABLE "My ""Shop"""."or.ders\" ADD COLUMN "e.mail $capture$ cell" pg_catalog.bytea;
+ALTER TABLE "My ""Shop"""."or.ders\" ADD CONSTRAINT "cipherfleet_4294967295_cell" CHECK ("e.mail $capture$ cell" IS NULL OR ("e.mail $capture$ cell" OPERATOR(pg_catalog.=) "e'mail ""x""") IS NOT TRUE) NOT VALID;
+-- undo
+ALTER TABLE "My ""Shop"""."or.ders\" DROP CONSTRAINT IF EXISTS "cipherfleet_4294967295_cell";
+ALTER TABLE "My ""Shop"""."or.ders\" DROP COLUMN "e.mail $capture$ cell";
