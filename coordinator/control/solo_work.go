@@ -104,7 +104,7 @@ func (d *soloDesk) execute(ctx context.Context, claim backfill.Claim) error {
 
 func (d *soloDesk) transform(c backfill.Column) (transform.Transform, error) {
 	t, err := c.Transform(d.keyring)
-	if hook := d.Before[c.Source]; err == nil && hook != nil {
+	if hook := d.Before[c.Source]; err == nil && hook != nil && !c.Reverse {
 		t = transform.Before(hook, t)
 	}
 	return t, err

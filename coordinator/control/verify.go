@@ -105,7 +105,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	job := backfill.Job{Relation: t.relation.OID, Spec: backfill.Spec{Schema: t.relation.Schema, Table: t.relation.Name, Key: p.key}}
 	before := map[uint32]transform.Hook{}
 	for _, c := range p.columns {
-		before[c.ID] = v.Before[c.source]
+		before[c.ID] = v.Before[c.named()]
 		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
 			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme})
 	}
