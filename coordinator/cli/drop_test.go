@@ -150,6 +150,7 @@ func TestDropRefuses(t *testing.T) {
 		"several":             {`CREATE MATERIALIZED VIEW m AS SELECT email_plaintext FROM users; CREATE POLICY p ON users USING (email_plaintext > 'a'); ALTER TABLE users ADD low text GENERATED ALWAYS AS (lower(email_plaintext)) STORED`, "", 4, "these depend on it: generated column low on public.users, materialized view public.m, policy p on public.users", "drop them"},
 		"a foreign key to it": {`CREATE UNIQUE INDEX u ON users (email_plaintext); CREATE TABLE other (mail text REFERENCES users (email_plaintext))`, "", 4, "foreign key other_mail_fkey on public.other", "drop them"},
 		"a trigger":           {`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; CREATE TRIGGER t BEFORE UPDATE OF email_plaintext ON users FOR EACH ROW EXECUTE FUNCTION f()`, "", 4, "trigger t on public.users", "drop them"},
+		"a replica identity":  {`DELETE FROM users WHERE email_plaintext IS NULL; ALTER TABLE users ALTER email_plaintext SET NOT NULL; CREATE UNIQUE INDEX who ON users (email_plaintext); ALTER TABLE users REPLICA IDENTITY USING INDEX who`, "", 4, "index who is the replica identity of public.users", "REPLICA IDENTITY DEFAULT"},
 		"a live job":          {`INSERT INTO cipherfleet.jobs (relid, spec, state) VALUES ('users'::regclass, '{}', 'paused')`, "", 4, "a job over public.users has not ended", "job ls"},
 		"cells gone":          {`ALTER TABLE users DROP email CASCADE`, "", 4, "the column that held the cells of public.users.email is gone", "cipherfleet status"},
 		"still captured":      {`CREATE TRIGGER "~cipherfleet_1_update" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION cipherfleet.reverse_1()`, "", 4, "was declared cut over", "cipherfleet cutover"},
@@ -321,4 +322,70 @@ func writeNotes(ctx context.Context, db *testenv.DB, stop chan struct{}) error {
 			return err
 		}
 	}
+}
+
+// TestDropAfterARealCutover, of either strategy: the plaintext goes, the cells stay and are what they were; a rollback
+// after the drop was planned takes its constraint away, and none is possible after the drop.
+func TestDropAfterARealCutover(t *testing.T) {
+	t.Parallel()
+	for strategy, columns := range map[string]string{control.StrategySwap: "id note email", control.StrategyByName: "id note email_encrypted"} {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			db := testenv.Database(t)
+			people(t, db, 100)
+			db.Run(t, `CREATE INDEX by_mail ON users (email)`)
+			s := newShell(t, db.URL).withKey()
+			cutover := []string{"cutover", "users.email", "--strategy", strategy, "--soak", "0", "--despite", "public.by_mail"}
+			climb := func() {
+				s.must(backfillUsers()...)
+				s.must("verify", "--table", "users")
+				s.must(cutover...)
+			}
+			climb()
+			s.must("drop", "users.email", "--out", s.path("a.sql"))
+			s.must("rollback", "users.email")
+			db.Run(t, `UPDATE users SET email = 'changed' WHERE id = 1; INSERT INTO users (id, email) VALUES (1000, 'new')`) // capture clears the cell, and nothing refuses it
+			before := fingerprint(t, db)
+			if err := runWhole(t, db, []script{{Text: string(must(os.ReadFile(s.path("a.sql"))))}}, true); pg.Code(err) != "55000" || fingerprint(t, db) != before {
+				t.Errorf("the file of before the rollback: %v", err)
+			}
+			climb()
+			cells := testenv.One[string](t, db, fmt.Sprintf(`SELECT md5(string_agg(id || %s::text, ',' ORDER BY id)) FROM users`, lastWord(columns)))
+			s.must("drop", "users.email", "--apply")
+			if got := columnsOf(t, db, "users"); got != columns || phaseOf(t, db) != "dropped" {
+				t.Errorf("the table has %s, the phase is %s", got, phaseOf(t, db))
+			}
+			if now := testenv.One[string](t, db, fmt.Sprintf(`SELECT md5(string_agg(id || %s::text, ',' ORDER BY id)) FROM users`, lastWord(columns))); now != cells {
+				t.Error("the cells are not what they were")
+			}
+			unchanged(t, db, func() {
+				if o := s.run("rollback", "users.email"); o.code != app.CodeRefused {
+					t.Errorf("a rollback of what is gone: exit code %d\n%s", o.code, o.err)
+				}
+			})
+			if o := s.must("status"); !strings.Contains(o.out, "dropped") {
+				t.Errorf("status says %s", o.out)
+			}
+		})
+	}
+}
+
+func lastWord(text string) string { return text[strings.LastIndex(text, " ")+1:] }
+
+// TestTheCoordinatorSeesWhatWasDropped by a migration tool, or by hand.
+func TestTheCoordinatorSeesWhatWasDropped(t *testing.T) {
+	t.Parallel()
+	db, s := cutOverUsers(t, 20)
+	o := s.must("drop", "users.email")
+	if err := runWhole(t, db, []script{{Text: o.out}}, true); err != nil {
+		t.Fatal(err)
+	}
+	stop := s.inNATS(testenv.NATS(t)).serve()
+	testenv.Eventually(t, 30*time.Second, func() error {
+		if phase := phaseOf(t, db); phase != "dropped" {
+			return fmt.Errorf("the phase is %s", phase)
+		}
+		return nil
+	})
+	stop()
 }

@@ -128,6 +128,24 @@ func (d *Drop) sortDependents(ctx context.Context, q pg.Querier) error {
 		return refuse("column", "drop them, or make them do without the column; then ask for the same again",
 			"%s of %s cannot be dropped, because these depend on it: %s", d.Plain.Name, d.Relation.Table(), strings.Join(blocking, ", "))
 	}
+	return d.checkIdentity(ctx, q)
+}
+
+// identitySQL are the indexes that tell subscribers which row was meant, and that would go with the column.
+const identitySQL = placesSQL + `
+SELECT c.relname::text FROM places p JOIN pg_catalog.pg_index i ON i.indrelid = p.relid AND i.indisreplident AND p.attnum = ANY (i.indkey)
+ JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid ORDER BY 1`
+
+// checkIdentity: without its replica identity Postgres refuses every UPDATE and DELETE of a table that is published.
+func (d *Drop) checkIdentity(ctx context.Context, q pg.Querier) error {
+	indexes, err := column[string](ctx, q, identitySQL, d.Relid, d.SourceNum)
+	if err != nil {
+		return fmt.Errorf("look for the replica identity: %w", err)
+	}
+	if len(indexes) > 0 {
+		return refuse("column", "ALTER TABLE "+d.Relation.Table().SQL()+" REPLICA IDENTITY DEFAULT, or USING INDEX another one",
+			"index %s is the replica identity of %s and would go with %s: updates that are published would fail", indexes[0], d.Relation.Table(), d.Plain.Name)
+	}
 	return nil
 }
 
