@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -29,6 +30,9 @@ Before a cutover the capture triggers and the CHECK are dropped: the column is s
 cells unless --drop-target is given. After a rolled-back cutover that takes --to schema-added, so that repeating a
 command that was killed does not go further than it would have.
 
+--rehearse does a cutover and its rollback to an empty copy of the table inside one transaction, which is taken back:
+it shows every statement, and how long the table would be locked.
+
 Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
 
 Exit codes: 0 rolled back, or it was already · 2 bad flag, name or environment · 3 the column is written faster than its
@@ -37,14 +41,16 @@ unavailable · 7 denied · 75 paused, the same command resumes · 130 a second s
 
 const rollbackExample = `  cipherfleet rollback users.email --dry-run
   cipherfleet rollback users.email --reason "reports read the old column"
+  cipherfleet rollback users.email --rehearse
   cipherfleet rollback users.email --to schema-added --drop-target`
 
 type rollbackOptions struct {
-	column  oneColumn
-	request control.RollbackRequest
-	to      string
-	dryRun  bool
-	asJSON  bool
+	column   oneColumn
+	request  control.RollbackRequest
+	to       string
+	rehearse bool
+	dryRun   bool
+	asJSON   bool
 }
 
 func newRollback(read settings) *cobra.Command {
@@ -56,6 +62,7 @@ func newRollback(read settings) *cobra.Command {
 	f.StringVar(&o.request.Reason, "reason", "", "why, for the log; needed where nobody watched for cells written since the cutover")
 	f.BoolVar(&o.request.DropTarget, "drop-target", false, "before a cutover: drop the target column too, with its cells")
 	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when cells are opened (default: as in its last job)")
+	f.BoolVar(&o.rehearse, "rehearse", false, "do a cutover and a rollback to an empty copy of the table, say how long each step takes, and take it all back")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what was done as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error { return o.run(c, args, read) }
@@ -77,6 +84,9 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	}
 	defer s.close(c.Context())
 	ladder := &control.Ladder{DB: s.db}
+	if o.rehearse {
+		return o.runRehearsal(c, ladder)
+	}
 	plan, err := ladder.PlanRollback(c.Context(), o.request)
 	if err != nil {
 		return err
@@ -101,6 +111,41 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 		return err
 	}
 	return o.print(c.OutOrStdout(), result)
+}
+
+// runRehearsal prints what a rehearsal took.
+func (o *rollbackOptions) runRehearsal(c *cobra.Command, ladder *control.Ladder) error {
+	r, err := ladder.Rehearse(c.Context(), o.request.ColumnName)
+	if err != nil {
+		return err
+	}
+	if o.asJSON {
+		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
+	} else {
+		err = printRehearsal(c.OutOrStdout(), r)
+	}
+	if err == nil && !r.Same {
+		err = &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the copy of %s did not end as it began", r.Table), Hint: "do not cut over; --json shows the statements: please report them"}
+	}
+	return err
+}
+
+func printRehearsal(w io.Writer, r control.Rehearsal) error {
+	var b strings.Builder
+	for _, stage := range r.Stages {
+		lock := "nobody is kept out"
+		if stage.Locked {
+			lock = "the table is locked meanwhile"
+		}
+		fmt.Fprintf(&b, "%s: %d statements in %.1f ms, %s\n", stage.Name, len(stage.Statements), stage.Took, lock)
+		for _, statement := range stage.Statements {
+			text, _, _ := strings.Cut(statement.SQL, "\n")
+			fmt.Fprintf(&b, "  %6.1f ms  %s\n", statement.Took, text)
+		}
+	}
+	b.WriteString("on an empty copy of " + r.Table + ", taken back; no statement under the lock reads a row\n")
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // announce says what would be done.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -297,4 +298,65 @@ func TestRollbackRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Applications write cells all the time: the job alone would never be through.
+func TestRollbackEndsUnderTraffic(t *testing.T) {
+	t.Parallel()
+	_, s, r := encryptedUsers(t, 300, "")
+	const writers = 2
+	ctx, stop := context.WithCancel(t.Context())
+	wrote := make(chan map[int64]*string, writers)
+	for w := range int64(writers) {
+		mine := map[int64]*string{}
+		go func() {
+			defer func() { wrote <- mine }()
+			for n := int64(0); ctx.Err() == nil; n++ {
+				id := n*writers%300 + w + 1
+				word := fmt.Sprintf("%d of writer %d", n, w)
+				if _, err := r.db.Exec(ctx, `UPDATE users SET email = $2::bytea WHERE id = $1`, id, r.cell(id, word)); err == nil {
+					mine[id] = &word
+				}
+			}
+		}()
+	}
+	o := s.run("rollback", "users.email", "--json")
+	stop()
+	for range writers {
+		for id, word := range <-wrote {
+			r.wrote[id] = word
+		}
+	}
+	if o.code != app.CodeDone {
+		t.Fatalf("exit code %d: %s", o.code, o.err)
+	}
+	t.Log(o.out)
+	r.wantRead("email")
+}
+
+// An empty table, and partitions.
+func TestRollbackOfAPartitionedTable(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	db.Run(t, `CREATE TABLE users (id bigint PRIMARY KEY, email text NOT NULL, note text) PARTITION BY RANGE (id);
+		CREATE TABLE users_a (gone int, note text, email text NOT NULL, id bigint NOT NULL); ALTER TABLE users_a DROP COLUMN gone;
+		ALTER TABLE users ATTACH PARTITION users_a FOR VALUES FROM (0) TO (50); CREATE TABLE users_b PARTITION OF users FOR VALUES FROM (50) TO (10000);
+		INSERT INTO users SELECT g, 'user' || g, 'n' FROM generate_series(1, 100) g`)
+	s := newShell(t, db.URL).withKey()
+	s.must("backfill", "--table", "users", "--column", "email", "--prepare")
+	s.must("verify", "--table", "users")
+	s.must("cutover", "users.email", "--soak", "0")
+	r := newReader(t, db, s)
+	for _, id := range []int64{3, 60} {
+		r.exec("", id, text(fmt.Sprint("since ", id)), `UPDATE users SET email = $2 WHERE id = $1`, id, r.cell(id, fmt.Sprint("since ", id)))
+	}
+	db.Run(t, `CREATE TABLE users_c PARTITION OF users FOR VALUES FROM (10000) TO (20000)`)
+	r.exec("", 10001, text("new partition"), `INSERT INTO users (id, email) VALUES ($1, $2)`, 10001, r.cell(10001, "new partition"))
+	s.must("rollback", "public.users.email")
+	r.wantRead("email")
+	wantNoResidue(t, db)
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_attribute WHERE attname = 'email' AND attnotnull AND attrelid IN (SELECT relid FROM pg_partition_tree('users'))`); n != 4 {
+		t.Errorf("%d of 4 relations have NOT NULL again", n)
+	}
+	s.must("verify", "--table", "users")
 }

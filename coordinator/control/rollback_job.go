@@ -114,14 +114,16 @@ const reverseIndexSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FR
  WHERE i.indrelid = $1 AND c.relname = $2`
 
 // indexReverse makes sure that every leaf has its index on rows that have a cell and no plaintext, beside readers and
-// writers. An index that a killed attempt left invalid is built anew.
+// writers; it waits for their transactions, for half a minute each. An index that a killed attempt left invalid is built
+// anew.
 func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
 	conn, err := db.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Discard(context.WithoutCancel(ctx)) // with its settings
-	if _, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('lock_timeout', '0', false), pg_catalog.set_config('statement_timeout', '0', false)`); err != nil {
+	const limitsSQL = `SELECT pg_catalog.set_config('lock_timeout', '30s', false), pg_catalog.set_config('statement_timeout', '0', false)`
+	if _, err := conn.Exec(ctx, limitsSQL); err != nil {
 		return err
 	}
 	for _, leaf := range leaves {

@@ -34,7 +34,7 @@ func (p *RollbackPlan) planPrepared(ctx context.Context, q pg.Querier, r Rollbac
 		return err
 	}
 	guards := 0
-	names := []string{ddl.CheckName(p.ID), ddl.CoverageName(p.ID), ddl.PresentName(p.ID)}
+	names := []string{ddl.CheckName(p.ID), ddl.CoverageName(p.ID), ddl.PresentName(p.ID), ddl.BareName(p.ID)}
 	if err := q.QueryRow(ctx, guardsSQL, p.Relation.OID, names, ddl.CaptureTriggers(p.ID)).Scan(&guards); err != nil {
 		return fmt.Errorf("look for what was prepared: %w", err)
 	}
@@ -61,7 +61,7 @@ func (l *Ladder) undoPrepared(ctx context.Context, p RollbackPlan, r RollbackReq
 		if err != nil {
 			return err
 		}
-		steps := []ddl.Step{p.column.Capture(), p.column.Coverage()}
+		steps := []ddl.Step{p.column.Capture(), p.column.Coverage(), p.column.Bare(false)}
 		if p.Sealed.Attnum != 0 {
 			steps = append(steps, p.column.Present(), p.column.Check())
 		}
