@@ -39,7 +39,7 @@ func canaryRing(registry [16]byte, s Scheme, dek DEK) (*Keyring, Scheme, error) 
 		return nil, s, err
 	}
 	s.RowBound = true
-	return k, s, k.add(s, dek)
+	return k, s, k.add(s, dek, terms{})
 }
 
 func canaryAddress(s Scheme) Address {

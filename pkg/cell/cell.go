@@ -48,6 +48,12 @@ var (
 	ErrDiffers = errors.New("cell holds another value")
 	// ErrNoKey: a row-bound scheme was used without a row's key.
 	ErrNoKey = errors.New("row-bound scheme needs the row's key")
+	// ErrKeyRevoked: whoever owns the key-encryption key has taken it away from this program, or switched it off.
+	ErrKeyRevoked = errors.New("key was revoked")
+	// ErrKeyDestroyed: the key-encryption key is gone for good; the row's other columns are still readable.
+	ErrKeyDestroyed = errors.New("key was destroyed")
+	// ErrKeyExpired: nobody could confirm for too long that this program may still use the key.
+	ErrKeyExpired = errors.New("key was not confirmed in time")
 	// ErrTooLong: the plaintext is longer than MaxPlaintext.
 	ErrTooLong = errors.New("value too long to seal")
 )

@@ -25,7 +25,7 @@ type slot struct {
 // entry is one scheme; it can have several keys, of which scheme.KeyID was added first.
 type entry struct {
 	scheme Scheme
-	keys   map[uint32]body
+	keys   map[uint32]*held
 }
 
 // NewKeyring returns an empty keyring for the installation that the registry UUID names.
@@ -46,11 +46,11 @@ func (k *Keyring) Add(s Scheme, dek DEK) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("add scheme: %w", err)
 	}
-	return k.add(s, dek)
+	return k.add(s, dek, terms{})
 }
 
-// add is Add without looking at the scheme.
-func (k *Keyring) add(s Scheme, dek DEK) error {
+// add is Add, for a key that may be used only so long, without looking at the scheme.
+func (k *Keyring) add(s Scheme, dek DEK, terms terms) error {
 	x, err := dek.cipher(s.Suite)
 	if err != nil {
 		return fmt.Errorf("add scheme %d of column %d: %w", s.Number, s.Column, err)
@@ -59,7 +59,7 @@ func (k *Keyring) add(s Scheme, dek DEK) error {
 	defer k.writing.Unlock()
 	next := maps.Clone(*k.schemes.Load())
 	old, ok := next[slot{s.Column, s.Number}]
-	grown, what := old.grow(s, x, ok)
+	grown, what := old.grow(s, x, terms, ok)
 	if what != "" {
 		return fmt.Errorf("add scheme %d of column %d: %s", s.Number, s.Column, what)
 	}
@@ -68,24 +68,24 @@ func (k *Keyring) add(s Scheme, dek DEK) error {
 	return nil
 }
 
-// grow returns a copy of e that also holds key x of s, or says why it cannot.
-func (e entry) grow(s Scheme, x body, exists bool) (entry, string) {
+// grow returns a copy of e that also holds key x of s, or says why it cannot. A key that was dropped is held again.
+func (e entry) grow(s Scheme, x body, terms terms, exists bool) (entry, string) {
 	if !exists {
-		return entry{scheme: s, keys: map[uint32]body{s.KeyID: x}}, ""
+		return entry{scheme: s, keys: map[uint32]*held{s.KeyID: hold(x, terms)}}, ""
 	}
 	same := e.scheme
 	same.KeyID = s.KeyID
 	if same != s {
 		return e, "it is already known with another definition"
 	}
-	if held, ok := e.keys[s.KeyID]; ok {
-		if !held.equal(x) {
+	if known, ok := e.keys[s.KeyID]; ok {
+		if !known.renew(x, terms) {
 			return e, fmt.Sprintf("key id %d already names another key", s.KeyID)
 		}
 		return e, ""
 	}
 	keys := maps.Clone(e.keys)
-	keys[s.KeyID] = x
+	keys[s.KeyID] = hold(x, terms)
 	return entry{scheme: e.scheme, keys: keys}, ""
 }
 
@@ -96,7 +96,7 @@ func (k *Keyring) Scheme(column uint32, number uint16) (Scheme, bool) {
 }
 
 // find returns the scheme and key that a header asks for.
-func (k *Keyring) find(h Header) (Scheme, body, error) {
+func (k *Keyring) find(h Header) (Scheme, *held, error) {
 	e, ok := (*k.schemes.Load())[slot{h.Column, h.Scheme}]
 	if !ok {
 		return Scheme{}, nil, fmt.Errorf("scheme %d of column %d: %w", h.Scheme, h.Column, ErrUnknownScheme)
@@ -114,9 +114,13 @@ func (k *Keyring) find(h Header) (Scheme, body, error) {
 // The scheme must have been added. An empty plaintext is sealed like any other; NULL is the
 // caller's: it is never sealed. dst must not overlap plaintext. On error dst's contents stand.
 func (k *Keyring) Seal(dst []byte, s Scheme, a Address, plaintext []byte) ([]byte, error) {
-	x, err := k.sealing(s)
+	key, err := k.sealing(s)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
+	}
+	x, err := key.use()
+	if err != nil {
+		return nil, fmt.Errorf("seal: key %d of column %d: %w", s.KeyID, s.Column, err)
 	}
 	w := k.borrow()
 	defer k.giveBack(w)
@@ -124,7 +128,7 @@ func (k *Keyring) Seal(dst []byte, s Scheme, a Address, plaintext []byte) ([]byt
 }
 
 // sealing returns the key of a scheme that was added exactly as s says.
-func (k *Keyring) sealing(s Scheme) (body, error) {
+func (k *Keyring) sealing(s Scheme) (*held, error) {
 	known, x, err := k.find(s.Header())
 	if err != nil {
 		return nil, err
@@ -146,9 +150,13 @@ func (k *Keyring) Open(dst []byte, a Address, cell []byte) ([]byte, Header, erro
 	if h.Column != a.Column {
 		return nil, h, fmt.Errorf("open: column %d, want %d: %w", h.Column, a.Column, ErrForeignColumn)
 	}
-	s, x, err := k.find(h)
+	s, key, err := k.find(h)
 	if err != nil {
 		return nil, h, fmt.Errorf("open: %w", err)
+	}
+	x, err := key.use()
+	if err != nil {
+		return nil, h, fmt.Errorf("open: key %d of column %d: %w", h.KeyID, h.Column, err)
 	}
 	w := k.borrow()
 	defer k.giveBack(w)

@@ -86,7 +86,7 @@ type Sealer struct {
 	redacted
 	registry [16]byte
 	scheme   Scheme
-	key      body
+	key      *held
 	work     *scratch // behind a pointer, like all that is secret: see secret
 }
 
@@ -104,7 +104,11 @@ func (s *Sealer) Scheme() Scheme { return s.scheme }
 
 // Seal is Keyring.Seal for the sealer's scheme.
 func (s *Sealer) Seal(dst []byte, a Address, plaintext []byte) ([]byte, error) {
-	return s.work.seal(s.registry, s.key, s.scheme, dst, a, plaintext)
+	x, err := s.key.use()
+	if err != nil {
+		return nil, fmt.Errorf("seal: key %d of column %d: %w", s.scheme.KeyID, s.scheme.Column, err)
+	}
+	return s.work.seal(s.registry, x, s.scheme, dst, a, plaintext)
 }
 
 // OpenAndCompare proves that cell, as it will be stored, opens at address a to plaintext.
@@ -139,9 +143,13 @@ func (s *Sealer) OpenAndCompare(a Address, cell, plaintext []byte) error {
 // openerOf derives the subkey of a stored cell, where the suite has subkeys, and returns it expanded.
 func (s *Sealer) openerOf(cell []byte) (opener, error) {
 	check, sealed := &s.work.check, &s.work.sub
-	x, ok := s.key.(*XAES)
+	key, err := s.key.use()
+	if err != nil {
+		return nil, err
+	}
+	x, ok := key.(*XAES)
 	if !ok {
-		return s.key.opener(check, cell[HeaderSize:])
+		return key.opener(check, cell[HeaderSize:])
 	}
 	x.derive(check, cell[HeaderSize:])
 	if sealed.aead != nil && check.key == sealed.key {

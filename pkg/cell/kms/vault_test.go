@@ -273,7 +273,7 @@ func TestALoginThatFails(t *testing.T) {
 			return strings.HasSuffix(r.URL.Path, "/login") && says(`{"auth":{}}`)(w, r)
 		}
 	})
-	if _, err := s.open(t, good).Wrap(t.Context(), []byte("some bytes"), nil); cell.KEKClassOf(err) != cell.KEKDenied {
+	if _, err := s.open(t, good).Wrap(t.Context(), []byte("some bytes"), nil); cell.KEKClassOf(err) != cell.KEKDenied || !strings.Contains(err.Error(), "holds no token") {
 		t.Errorf("a login without a token: %v", err)
 	}
 }

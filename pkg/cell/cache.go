@@ -1,0 +1,191 @@
+package cell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Lifetimes say how long a DEK is used without asking its KEK again.
+type Lifetimes struct {
+	Soft time.Duration // after at most this time it is asked again; so long may a revocation take to be noticed
+	Hard time.Duration // without an answer it is used this long, and not a moment longer
+}
+
+// DefaultLifetimes asks again every five minutes and bears an outage of twelve hours.
+func DefaultLifetimes() Lifetimes { return Lifetimes{Soft: 5 * time.Minute, Hard: 12 * time.Hour} }
+
+// Cache keeps the keys of a keyring as long as their KEK allows. Load adds a key, Refresh asks again for those whose
+// time has come. When the KEK denies, is disabled or destroyed, the key is dropped at once, everywhere; when it is
+// unavailable, or answers nonsense, the key stays until its hard lifetime is over, whether or not anybody refreshes.
+// It is safe for concurrent use.
+type Cache struct {
+	keyring   *Keyring
+	kek       KEK
+	lifetimes Lifetimes
+	now       func() time.Time
+	asking    sync.Mutex // one at a time, so that no answer is overtaken by an older one
+	mu        sync.Mutex
+	keys      map[cachedKey]*lease // guarded by mu
+}
+
+type cachedKey struct {
+	slot
+	keyID uint32
+}
+
+// lease is what a key is confirmed with.
+type lease struct {
+	scheme          Scheme
+	wrapped, canary []byte
+	due             time.Time // when to ask again
+	until           time.Time // the hard end
+}
+
+// retryPart of the soft lifetime passes between two attempts while the KEK is unavailable.
+const retryPart = 10
+
+// NewCache returns a cache that adds to keyring what kek unwraps; now is the clock.
+func NewCache(keyring *Keyring, kek KEK, l Lifetimes, now func() time.Time) (*Cache, error) {
+	if l.Soft <= 0 || l.Hard < l.Soft {
+		return nil, fmt.Errorf("make key cache: lifetimes of %v and %v: the soft one must be positive, the hard one not shorter", l.Soft, l.Hard)
+	}
+	return &Cache{keyring: keyring, kek: kek, lifetimes: l, now: now, keys: map[cachedKey]*lease{}}, nil
+}
+
+// Load unwraps the key of a scheme, has its canary prove it, and makes it usable in the keyring. On failure nothing
+// is added, and a key that was loaded before is treated as Refresh would.
+func (c *Cache) Load(ctx context.Context, s Scheme, wrapped, canary []byte) error {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	l := &lease{scheme: s, wrapped: wrapped, canary: canary}
+	c.mu.Lock()
+	if old, ok := c.keys[l.key()]; ok {
+		l.until = old.until
+	}
+	c.mu.Unlock()
+	return c.confirm(ctx, l)
+}
+
+// Refresh asks the KEK again for every key whose soft lifetime is over, and returns what failed. While another Refresh
+// or Load is under way it does nothing. A KEK that is unavailable for one key is not asked for the others.
+func (c *Cache) Refresh(ctx context.Context) error {
+	if !c.asking.TryLock() {
+		return nil
+	}
+	defer c.asking.Unlock()
+	var failed []error
+	var out error
+	for _, l := range c.due() {
+		if out != nil {
+			c.settle(l, c.now(), out)
+			continue
+		}
+		err := c.confirm(ctx, l)
+		failed = append(failed, err)
+		if KEKClassOf(err) == KEKUnavailable {
+			out = err
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// Next returns when the next key is to be refreshed; ok is false when there is none.
+func (c *Cache) Next() (at time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.keys {
+		if !ok || l.due.Before(at) {
+			at, ok = l.due, true
+		}
+	}
+	return at, ok
+}
+
+// due returns copies of the leases whose time has come.
+func (c *Cache) due() []*lease {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*lease
+	for _, l := range c.keys {
+		if !now.Before(l.due) {
+			again := *l
+			list = append(list, &again)
+		}
+	}
+	return list
+}
+
+// confirm asks the KEK for one key and does what its answer demands.
+func (c *Cache) confirm(ctx context.Context, l *lease) error {
+	asked := c.now() // before the answer: an answer that took long is no younger for it
+	dek, err := c.unwrap(ctx, l)
+	defer dek.Wipe()
+	if err == nil {
+		l.due = asked.Add(c.lifetimes.Soft - rand.N(c.lifetimes.Soft/retryPart+1)) // not all programs at once
+		l.until = asked.Add(c.lifetimes.Hard)
+		err = c.keyring.add(l.scheme, dek, terms{until: l.until, now: c.now})
+	}
+	c.settle(l, asked, err)
+	return err
+}
+
+// settle keeps, postpones or drops a key after an answer.
+func (c *Cache) settle(l *lease, asked time.Time, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, loaded := c.keys[l.key()]
+	switch why := verdict(err); {
+	case err == nil:
+		c.keys[l.key()] = l
+	case loaded && why != nil:
+		c.keyring.drop(l.scheme, fmt.Errorf("%w: %w", why, err))
+		delete(c.keys, l.key())
+	case loaded:
+		l.due = asked.Add(c.lifetimes.Soft / retryPart)
+		c.keys[l.key()] = l
+		if !asked.Before(l.until) {
+			c.keyring.drop(l.scheme, fmt.Errorf("%w: %w", ErrKeyExpired, err))
+		}
+	}
+}
+
+func (c *Cache) unwrap(ctx context.Context, l *lease) (DEK, error) {
+	s := l.scheme
+	id := DEKID{Registry: c.keyring.registry, Column: s.Column, KeyID: s.KeyID, Suite: s.Suite}
+	dek, err := UnwrapDEK(ctx, c.kek, id, l.wrapped)
+	if err != nil {
+		return DEK{}, err
+	}
+	if err := CheckCanary(c.keyring.registry, s, dek, l.canary); err != nil {
+		dek.Wipe()
+		return DEK{}, err
+	}
+	return dek, nil
+}
+
+// verdict returns what a failure makes of a key that is held, or nil if it stays for now.
+func verdict(err error) error {
+	switch KEKClassOf(err) {
+	case KEKDenied, KEKDisabled, KEKExposed:
+		return ErrKeyRevoked
+	case KEKDestroyed:
+		return ErrKeyDestroyed
+	}
+	return nil
+}
+
+func (l *lease) key() cachedKey {
+	return cachedKey{slot{l.scheme.Column, l.scheme.Number}, l.scheme.KeyID}
+}
+
+// drop takes a key from the keyring and from every sealer; its scheme stays known.
+func (k *Keyring) drop(s Scheme, why error) {
+	if _, key, err := k.find(s.Header()); err == nil {
+		key.drop(why)
+	}
+}
