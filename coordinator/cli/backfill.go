@@ -84,6 +84,11 @@ func (o *backfillOptions) run(c *cobra.Command, read settings) error {
 	if err != nil {
 		return err
 	}
+	return o.execute(c, config)
+}
+
+// execute checks the request and has the job done, in the fleet or here.
+func (o *backfillOptions) execute(c *cobra.Command, config app.Coordinator) error {
 	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", planeConns)
 	if err != nil {
 		return err

@@ -76,6 +76,11 @@ func (o *cutoverOptions) run(c *cobra.Command, read settings) error {
 	if err := o.fill(c, config); err != nil {
 		return err
 	}
+	return o.execute(c, config)
+}
+
+// execute plans, or does it.
+func (o *cutoverOptions) execute(c *cobra.Command, config app.Coordinator) error {
 	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
 	if err != nil {
 		return err
@@ -104,7 +109,7 @@ func (o *cutoverOptions) run(c *cobra.Command, read settings) error {
 
 // fill completes the request from the manifest: what no flag says.
 func (o *cutoverOptions) fill(c *cobra.Command, config app.Coordinator) error {
-	wanted, err := manifestColumn(config, o.request.Column)
+	wanted, _, err := manifestColumn(config, o.request.Column)
 	if err != nil {
 		return err
 	}
@@ -123,19 +128,20 @@ func (o *cutoverOptions) fill(c *cobra.Command, config app.Coordinator) error {
 	return nil
 }
 
-// manifestColumn is what the manifest wants of a column, or the defaults where it says nothing.
-func manifestColumn(config app.Coordinator, n control.ColumnName) (manifest.Column, error) {
+// manifestColumn is what the manifest wants of a column, and by which key its table is walked, or the defaults where it
+// says nothing.
+func manifestColumn(config app.Coordinator, n control.ColumnName) (c manifest.Column, key []string, err error) {
 	m, err := loadManifest(config.Manifest)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return manifest.Column{}, err
+		return c, nil, err
 	}
 	for _, t := range m.Tables {
 		at := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return c.Source == n.Column })
 		if t.Schema == n.Schema && t.Name == n.Table && at >= 0 {
-			return t.Columns[at], nil
+			return t.Columns[at], t.Key, nil
 		}
 	}
-	return manifest.DefaultColumn(n.Column), nil
+	return manifest.DefaultColumn(n.Column), nil, nil
 }
 
 // sweep has uncovered rows sealed: by the fleet of NATS_URL, else in this process. What it prints is not the command's

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,7 +17,8 @@ import (
 type AdvanceRequest struct {
 	Column ColumnName
 	To     lifecycle.Phase
-	Target string // where the cells go; "": where they went, else the column's name with _encrypted behind it
+	Key    []string // of a new column, to walk its table by; empty: the primary key, else a NOT NULL unique index
+	Target string   // where the cells go; "": where they went, else the column's name with _encrypted behind it
 	Note   string
 	Reason string // why the phase is set by hand: against the order, or without a run
 }
@@ -147,13 +149,8 @@ func newStanding(ctx context.Context, q pg.Querier, n ColumnName, s *Standing) (
 // planClimb checks what a backfill would check, and lists the rungs that are missing.
 func (l *Ladder) planClimb(ctx context.Context, r AdvanceRequest, p *AdvancePlan) (err error) {
 	s := p.standing
-	if p.Target == "" {
-		p.Target = s.Plain.Name + "_encrypted"
-	}
-	if r.Target != "" {
-		p.Target = r.Target
-	}
-	request := messages.StartRequest{Schema: s.Relation.Schema, Table: s.Relation.Name, Prepare: true, UserTriggers: messages.TriggersFire,
+	p.Target = p.Pair(r).Target
+	request := messages.StartRequest{Schema: s.Relation.Schema, Table: s.Relation.Name, Key: r.Key, Prepare: true, UserTriggers: messages.TriggersFire,
 		Columns: []messages.ColumnRequest{{Source: s.Plain.Name, Target: p.Target}}}
 	if s.ID != 0 && s.Sealed.Attnum != 0 {
 		err = reading(ctx, l.DB, "30s", func(tx pg.Tx) error { request.Key, err = keyOf(ctx, tx, s); return err })
@@ -193,4 +190,14 @@ func (l *Ladder) Advance(ctx context.Context, r AdvanceRequest, p AdvancePlan) e
 		return nil
 	}
 	return l.transition(ctx, s, lifecycle.Event{Kind: lifecycle.KindAdvanced, Phase: r.To, Detail: detail}, func(pg.Tx) error { return nil })
+}
+
+// NeedsKey says that the climb makes or proves the column's key.
+func (p AdvancePlan) NeedsKey() bool {
+	return len(p.plan.Columns) > 0 && rung(p.To) >= rung(lifecycle.PhaseDualWriting)
+}
+
+// Pair is the column and its target under today's names, for a request that goes on from there.
+func (p AdvancePlan) Pair(r AdvanceRequest) messages.ColumnRequest {
+	return messages.ColumnRequest{Source: p.standing.Plain.Name, Target: cmp.Or(r.Target, p.standing.Sealed.Name, p.standing.Plain.Name+"_encrypted")}
 }
