@@ -14,7 +14,7 @@ func Retryable(err error) bool {
 	case pg.ClassLock, pg.ClassConflict, pg.ClassUnavailable, pg.ClassReadOnly:
 		return true
 	}
-	return errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, transform.ErrEncrypter)
 }
 
 // ErrorClass names what kind of error stopped a range, for the work list, spans and dead letters: a word or an
@@ -33,10 +33,26 @@ func ErrorClass(err error) string {
 		return "quarantine"
 	case errors.Is(err, transform.ErrValue):
 		return "value"
+	case errors.Is(err, transform.ErrEncrypter):
+		return "encrypter"
+	case errors.Is(err, transform.ErrAnswer):
+		return "answer"
+	case errors.Is(err, transform.ErrLeak):
+		return "leak"
 	case pg.Code(err) != "":
 		return pg.Code(err)
 	case pg.ClassOf(err) == pg.ClassUnavailable:
 		return "unavailable"
 	}
 	return "other"
+}
+
+// Reason says for people why a range failed for good: its class, or in words what somebody else has to mend.
+func Reason(err error) string {
+	for _, foreign := range []error{transform.ErrAnswer, transform.ErrLeak} {
+		if errors.Is(err, foreign) {
+			return foreign.Error()
+		}
+	}
+	return ErrorClass(err)
 }

@@ -44,15 +44,16 @@ type Spec struct {
 
 // SpecColumn is one column of a job. The attribute numbers are those of the table, or of the partitions' root.
 type SpecColumn struct {
-	ID           uint32 `json:"id"`
-	Source       string `json:"source"`
-	Target       string `json:"target"`
-	SourceAttnum int16  `json:"source_attnum"`
-	TargetAttnum int16  `json:"target_attnum"`
-	Scheme       uint16 `json:"scheme"`
-	Reverse      bool   `json:"reverse,omitempty"` // after its cutover: cells are opened into the source
-	LogTable     string `json:"log_table"`         // names under which the event log knows the column
-	LogColumn    string `json:"log_column"`
+	ID           uint32   `json:"id"`
+	Source       string   `json:"source"`
+	Target       string   `json:"target"`
+	SourceAttnum int16    `json:"source_attnum"`
+	TargetAttnum int16    `json:"target_attnum"`
+	Scheme       uint16   `json:"scheme"`
+	Reverse      bool     `json:"reverse,omitempty"` // after its cutover: cells are opened into the source
+	External     External `json:"external,omitzero"` // who makes the values; then there is no scheme
+	LogTable     string   `json:"log_table"`         // names under which the event log knows the column
+	LogColumn    string   `json:"log_column"`
 }
 
 // Job is one pass of transforms over one table, as the projection holds it.

@@ -1,6 +1,7 @@
 package backfill_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -40,6 +41,9 @@ type kit struct {
 	lease    time.Duration
 	timeouts backfill.Timeouts
 	wrap     func(transform.Transform) transform.Transform
+
+	foreign ddl.Column   // payload and target type of columns that somebody else makes
+	ask     backfill.Ask // who that is
 }
 
 type option func(*kit)
@@ -68,7 +72,7 @@ func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *
 	}
 	k.db.Run(t, sql)
 	for _, source := range k.sources {
-		k.db.Run(t, "ALTER TABLE "+k.table.SQL()+" ADD COLUMN "+pg.Ident(k.target(source))+" bytea")
+		k.db.Run(t, "ALTER TABLE "+k.table.SQL()+" ADD COLUMN "+pg.Ident(k.target(source))+" "+cmp.Or(k.foreign.TargetType, "bytea"))
 	}
 	k.relation = k.inspect(ctx)
 	path := filepath.Join(t.TempDir(), "kek.json")
@@ -111,23 +115,30 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 	k.t.Helper()
 	source, _ := k.relation.Column(name)
 	target, _ := k.relation.Column(k.target(name))
-	codec := must(cell.CodecFor(backfill.TypeInfo(source.Base)))(k.t)
 	var column lifecycle.Column
 	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) (err error) {
 		column, err = lifecycle.RegisterColumn(ctx, tx, lifecycle.Column{Relid: k.relation.OID, SourceNum: source.Attnum, TargetNum: target.Attnum,
 			Table: k.table, Source: source.Name, Target: target.Name, Type: source.Type, Collation: source.Collation})
 		return err
 	}))
-	scheme := must(lifecycle.ActivateScheme(ctx, k.db.DB, kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
-		RowBound: true, Padding: codec.DefaultPadding()}))(k.t)
-	c := ddl.Column{ID: column.ID, Table: k.table, Source: source.Name, Target: target.Name, Key: k.key().Names()}
+	var scheme cell.Scheme
+	c, external := k.foreign, backfill.External{}
+	if c.Payload == ddl.PayloadCell {
+		codec := must(cell.CodecFor(backfill.TypeInfo(source.Base)))(k.t)
+		scheme = must(lifecycle.ActivateScheme(ctx, k.db.DB, kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
+			RowBound: true, Padding: codec.DefaultPadding()}))(k.t)
+	} else {
+		external = backfill.External{Subject: "encrypt.items", Key: "items/" + name, Table: k.table, Target: target.Name}
+	}
+	c.ID, c.Table, c.Source, c.Target, c.Key = column.ID, k.table, source.Name, target.Name, k.key().Names()
+	c.BytesInBytes = source.Base.Name == "bytea" && c.Payload == ddl.PayloadBytea
 	for _, step := range []ddl.Step{c.Check(), c.Validate(), c.Capture()} {
 		for _, statement := range step.Do {
 			k.db.Run(k.t, statement)
 		}
 	}
 	spec := backfill.SpecColumn{ID: column.ID, Source: source.Name, Target: target.Name, SourceAttnum: source.Attnum, TargetAttnum: target.Attnum,
-		Scheme: scheme.Number, LogTable: k.table.String(), LogColumn: source.Name}
+		Scheme: scheme.Number, External: external, LogTable: k.table.String(), LogColumn: source.Name}
 	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
 		for _, kind := range []lifecycle.Kind{lifecycle.KindSchemaAdded, lifecycle.KindDualWriting} {
 			if _, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: spec.LogTable, Column: spec.LogColumn, Kind: kind}); err != nil {
@@ -161,6 +172,9 @@ func (k *kit) executorOf(shape *backfill.Shape) *backfill.Executor {
 	return &backfill.Executor{DB: k.db.DB, Shape: shape, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: 100, Lease: k.lease,
 		Log: &lifecycle.Log{}, Columns: k.job.Events(), Worker: "w1", Tracer: noop.NewTracerProvider().Tracer(""), Drain: make(chan struct{}),
 		Transform: func(c backfill.Column) (transform.Transform, error) {
+			if c.Foreign() {
+				return k.wrap(c.Encrypter(k.ask)), nil
+			}
 			t, err := c.Transform(k.keyring)
 			return k.wrap(t), err
 		}}

@@ -78,7 +78,9 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (outcome, error) {
 	for i, c := range w.shape.Columns {
 		s.values[i] = []transform.Value{{Address: cell.Address{Column: c.ID, Key: address}, In: sources[i]}}
 	}
-	if err := seal(ctx, w.transforms, s); err != nil {
+	asking, done := w.shape.withinLock(ctx)
+	defer done()
+	if err := seal(asking, w.transforms, s); err != nil {
 		return oneGone, err
 	}
 	return w.writeLocked(ctx, r, s)

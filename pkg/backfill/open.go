@@ -50,6 +50,9 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	if !found || !both || source.Attnum != c.SourceAttnum || target.Attnum != c.TargetAttnum {
 		return Column{}, fmt.Errorf("column %s or %s of %s: %w", c.Source, c.Target, relation.Table(), ErrShape)
 	}
+	if c.Foreign() {
+		return openForeign(c, source, target)
+	}
 	scheme, known := keyring.Scheme(c.ID, c.Scheme)
 	if !known {
 		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)

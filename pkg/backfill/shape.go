@@ -1,6 +1,8 @@
 package backfill
 
 import (
+	"fmt"
+
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -58,13 +60,18 @@ type Column struct {
 	Type           cell.TypeInfo // of its source, domains taken off
 	Codec          cell.Codec
 	Scheme         cell.Scheme
+	External       External // who makes the target's values, if that is somebody else
 
+	foreign  foreign
 	arrayOID uint32 // of the arrays that list values for a reverse column's source
 	cast     string // what brings an element of them to its type, as in [KeyColumn]
 }
 
 // Transform makes what carries the column's values from one form to the other, for one goroutine.
 func (c Column) Transform(keyring *cell.Keyring) (transform.Transform, error) {
+	if c.Foreign() {
+		return nil, fmt.Errorf("seal column %d: its values are made by its encrypter", c.ID)
+	}
 	if c.Reverse {
 		return transform.NewDecrypt(keyring, c.Codec, c.Type), nil
 	}
@@ -83,6 +90,9 @@ func (c Column) input() (name string, isBinary bool) {
 func (c Column) output() (name string, oid uint32, isBinary bool, list wireArray) {
 	if c.Reverse {
 		return c.Source, c.Type.OID, c.Binary, wireArray{oid: c.arrayOID, cast: c.cast}
+	}
+	if c.Foreign() {
+		return c.Target, c.foreign.oid, false, wireArray{oid: c.foreign.list}
 	}
 	return c.Target, oidBytea, true, wireArray{oid: oidByteaArray}
 }

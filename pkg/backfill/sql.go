@@ -167,7 +167,7 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 		params = append(params, fmt.Sprintf("$%d", keys+2+i))
 		names = append(names, fmt.Sprintf("c%d", i))
 		name, _, _, list := c.output()
-		sets = append(sets, fmt.Sprintf("%s = v.c%d%s", pg.Ident(name), i, list.cast))
+		sets = append(sets, fmt.Sprintf("%s = %s", pg.Ident(name), c.set(fmt.Sprintf("v.c%d%s", i, list.cast))))
 	}
 	bounds := s.bound("<=", keys+columns+2)
 	if lower {
@@ -224,7 +224,7 @@ func (s *Shape) writeOneSQL() string {
 	sets := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
 		name, _, _, _ := c.output()
-		sets[i] = fmt.Sprintf("%s = $%d", pg.Ident(name), len(s.Key)+1+i)
+		sets[i] = fmt.Sprintf("%s = %s", pg.Ident(name), c.set(fmt.Sprintf("$%d", len(s.Key)+1+i)))
 	}
 	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s RETURNING %s%s", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), s.uncovered(), s.echo())
 }

@@ -40,6 +40,10 @@ func OpenProof(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *ce
 }
 
 func openProven(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Column, error) {
+	if c.Foreign() && c.Source == "" {
+		target, _ := relation.Column(c.Target)
+		return openForeign(c, pg.Column{}, target)
+	}
 	if c.Source != "" {
 		return openColumn(relation, c, keyring)
 	}

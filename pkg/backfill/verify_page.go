@@ -19,7 +19,7 @@ func (r *reader) page(ctx context.Context, statement pg.Statement, most int) err
 		statement.Results = append(statement.Results, k.format())
 	}
 	for _, c := range r.shape.Columns {
-		statement.Results = append(statement.Results, formatCode(c.Binary), 1)
+		statement.Results = append(statement.Results, formatCode(c.Binary), formatCode(!c.Foreign()))
 	}
 	statement.Results = append(statement.Results, 1)
 	err := r.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: r.settings, Keep: true},
@@ -39,7 +39,7 @@ func (s *Shape) verifyList() string {
 		if c.Source != "" {
 			source = "t." + pg.Ident(c.Source)
 		}
-		fmt.Fprintf(&b, ", %s, t.%s", source, pg.Ident(c.Target))
+		fmt.Fprintf(&b, ", %s, %s", source, c.target())
 	}
 	fmt.Fprintf(&b, ", t.ctid FROM ONLY %s t", s.Table.SQL())
 	return b.String()
@@ -100,7 +100,9 @@ func (p *page) row(wire [][]byte) error {
 		return err
 	}
 	for i, c := range p.Shape.Columns {
-		if c.Source == "" {
+		if c.Foreign() {
+			p.look(i, values[2*i], values[2*i+1])
+		} else if c.Source == "" {
 			p.authenticate(i, values[2*i+1])
 		} else if err := p.judge(i, values[2*i], values[2*i+1]); err != nil {
 			return err
