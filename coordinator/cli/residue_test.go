@@ -128,7 +128,7 @@ func TestResidueAfterTheDrop(t *testing.T) {
 	r = residueOf(t, db, s)
 	f, _ := find(r, control.ResidueHeap, "public.users")
 	carried, read := 0, 0
-	if _, err := fmt.Sscanf(f.Says, "%d of %d row versions still carry the dropped column", &carried, &read); err != nil || carried < 450 || read < 500 {
+	if _, err := fmt.Sscanf(f.Says, "%d of %d row versions still carry the dropped column", &carried, &read); err != nil || carried < 450 || read < 500 || carried > read-50 { // every tenth value is NULL
 		t.Errorf("measured: %+v", f)
 	}
 	if _, there := find(r, control.ResidueDead, "public.users"); !there {
