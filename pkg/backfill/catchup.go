@@ -14,10 +14,13 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-const idleSQL = `WHERE state = 'done' AND NOT EXISTS (SELECT FROM cipherfleet.jobs o
+const idleSQL = `WHERE state = 'done' AND NOT ` + inReverse + ` AND NOT EXISTS (SELECT FROM cipherfleet.jobs o
   WHERE o.relid = jobs.relid AND o.state NOT IN ('done', 'failed', 'cancelled')) ORDER BY created_at, id`
 
-// Idle reads the jobs that are done, over tables where no job is at work, the oldest first.
+// inReverse is true of a job that opens cells: what it left behind is a rollback's to look after.
+const inReverse = `spec->'columns' @> '[{"reverse": true}]'`
+
+// Idle reads the jobs forward that are done, over tables where no job is at work, the oldest first.
 func (s *Jobs) Idle(ctx context.Context) ([]Job, error) {
 	rows, err := s.DB.Query(ctx, jobSQL+idleSQL)
 	if err != nil {
@@ -76,6 +79,9 @@ func (s *Jobs) CatchUp(ctx context.Context, id string, leaves, indexed []uint32)
 	return job, nil
 }
 
+// newestForward is the last job over column $1 that sealed: a job in reverse since, and a rollback, leave it in charge.
+const newestForward = `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('id', $1::bigint)) AND NOT ` + inReverse + ` ORDER BY created_at DESC, id LIMIT 1`
+
 // sweepable locks a job that is done, the last over each of its columns, all of which are backfilled.
 func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
 	job, err := jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id)
@@ -86,11 +92,11 @@ func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
 		return job, fmt.Errorf("it is %s: %w", job.State, ErrJobState)
 	}
 	for _, c := range job.Spec.Columns {
-		newest, err := Newest(ctx, tx, c.ID)
-		if err != nil {
+		newest, err := jobBy(ctx, tx, newestForward, c.ID)
+		if err != nil && !errors.Is(err, ErrNoJob) {
 			return job, err
 		}
-		if newest.ID != job.ID {
+		if newest.ID != job.ID && !c.Reverse {
 			return job, ErrSuperseded
 		}
 		state, err := lifecycle.Latest(ctx, tx, c.LogTable, c.LogColumn)

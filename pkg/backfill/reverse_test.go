@@ -315,3 +315,55 @@ func TestWithinATransactionNothingIsGuessed(t *testing.T) {
 		t.Errorf("a write that a trigger suppresses gave %v", err)
 	}
 }
+
+// rollBack gives the sources their names back, as a rollback does; from then on the kit's jobs go forward again.
+func (k *kit) rollBack() {
+	k.t.Helper()
+	for i, spec := range k.columns {
+		c := ddl.Column{ID: spec.ID, Table: k.table, Source: spec.Source, Target: spec.Target, Key: k.key().Names()}
+		statements := append(c.ReverseCapture().Undo,
+			fmt.Sprintf("ALTER TABLE %s RENAME %s TO %s", k.table.SQL(), pg.Ident(c.Target), pg.Ident(k.target(spec.LogColumn))),
+			fmt.Sprintf("ALTER TABLE %s RENAME %s TO %s", k.table.SQL(), pg.Ident(c.Source), pg.Ident(spec.LogColumn)))
+		c.Source, c.Target = spec.LogColumn, k.target(spec.LogColumn)
+		for _, statement := range append(statements, c.Capture().Do...) {
+			k.db.Run(k.t, statement)
+		}
+		k.columns[i].Source, k.columns[i].Target, k.columns[i].Reverse = c.Source, c.Target, false
+		event := lifecycle.Event{Table: spec.LogTable, Column: spec.LogColumn, Kind: lifecycle.KindRolledBack}
+		check(k.t, k.db.InTx(k.t.Context(), func(tx pg.Tx) error {
+			_, err := (&lifecycle.Log{}).Append(k.t.Context(), tx, event)
+			return err
+		}))
+	}
+	k.relation = k.inspect(k.t.Context())
+}
+
+// After a rollback the job that sealed looks after the column again, although one in reverse came later.
+func TestAfterARollbackTheJobForwardSweepsAgain(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := fewCutOver(t, "")
+	forward := testenv.One[string](t, k.db, "SELECT id::text FROM cipherfleet.jobs")
+	k.applicationWrites(ctx)
+	k.start(ctx, 10)
+	reverse := k.finish(ctx)
+	if reverse.State != backfill.Done {
+		t.Fatalf("the job in reverse ended %s", reverse.State)
+	}
+	if _, err := k.jobs.CatchUp(ctx, forward, []uint32{k.relation.OID}, nil); !errors.Is(err, backfill.ErrNotReady) {
+		t.Errorf("a column that is cut over is swept again: %v", err)
+	}
+	k.rollBack()
+	if idle := must(k.jobs.Idle(ctx))(t); len(idle) != 1 || idle[0].ID != forward {
+		t.Errorf("%d jobs are to be looked after, want the one forward", len(idle))
+	}
+	if _, err := k.jobs.CatchUp(ctx, reverse.ID, []uint32{k.relation.OID}, nil); !errors.Is(err, backfill.ErrNotReady) {
+		t.Errorf("the job in reverse sweeps again: %v", err)
+	}
+	k.db.Run(t, "UPDATE public.items SET secret = 'after the rollback' WHERE id = 20")
+	k.job = must(k.jobs.CatchUp(ctx, forward, []uint32{k.relation.OID}, nil))(t)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Fatalf("the sweep ended %s: %s", job.State, job.StoppedBy)
+	}
+	k.proven(ctx, 51)
+}
