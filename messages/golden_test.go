@@ -37,7 +37,8 @@ func samples() map[string]any {
 			Job: job, Range: 42, Table: "t16385", Epoch: 3, Attempts: 5, Class: "data", Worker: "host-1-a1b2c3d4", At: at(),
 		},
 		"start_request": messages.StartRequest{
-			RequestID: "nightly-1", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email", Target: "email_encrypted"}},
+			RequestID: "nightly-1", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email", Target: "email_encrypted", Type: "jsonb",
+				Transform: messages.TransformExternal, External: messages.Encrypter{Subject: "crypto.users", Key: "users/email"}}},
 			Key: []string{"id"}, ChunkRows: 5000, Prepare: true, UserTriggers: messages.TriggersFire,
 			Direction: messages.DirectionForward, Strict: true, Actor: "ada",
 		},

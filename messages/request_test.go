@@ -15,6 +15,20 @@ func start(replace ...string) []byte {
 	return []byte(strings.NewReplacer(replace...).Replace(body))
 }
 
+// external is a good request for an encrypter on that subject.
+func external(subject string) []byte {
+	return start(`"email"`, `"email","type":"eql_v2_encrypted","transform":"external","external":{"subject":"`+subject+`"}`)
+}
+
+func TestARequestForAnEncrypter(t *testing.T) {
+	t.Parallel()
+	request, err := messages.ParseStartRequest(external("crypto.users-2.encrypt"))
+	want := messages.ColumnRequest{Source: "email", Target: "email_encrypted", Type: "eql_v2_encrypted", Transform: messages.TransformExternal, External: messages.Encrypter{Subject: "crypto.users-2.encrypt"}}
+	if err != nil || request.Columns[0] != want {
+		t.Errorf("read %+v: %v", request.Columns, err)
+	}
+}
+
 func TestAShortStartRequestGetsItsDefaults(t *testing.T) {
 	t.Parallel()
 	request, err := messages.ParseStartRequest(start())
@@ -56,6 +70,21 @@ func TestAWrongStartRequestIsToldWhere(t *testing.T) {
 		{"long schema", "schema", start(`"v":1`, `"v":1,"schema":"`+long+`"`)},
 		{"no columns", "columns", start(`[{"source":"email"}]`, `[]`)},
 		{"column without source", "columns[0].source", start(`{"source":"email"}`, `{"target":"x"}`)},
+		{"another transform", "columns[0].transform", start(`"email"`, `"email","transform":"rot13"`)},
+		{"another type", "columns[0].type", start(`"email"`, `"email","type":"xml"`)},
+		{"cells in jsonb", "columns[0].type", start(`"email"`, `"email","transform":"encrypt","type":"jsonb"`)},
+		{"external for nobody", "columns[0].external", start(`"email"`, `"email","external":{"subject":"crypto"}`)},
+		{"no subject", "columns[0].external.subject", start(`"email"`, `"email","transform":"external"`)},
+		{"all subjects", "columns[0].external.subject", external(`crypto.>`)},
+		{"some subjects", "columns[0].external.subject", external(`crypto.*.x`)},
+		{"subject with space", "columns[0].external.subject", external(`crypto users`)},
+		{"subject with a hole", "columns[0].external.subject", external(`crypto..users`)},
+		{"subject of the server", "columns[0].external.subject", external(`$SYS.users`)},
+		{"subject of the streams", "columns[0].external.subject", external(`cipherfleet.v1.work.x.y`)},
+		{"subject of an answer", "columns[0].external.subject", external(`_INBOX.users`)},
+		{"long key", "columns[0].external.key", external(`crypto","key":"` + strings.Repeat("k", 257))},
+		{"unknown field of an encrypter", "topic", external(`crypto","topic":"x`)},
+		{"transform in reverse", "columns[0].transform", start(`"v":1`, `"v":1,"direction":"reverse"`, `"email"`, `"email","transform":"encrypt"`)},
 		{"same source twice", "columns[1].source", start(`}]`, `},{"source":"email","target":"other"}]`)},
 		{"same target twice", "columns[1].target", start(`}]`, `},{"source":"name","target":"email_encrypted"}]`)},
 		{"target is a source", "columns[1].target", start(`}]`, `},{"source":"name","target":"email"}]`)},

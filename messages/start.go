@@ -39,12 +39,6 @@ type StartRequest struct {
 	Actor        string          `json:"actor,omitempty"`         // who asks, for the event log
 }
 
-// ColumnRequest names one column to encrypt and where its cells go.
-type ColumnRequest struct {
-	Source string `json:"source"`
-	Target string `json:"target,omitempty"` // empty: the source's name with "_encrypted" behind it; in reverse always empty
-}
-
 // Marshal writes the body in the current version whatever V says.
 func (r StartRequest) Marshal() ([]byte, error) {
 	r.V = Version
@@ -112,6 +106,8 @@ func (r StartRequest) validateReverse() error {
 	switch {
 	case len(r.Columns) > 1:
 		return invalid("columns", "has %d elements; in reverse a job opens one column", len(r.Columns))
+	case r.Columns[0].Type != "" || r.Columns[0].Transform != "":
+		return invalid("columns[0].transform", "is known in reverse; leave it out")
 	case r.Columns[0].Target != "":
 		return invalid("columns[0].target", "is known in reverse; leave it out")
 	case len(r.Key) > 0:
@@ -142,6 +138,9 @@ func (r StartRequest) validateColumns() error {
 				return invalid(field, "names the same column as %s", before)
 			}
 			used[name.value] = field
+		}
+		if err := column.validateTransform(columnField(i)); err != nil {
+			return err
 		}
 	}
 	return nil
