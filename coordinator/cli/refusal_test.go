@@ -131,7 +131,7 @@ func TestTheEnvironmentIsRefused(t *testing.T) {
 
 // everyCommand is each command that needs Postgres.
 func everyCommand() []string {
-	return []string{"install", "init --table users --column email --force", "backfill --table users --column email --prepare", "status", "verify --table users"}
+	return []string{"install", "init --table users --column email --force", "backfill --table users --column email --prepare", "status", "verify --table users", "drop users.email", "residue users.email"}
 }
 
 func TestPostgresIsOutOfReach(t *testing.T) {
