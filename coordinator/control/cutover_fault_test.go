@@ -39,8 +39,7 @@ type executioner struct {
 }
 
 func (x *executioner) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	reads := strings.HasPrefix(data.SQL, "SELECT") || strings.HasPrefix(data.SQL, "WITH") || data.SQL == "rollback"
-	if reads || x.seen.Add(1) != x.nth {
+	if changesNothing(data.SQL) || x.seen.Add(1) != x.nth {
 		return ctx
 	}
 	x.last.Store(data.SQL)
@@ -52,6 +51,11 @@ func (x *executioner) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data 
 		}
 	}
 	return ctx
+}
+
+func changesNothing(sql string) bool {
+	sql = strings.ToUpper(strings.TrimSpace(sql))
+	return slices.ContainsFunc([]string{"SELECT", "WITH", "BEGIN", "SET TRANSACTION", "ROLLBACK"}, func(word string) bool { return strings.HasPrefix(sql, word) })
 }
 
 func (x *executioner) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
