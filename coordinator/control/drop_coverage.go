@@ -9,11 +9,11 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// coverageSQL is how the constraint stands: absent, of another meaning, or right; and then whether it is validated.
-const coverageSQL = `SELECT count(*) > 0,
- coalesce(bool_and(pg_catalog.pg_get_expr(conbin, conrelid) = pg_catalog.format('((%I IS NULL) OR (%I IS NOT NULL))', $3::text, $4::text)), false),
- coalesce(bool_and(convalidated), false)
- FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contype = 'c' AND conname = $2`
+// hasCoverageSQL is how the constraint stands: there or not, of the right meaning, validated.
+func hasCoverageSQL() string {
+	return `SELECT count(*) > 0, coalesce(bool_and(` + ddl.CoverageMeaning("$3::text", "$4::text") + `), false), coalesce(bool_and(k.convalidated), false)
+ FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1 AND k.contype = 'c' AND k.conname = $2`
+}
 
 // ProveCoverage proves that every plaintext has its cell, by a constraint that keeps it so until the plaintext is gone:
 // added without reading a row, then validated beside readers and writers. Rows that break it are an error with exit code
@@ -41,7 +41,7 @@ func (l *Ladder) ProveCoverage(ctx context.Context, d Drop, n ColumnName) error 
 func (l *Ladder) addCoverage(ctx context.Context, d Drop, column ddl.Column) (proven bool, err error) {
 	err = l.alone(ctx, d.Standing, func(tx pg.Tx) error {
 		there, right := false, false
-		err := tx.QueryRow(ctx, coverageSQL, d.Relid, ddl.CoverageName(d.ID), d.Plain.Name, d.Sealed.Name).Scan(&there, &right, &proven)
+		err := tx.QueryRow(ctx, hasCoverageSQL(), d.Relid, ddl.CoverageName(d.ID), d.Plain.Name, d.Sealed.Name).Scan(&there, &right, &proven)
 		if err != nil {
 			return fmt.Errorf("look for constraint %s: %w", ddl.CoverageName(d.ID), err)
 		}

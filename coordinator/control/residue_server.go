@@ -70,7 +70,7 @@ func (x *search) checklist(ctx context.Context) error {
 		{"backups and snapshots", "each from before the drop holds the plaintext, pg_dump files too; make a new one, and let the old ones expire"},
 		{"replicas", fmt.Sprintf("%d are connected now: physical ones follow by themselves; delayed, detached and promoted ones do not", replicas)},
 		{"subscribers and other copies of the data", "logical subscribers, change data capture, warehouses, search indexes, caches, exports and spreadsheets"},
-		{"logs", "server logs, poolers and proxies, application logs and error trackers from before the cutover"},
+		{"logs", "server logs (statements that failed stand there with their texts, by default), poolers and proxies, application logs and error trackers from before the cutover"},
 		{"disks", "files that were rewritten are deleted, not erased: that is the storage's matter"},
 	}
 	return nil

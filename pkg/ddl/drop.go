@@ -12,12 +12,12 @@ import (
 func CoverageName(id uint32) string { return fmt.Sprintf("cipherfleet_%d_coverage", id) }
 
 // Coverage refuses a plaintext without its cell, from now on. Source is the plaintext and Target the cell, by their
-// names at that moment. It takes an ACCESS EXCLUSIVE lock for a moment and reads no row. Capture must not stand beside
-// it: what capture clears, this refuses.
+// names at that moment. A row of nothing but NULL is a value too, though it IS NULL. It takes an ACCESS EXCLUSIVE lock
+// for a moment and reads no row. Capture must not stand beside it: what capture clears, this refuses.
 func (c Column) Coverage() Step {
 	name, table := pg.Ident(CoverageName(c.ID)), c.Table.SQL()
 	return Step{
-		Do: []string{fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NULL OR %s IS NOT NULL) NOT VALID",
+		Do: []string{fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT DISTINCT FROM NULL OR %s IS NOT NULL) NOT VALID",
 			table, name, pg.Ident(c.Source), pg.Ident(c.Target))},
 		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", table, name)},
 	}
@@ -29,9 +29,17 @@ func (c Column) ValidateCoverage() Step {
 	return Step{Do: []string{fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", c.Table.SQL(), pg.Ident(CoverageName(c.ID)))}}
 }
 
+// CoverageMeaning is a condition on row k of pg_constraint: that it says what [Column.Coverage] makes, of the columns
+// that are named by these two expressions of SQL. Postgres prints the condition in two ways, by the column's type.
+func CoverageMeaning(plain, sealed string) string {
+	const meaning = `pg_catalog.pg_get_expr(k.conbin, k.conrelid) IN (pg_catalog.format('((%%I IS NULL) OR (%%I IS NOT NULL))', %[1]s, %[2]s),` +
+		` pg_catalog.format('((%%I IS NOT DISTINCT FROM NULL) OR (%%I IS NOT NULL))', %[1]s, %[2]s))`
+	return fmt.Sprintf(meaning, plain, sealed)
+}
+
 // Uncelled is the query for how many rows of the table have a plaintext and no cell: one bigint. It reads every row.
 func (c Column) Uncelled() string {
-	return fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS NOT NULL AND %s IS NULL", c.Table.SQL(), pg.Ident(c.Source), pg.Ident(c.Target))
+	return fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS DISTINCT FROM NULL AND %s IS NULL", c.Table.SQL(), pg.Ident(c.Source), pg.Ident(c.Target))
 }
 
 // Removal is the end of a column's plaintext. Source is the plaintext and Target the cell, by their present names.
@@ -57,7 +65,7 @@ BEGIN
   ELSIF EXISTS (SELECT FROM cipherfleet.jobs j WHERE j.relid = relation AND j.state NOT IN ('done', 'failed', 'cancelled')) THEN
     missing := 'a job over the table has not ended';
   ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = '%[7]s' AND k.convalidated
-      AND pg_catalog.pg_get_expr(k.conbin, k.conrelid) = pg_catalog.format('((%%I IS NULL) OR (%%I IS NOT NULL))', %[2]s, %[3]s)) THEN
+      AND %[9]s) THEN
     missing := 'constraint %[7]s is gone, altered or not validated: nothing proves that every plaintext has its cell';
   ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = '%[8]s' AND k.convalidated) THEN
     missing := 'constraint %[8]s is gone or not validated: nothing proves that the cells are cells';
@@ -77,7 +85,7 @@ END`
 func (r Removal) Drop() Step {
 	table, plain := r.Table.SQL(), pg.Ident(r.Source)
 	guard := fmt.Sprintf(dropGuardSQL, pg.Literal(table), pg.Literal(r.Source), pg.Literal(r.Target), r.ID, pg.Literal(r.LogTable),
-		pg.Literal(r.LogColumn), CoverageName(r.ID), CheckName(r.ID))
+		pg.Literal(r.LogColumn), CoverageName(r.ID), CheckName(r.ID), CoverageMeaning(pg.Literal(r.Source), pg.Literal(r.Target)))
 	do := []string{
 		"LOCK TABLE cipherfleet.jobs IN SHARE MODE",
 		fmt.Sprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", table),

@@ -131,6 +131,30 @@ func TestDropRefusesWhatItDoesNotRestOn(t *testing.T) {
 	}
 }
 
+// ROW(NULL, NULL) is a value that IS NULL: it needs its cell like any other.
+func TestCoverageOfACompositePlaintext(t *testing.T) {
+	t.Parallel()
+	f := ready(t, usersColumn(), "CREATE TYPE pair AS (a int, b int); CREATE TABLE users (id bigint PRIMARY KEY, email pair)")
+	f.Run(t, "INSERT INTO users VALUES (1, NULL, NULL)")
+	for _, value := range []string{"ROW(1, 2)", "ROW(1, NULL)", "ROW(NULL, NULL)"} {
+		if _, err := f.Exec(t.Context(), "UPDATE users SET email = "+value); pg.Code(err) != "23514" {
+			t.Errorf("%s without a cell: %v", value, err)
+		}
+	}
+	f.do(t, f.Coverage().Undo)
+	f.Run(t, "UPDATE users SET email = ROW(NULL, NULL)")
+	if n := testenv.One[int64](t, f, f.Uncelled()); n != 1 {
+		t.Errorf("%d rows have no cell, want 1", n)
+	}
+	f.do(t, f.Coverage().Do)
+	if _, err := f.Exec(t.Context(), f.ValidateCoverage().Do[0]); pg.Code(err) != "23514" {
+		t.Errorf("validated: %v", err)
+	}
+	f.Run(t, "UPDATE users SET email = NULL")
+	f.do(t, f.ValidateCoverage().Do)
+	f.do(t, pinned(removal(f.Column).Drop().Do))
+}
+
 // A dollar quote ends at its tag wherever that stands.
 func TestQuoteEvadesItsOwnTag(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ BEGIN
   ELSIF EXISTS (SELECT FROM cipherfleet.jobs j WHERE j.relid = relation AND j.state NOT IN ('done', 'failed', 'cancelled')) THEN
     missing := 'a job over the table has not ended';
   ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = 'cipherfleet_4294967295_coverage' AND k.convalidated
-      AND pg_catalog.pg_get_expr(k.conbin, k.conrelid) = pg_catalog.format('((%I IS NULL) OR (%I IS NOT NULL))', 'e''mail "x"', 'e.mail $capture$ cell')) THEN
+      AND pg_catalog.pg_get_expr(k.conbin, k.conrelid) IN (pg_catalog.format('((%I IS NULL) OR (%I IS NOT NULL))', 'e''mail "x"', 'e.mail $capture$ cell'), pg_catalog.format('((%I IS NOT DISTINCT FROM NULL) OR (%I IS NOT NULL))', 'e''mail "x"', 'e.mail $capture$ cell'))) THEN
     missing := 'constraint cipherfleet_4294967295_coverage is gone, altered or not validated: nothing proves that every plaintext has its cell';
   ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = 'cipherfleet_4294967295_cell' AND k.convalidated) THEN
     missing := 'constraint cipherfleet_4294967295_cell is gone or not validated: nothing proves that the cells are cells';

@@ -15,7 +15,7 @@ BEGIN
   ELSIF EXISTS (SELECT FROM cipherfleet.jobs j WHERE j.relid = relation AND j.state NOT IN ('done', 'failed', 'cancelled')) THEN
     missing := 'a job over the table has not ended';
   ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = 'cipherfleet_7_coverage' AND k.convalidated
-      AND pg_catalog.pg_get_expr(k.conbin, k.conrelid) = pg_catalog.format('((%I IS NULL) OR (%I IS NOT NULL))', 'email', 'cell')) THEN
+      AND pg_catalog.pg_get_expr(k.conbin, k.conrelid) IN (pg_catalog.format('((%I IS NULL) OR (%I IS NOT NULL))', 'email', 'cell'), pg_catalog.format('((%I IS NOT DISTINCT FROM NULL) OR (%I IS NOT NULL))', 'email', 'cell'))) THEN
     missing := 'constraint cipherfleet_7_coverage is gone, altered or not validated: nothing proves that every plaintext has its cell';
   ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND k.conname = 'cipherfleet_7_cell' AND k.convalidated) THEN
     missing := 'constraint cipherfleet_7_cell is gone or not validated: nothing proves that the cells are cells';
