@@ -139,6 +139,9 @@ func printVerification(w io.Writer, v control.Verification) error {
 	for _, c := range v.Columns {
 		fmt.Fprintf(&b, "%s.%s in %s: %s\n", v.Table, c.Column, c.Target, verdict(v, c))
 		fmt.Fprintf(&b, "  %d rows: %d covered, %d uncovered, %d stale, %d broken\n", c.Rows, c.Covered, c.Uncovered, c.Stale, c.Broken)
+		if c.Ahead > 0 {
+			fmt.Fprintf(&b, "  %d of the covered were written since the cutover, and their plaintext is not there yet\n", c.Ahead)
+		}
 		for _, number := range slices.Sorted(maps.Keys(c.Schemes)) {
 			fmt.Fprintf(&b, "  scheme %d: %d cells\n", number, c.Schemes[number])
 		}

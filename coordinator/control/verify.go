@@ -107,7 +107,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	for _, c := range p.columns {
 		before[c.ID] = v.Before[c.named()]
 		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
-			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme})
+			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, Reverse: c.cutOver})
 	}
 	of := t.relation.Rows() * int64(len(t.passes))
 	if t.sample > 0 {

@@ -34,6 +34,7 @@ type testPass struct {
 type testColumn struct {
 	lifecycle.Column
 	source, target string // today's names; "" for a source that is gone
+	cutOver        bool
 	missed         int64
 	scheme         uint16
 }
@@ -127,7 +128,11 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 		if target.Attnum == 0 {
 			return nil, refuse("columns", "cipherfleet status says what is missing", "column %q of %s or its target %q is gone", c.Source, relation.Table(), c.Target)
 		}
-		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name})
+		state, err := lifecycle.Latest(ctx, q, c.Table.String(), c.Source)
+		if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
+			return nil, err
+		}
+		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, cutOver: state.Phase == lifecycle.PhaseCutOver})
 	}
 	return found, nil
 }

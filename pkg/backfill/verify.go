@@ -16,6 +16,7 @@ type Report struct {
 	Column    uint32           `json:"column_id"`
 	Rows      int64            `json:"rows"`
 	Covered   int64            `json:"covered"`   // the target's cell opens to the source's value, or both are NULL; without a source: it opens, or is NULL
+	Ahead     int64            `json:"ahead"`     // of the covered: cells written since the cutover, which open, and whose plaintext is not there yet
 	Uncovered int64            `json:"uncovered"` // the target is missing, or left over
 	Stale     int64            `json:"stale"`     // a cell, but of another value
 	Broken    int64            `json:"broken"`    // a cell that does not open here, or no cell at all

@@ -11,7 +11,7 @@ import (
 )
 
 // OpenProof takes the shape of a leaf for a [Verifier], or returns ErrShape as [OpenShape] does. Unlike that, it takes
-// no fingerprint, and a column of the job without a source is one whose plaintext is gone.
+// no fingerprint; a column of the job without a source is one whose plaintext is gone, and one in reverse is cut over.
 func OpenProof(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cell.Keyring) (*Shape, error) {
 	relation, err := pg.Inspect(ctx, db, job.Spec.Schema, job.Spec.Table)
 	var gone *pg.NotFound

@@ -114,14 +114,18 @@ func (p *page) row(wire [][]byte) error {
 // judge compares a source with what its target holds.
 func (p *page) judge(i int, source, target []byte) error {
 	report, column := &p.found[i], p.Shape.Columns[i]
+	if source == nil && (target == nil || column.Reverse) {
+		before := report.Covered
+		p.authenticate(i, target)
+		if target != nil {
+			report.Ahead += report.Covered - before
+		}
+		return nil
+	}
 	report.Rows++
 	if source == nil {
 		p.image(i, nil)
-		if target == nil {
-			report.Covered++
-		} else {
-			report.Uncovered++
-		}
+		report.Uncovered++
 		return nil
 	}
 	source, err := p.Before[column.ID].Wire(source)
@@ -154,7 +158,7 @@ func (p *page) judge(i int, source, target []byte) error {
 	return nil
 }
 
-// authenticate opens a cell whose source is gone.
+// authenticate opens a cell that there is no source to compare with.
 func (p *page) authenticate(i int, target []byte) {
 	report := &p.found[i]
 	report.Rows++
