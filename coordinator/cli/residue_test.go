@@ -70,11 +70,15 @@ func TestResidueFindsEachKind(t *testing.T) {
 		{copier, control.ResidueCopy, "public.users_audit.what", `DROP FUNCTION keep() CASCADE; DROP TABLE users_audit`},
 		{`CREATE FUNCTION mails() RETURNS SETOF text LANGUAGE sql AS 'SELECT email_plaintext FROM users'`, control.ResidueFunction, "public.mails()", `DROP FUNCTION mails()`},
 		{`CREATE PUBLICATION p FOR TABLE users`, control.ResiduePublication, "p", `DROP PUBLICATION p`},
+		{`CREATE SUBSCRIPTION sub CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false, create_slot = false);
+INSERT INTO pg_subscription_rel SELECT s.oid, 'users'::regclass, 'r' FROM pg_subscription s WHERE subname = 'sub'`, control.ResidueSubscription, "sub", `DROP SUBSCRIPTION sub`},
 		{`CREATE TABLE users_2024 (id int, email varchar(50))`, control.ResidueCopy, "public.users_2024.email", `DROP TABLE users_2024`},
 		{`CREATE TABLE backup (email_plaintext text)`, control.ResidueCopy, "public.backup.email_plaintext", `DROP TABLE backup`},
 		{`CREATE EXTENSION pg_stat_statements`, control.ResidueExtension, "pg_stat_statements", `DROP EXTENSION pg_stat_statements`},
 		{`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_statement = ''all''', current_database()); END $$`, control.ResidueLogging, fmt.Sprintf("log_statement of database %s", testenv.One[string](t, db, `SELECT current_database()`)),
 			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET log_statement', current_database()); END $$`},
+		{`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET auto_explain.log_min_duration = 0', current_database()); END $$`, control.ResidueExtension, fmt.Sprintf("auto_explain.log_min_duration of database %s", testenv.One[string](t, db, `SELECT current_database()`)),
+			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET auto_explain.log_min_duration', current_database()); END $$`},
 	} {
 		if tc.undo != "" {
 			if _, there := find(residueOf(t, db, s), tc.kind, tc.where); there {
