@@ -95,10 +95,12 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 		return o.announce(c, plan)
 	}
 	if plan.State.Phase == lifecycle.PhaseCutOver {
-		if err := s.openKey(c.Context()); err != nil && config.NATSURL == "" { // with a fleet it only spares a round of the job
+		switch err := s.openKey(c.Context()); {
+		case err == nil:
+			ladder.KEK = s.kek
+		case config.NATSURL == "": // else the fleet has it, and opens every cell
 			return err
 		}
-		ladder.KEK = s.kek
 	}
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()

@@ -118,16 +118,16 @@ func (l *Ladder) appendRollback(ctx context.Context, tx pg.Tx, p RollbackPlan, r
 
 // lastMoveSQL is the newest event that took the column to a rung.
 const lastMoveSQL = `SELECT event FROM cipherfleet.events WHERE table_name = $1 AND column_name = $2
- AND event IN ('schema_added', 'dual_writing', 'backfill_started', 'backfilled', 'cut_over', 'rolled_back', 'dropped', 'advanced') ORDER BY id DESC LIMIT 1`
+ AND (event IN ('schema_added', 'dual_writing', 'cut_over', 'rolled_back', 'dropped', 'advanced')
+  OR event IN ('backfill_started', 'backfilled') AND phase <> 'cut-over') ORDER BY id DESC LIMIT 1`
 
-// rolledBack says that the last thing that happened to the column was a rollback.
-func rolledBack(ctx context.Context, q pg.Querier, s Standing) (bool, error) {
-	kind := ""
-	err := q.QueryRow(ctx, lastMoveSQL, s.Column.Table.String(), s.Source).Scan(&kind)
+// lastMove is what took the column to its rung; "" for nothing.
+func lastMove(ctx context.Context, q pg.Querier, s Standing) (kind lifecycle.Kind, err error) {
+	err = q.QueryRow(ctx, lastMoveSQL, s.Column.Table.String(), s.Source).Scan(&kind)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
+		return "", nil
 	}
-	return lifecycle.Kind(kind) == lifecycle.KindRolledBack, err
+	return kind, err
 }
 
 // lockTable takes the table with its partitions and says since when it is held.

@@ -34,7 +34,11 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if p.detail, err = newestCutover(ctx, q, p.Column); err != nil {
 		return err
 	}
-	if p.detail.Strategy == "" { // an operator only said so: nothing was renamed
+	last, err := lastMove(ctx, q, p.Standing)
+	if err != nil {
+		return err
+	}
+	if last != lifecycle.KindCutOver || p.detail.Strategy == "" { // an operator only said so: nothing was renamed
 		p.detail = Cutover{Strategy: StrategyByName, PlainName: p.Plain.Name, SealedName: p.Sealed.Name, PlainWas: p.Plain.Name, SealedWas: p.Sealed.Name}
 	}
 	if err := p.checkNames(); err != nil {
@@ -86,7 +90,7 @@ func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequ
 		if err != nil {
 			return err
 		}
-		err = behind(ctx, l.DB, p.column, p.Relation.Leaves)
+		err = reading(ctx, l.DB, "0", func(tx pg.Tx) error { return p.behind(ctx, tx) })
 		if errors.Is(err, errBehind) {
 			result.Jobs++
 			err = r.Reverse(ctx)
@@ -113,11 +117,15 @@ func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequ
 		"%s is written faster than its cells can be opened: rows were behind under the lock %d times", p.Relation.Table(), mostRounds)
 }
 
-// behind is nil, or errBehind if a leaf has a row with a cell and no plaintext.
-func behind(ctx context.Context, q pg.Querier, c ddl.Column, leaves []pg.Leaf) error {
-	for _, leaf := range leaves {
+// behind is nil, or errBehind if a leaf has a row with a cell and no plaintext. For the rest of the transaction tables
+// are read by indexes where that can be done, whatever the planner believes of a table that grew.
+func (p *RollbackPlan) behind(ctx context.Context, tx pg.Tx) error {
+	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('enable_seqscan', 'off', true)`); err != nil {
+		return err
+	}
+	for _, leaf := range p.Relation.Leaves {
 		some := false
-		if err := q.QueryRow(ctx, c.ReverseUncovered(leaf.Named)).Scan(&some); err != nil {
+		if err := tx.QueryRow(ctx, p.column.ReverseUncovered(leaf.Named)).Scan(&some); err != nil {
 			return fmt.Errorf("look for rows of %s without a plaintext: %w", leaf.Table(), err)
 		}
 		if some {
@@ -192,10 +200,7 @@ func (p *RollbackPlan) covered(ctx context.Context, tx pg.Tx) error {
 			return errUnindexed
 		}
 	}
-	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('enable_seqscan', 'off', true)`); err != nil {
-		return err
-	}
-	return behind(ctx, tx, p.column, p.Relation.Leaves)
+	return p.behind(ctx, tx)
 }
 
 // placesTodaySQL is what a relation is called now.

@@ -18,11 +18,11 @@ const guardsSQL = `SELECT (SELECT count(*) FROM pg_catalog.pg_constraint WHERE c
 func (p *RollbackPlan) planPrepared(ctx context.Context, q pg.Querier, r RollbackRequest) (err error) {
 	p.To = lifecycle.PhaseSchemaAdded
 	if p.State.Phase == lifecycle.PhaseBackfilled && r.To == "" {
-		undone, err := rolledBack(ctx, q, p.Standing)
+		last, err := lastMove(ctx, q, p.Standing)
 		if err != nil {
 			return err
 		}
-		if undone {
+		if last == lifecycle.KindRolledBack {
 			p.To, p.Already = lifecycle.PhaseBackfilled, true
 			return nil
 		}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// behindUsers are people who are cut over, many of whose cells were written since, and whose job is slow.
+func behindUsers(t *testing.T) (*testenv.DB, *shell, *reader) {
+	t.Helper()
+	db, s, r := encryptedUsers(t, 4000, "")
+	for id := int64(1); id <= 4000; id += 2 {
+		word := fmt.Sprint("since ", id)
+		r.wrote[id] = &word
+		if _, err := db.Exec(t.Context(), `UPDATE users SET email = $2 WHERE id = $1`, id, r.cell(id, word)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Run(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END';
+CREATE TRIGGER slow AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION slow()`)
+	return db, s, r
+}
+
+// cellsOpened waits until a job in reverse has written something.
+func cellsOpened(t *testing.T, db *testenv.DB) {
+	t.Helper()
+	testenv.Eventually(t, time.Minute, func() error {
+		if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.events WHERE event = 'backfill_checkpoint' AND phase = 'cut-over' AND rows_processed > 0`); n == 0 {
+			return errors.New("no cell was opened")
+		}
+		return nil
+	})
+}
+
+// TestARollbackWhoseProcessIsKilled: kill -9 in the middle of its job; the same command goes on where it stood.
+func TestARollbackWhoseProcessIsKilled(t *testing.T) {
+	t.Parallel()
+	db, s, r := behindUsers(t)
+	p := s.start("rollback", "users.email", "--user-triggers", "fire")
+	cellsOpened(t, db)
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.end(t)
+	if phase := phaseOf(t, db); phase != "cut-over" {
+		t.Fatalf("killed, the column is %s", phase)
+	}
+	db.Run(t, `DROP TRIGGER slow ON users`)
+	s.must("rollback", "users.email")
+	r.wantRead("email")
+	wantNoResidue(t, db)
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.jobs WHERE spec->'columns' @> '[{"reverse": true}]'`); n != 1 {
+		t.Errorf("there were %d jobs in reverse: the second command did not go on", n)
+	}
+}
+
+// TestASignalPausesARollback: the chunks in hand commit, the names stay; the same command resumes.
+func TestASignalPausesARollback(t *testing.T) {
+	t.Parallel()
+	db, s, r := behindUsers(t)
+	p := s.start("rollback", "users.email", "--user-triggers", "fire")
+	cellsOpened(t, db)
+	if err := p.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	p.end(t).refusedWith(t, app.CodePaused, "still cut over", "the same command resumes")
+	db.Run(t, `DROP TRIGGER slow ON users`)
+	s.must("rollback", "users.email")
+	r.wantRead("email")
+}
+
+// TestARollbackInAFleet: whoever asks for it has no key, so all cells are opened by the fleet.
+func TestARollbackInAFleet(t *testing.T) {
+	t.Parallel()
+	db, s, r := encryptedUsers(t, 300, "")
+	r.writeEverywhere(10)
+	s.inNATS(testenv.NATS(t)).serve("--workers", "1")
+	leads(t, db)
+	asker := newShell(t, db.URL)
+	asker.with("NATS_URL", s.env["NATS_URL"]).with("CIPHERFLEET_NATS_TOKEN_FILE", s.env["CIPHERFLEET_NATS_TOKEN_FILE"])
+	o := asker.must("rollback", "users.email", "--json")
+	if !strings.Contains(o.out, `"jobs":1,"opened":0`) {
+		t.Errorf("it says %s", o.out)
+	}
+	r.wantRead("email")
+	wantNoResidue(t, db)
+}
