@@ -90,24 +90,41 @@ func (l *Ladder) look(ctx context.Context, r CutoverRequest, trusted string) (g 
 // errAltered says that the table, or what depends on it, is not what it was before the lock was got.
 var errAltered = errors.New("the table was altered meanwhile")
 
-const lockPatienceSQL = `SELECT set_config('statement_timeout', $1, true)`
-
 // lockSQL keeps everybody out; lockShapeSQL only those who would alter the table, and nobody who reads or writes rows.
 func lockSQL(t pg.Table) string { return "LOCK TABLE " + t.SQL() + " IN ACCESS EXCLUSIVE MODE" }
 func lockShapeSQL(t pg.Table) string {
 	return "LOCK TABLE " + t.SQL() + " IN SHARE UPDATE EXCLUSIVE MODE"
 }
 
-// lockBriefly waits for a lock half a second in all, however many partitions there are: while it waits others queue
-// behind it, and before deadlock_timeout nobody is made the victim of a deadlock.
-func lockBriefly(ctx context.Context, tx pg.Tx, sql string) error {
-	if _, err := tx.Exec(ctx, lockPatienceSQL, "500ms"); err != nil {
+// limitSQL limits how long one statement may wait, all locks of all partitions together.
+const limitSQL = `SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', '0', true)`
+
+// patientSQL is longer than deadlock_timeout, after which Postgres lets an autovacuum give way to whoever waits.
+const patientSQL = `SELECT (1000 + extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000)::bigint::text`
+
+// lockShape waits as long as that takes: only who would alter the table queues behind it.
+func lockShape(ctx context.Context, tx pg.Tx, t pg.Table) error {
+	limit := ""
+	if err := tx.QueryRow(ctx, patientSQL).Scan(&limit); err != nil {
+		return err
+	}
+	return lockFor(ctx, tx, limit, lockShapeSQL(t))
+}
+
+// lockAlone waits briefly: everybody queues behind it, and before deadlock_timeout nobody is made a deadlock's victim.
+func lockAlone(ctx context.Context, tx pg.Tx, t pg.Table) error {
+	return lockFor(ctx, tx, "500", lockSQL(t))
+}
+
+// lockFor takes a lock within so many milliseconds.
+func lockFor(ctx context.Context, tx pg.Tx, limit, sql string) error {
+	if _, err := tx.Exec(ctx, limitSQL, limit); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, sql); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, lockPatienceSQL, "0")
+	_, err := tx.Exec(ctx, ddlTimeouts)
 	return err
 }
 
@@ -121,7 +138,7 @@ func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted
 		return err
 	}
 	return l.transition(ctx, g.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: detail}, func(tx pg.Tx) error {
-		if err := lockBriefly(ctx, tx, lockShapeSQL(g.Relation.Table())); err != nil {
+		if err := lockShape(ctx, tx, g.Relation.Table()); err != nil {
 			return err
 		}
 		now, err := l.gates(ctx, tx, r, trusted) // readers and writers go on
@@ -131,7 +148,7 @@ func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted
 		if !reflect.DeepEqual(now.Detail, g.Detail) || !reflect.DeepEqual(now.column, g.column) {
 			return errAltered
 		}
-		if err := lockBriefly(ctx, tx, lockSQL(g.Relation.Table())); err != nil {
+		if err := lockAlone(ctx, tx, g.Relation.Table()); err != nil {
 			return err
 		}
 		if _, err := now.checkDependents(ctx, tx, r.Despite); err != nil { // all that can have come since then
