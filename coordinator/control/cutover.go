@@ -40,13 +40,16 @@ type CutoverResult struct {
 // mostSweeps is how often rows may turn out to be uncovered before a cutover gives up.
 const mostSweeps = 10
 
+// mostLooks is how often the table may turn out to be another one than was looked at.
+const mostLooks = 2 * mostSweeps
+
 // Cutover lets the cells take the plaintext's place, in one transaction under a short lock. Everything that takes long
 // is done before it, beside readers and writers, or after it; all of that can be repeated. A row that turns out to be
 // uncovered under the lock makes it give way: the lock is let go, the fleet seals the row, and it tries again. Killed at
 // any moment, the same request goes on. A [*Refusal] has changed nothing.
 func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, error) {
-	trusted := ""
-	for sweeps := 0; ; {
+	trusted, sweeps := "", 0
+	for looks := 0; looks < mostLooks; looks++ {
 		g, err := l.look(ctx, r, trusted)
 		if errors.Is(err, errCutOver) {
 			return l.finishCutover(ctx, g.Standing, true)
@@ -74,6 +77,7 @@ func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, 
 			return l.finishCutover(ctx, g.Standing, false)
 		}
 	}
+	return CutoverResult{}, clash("table", "ask for the same again when nobody alters it", "%s.%s was altered each time before its lock was got", r.Column.Schema, r.Column.Table)
 }
 
 // look checks the gates as of one moment.
@@ -151,7 +155,7 @@ func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted
 		if err := lockAlone(ctx, tx, g.Relation.Table()); err != nil {
 			return err
 		}
-		if _, err := now.checkDependents(ctx, tx, r.Despite); err != nil { // all that can have come since then
+		if _, err := now.checkDependents(ctx, tx, boundDependents, r.Despite); err != nil { // all that can have come since then and is kept away now
 			return err
 		}
 		if err := covered(ctx, tx, now.column, now.Relation.Leaves); err != nil {

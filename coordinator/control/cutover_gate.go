@@ -50,7 +50,7 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if err := g.checkDomain(ctx, tx); err != nil {
 		return g, err
 	}
-	if g.Detail.Acknowledged, err = g.checkDependents(ctx, tx, r.Despite); err != nil {
+	if g.Detail.Acknowledged, err = g.checkDependents(ctx, tx, Dependents, r.Despite); err != nil {
 		return g, err
 	}
 	if g.column, err = ddlColumn(ctx, tx, g.Standing); err != nil {
@@ -161,10 +161,13 @@ func (g *Gated) checkDomain(ctx context.Context, q pg.Querier) error {
 		"%s is of domain %s, which is NOT NULL: writers of cells alone would fail", g.name(), domains[0])
 }
 
+// dependentsOf lists what depends on a column.
+type dependentsOf func(ctx context.Context, q pg.Querier, relation uint32, attnum int16) ([]Dependent, error)
+
 // checkDependents refuses with a list of everything that would silently change its meaning and is not acknowledged by
 // name, and returns what is.
-func (g *Gated) checkDependents(ctx context.Context, q pg.Querier, despite []string) (acknowledged []string, err error) {
-	all, err := Dependents(ctx, q, g.Relation.OID, g.Plain.Attnum)
+func (g *Gated) checkDependents(ctx context.Context, q pg.Querier, list dependentsOf, despite []string) (acknowledged []string, err error) {
+	all, err := list(ctx, q, g.Relation.OID, g.Plain.Attnum)
 	if err != nil {
 		return nil, err
 	}

@@ -38,12 +38,18 @@ SELECT tree.relid, n.nspname::text, c.relname::text,
  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = p.attrelid AND d.adnum = p.attnum AND p.attgenerated = ''
  ORDER BY tree.level, n.nspname, c.relname`
 
-// placesOf reads what a cutover moves. The search path is emptied for the rest of the transaction, so that every name in
-// a default is qualified. Places where nothing moves are left out.
-func placesOf(ctx context.Context, q pg.Querier, s Standing) ([]CutoverPlace, error) {
-	if _, err := q.Exec(ctx, `SELECT pg_catalog.set_config('search_path', '', true)`); err != nil {
-		return nil, err
+// placesOf reads what a cutover moves. It does so without a search path, so that every name in a default is qualified.
+// Places where nothing moves are left out.
+func placesOf(ctx context.Context, q pg.Querier, s Standing) (moved []CutoverPlace, err error) {
+	path := ""
+	if err := q.QueryRow(ctx, `SELECT pg_catalog.current_setting('search_path'), pg_catalog.set_config('search_path', '', true)`).Scan(&path, nil); err != nil {
+		return nil, fmt.Errorf("read what is to be moved: %w", err)
 	}
+	defer func() {
+		if _, back := q.Exec(ctx, `SELECT pg_catalog.set_config('search_path', $1, true)`, path); err == nil {
+			err = back
+		}
+	}()
 	rows, err := q.Query(ctx, placesOfSQL, s.Relation.OID, s.Plain.Name, s.Sealed.Name)
 	if err != nil {
 		return nil, fmt.Errorf("read what is to be moved: %w", err)
@@ -55,7 +61,6 @@ func placesOf(ctx context.Context, q pg.Querier, s Standing) ([]CutoverPlace, er
 	if err != nil {
 		return nil, fmt.Errorf("read what is to be moved: %w", pg.Safe(err))
 	}
-	var moved []CutoverPlace
 	for _, p := range all {
 		if p.Default != "" || p.NullDefault || p.NotNull || p.PlainComment != "" || len(p.Grants) > 0 {
 			moved = append(moved, p)

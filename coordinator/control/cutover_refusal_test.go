@@ -40,7 +40,7 @@ func cutRefusals() map[string]cutRefusal {
 		"disproved":         {event: event(verified("100", false)), ask: because("who cares"), message: "proved that not every row is covered", hint: "cipherfleet verify"},
 		"sample disproved":  {event: event(verified("5", false)), ask: because("who cares"), message: "proved that not every row is covered", hint: "cipherfleet verify"},
 		"soak":              {ask: func(r *control.CutoverRequest) { r.Soak = time.Hour }, code: app.CodeWaiting, message: "have been watched for", hint: "wait until"},
-		"capture off":       {make: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_update"`, message: "its capture is missing or not always enabled", hint: "advance --to dual-writing"},
+		"capture off":       {make: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_update"`, message: "of public.users.email go unnoticed", hint: "advance --to dual-writing"},
 		"no check":          {make: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell`, message: "is gone or not validated", hint: "advance --to dual-writing"},
 		"no cells":          {make: `ALTER TABLE users DROP email_encrypted CASCADE`, message: "is gone from the table", hint: "cipherfleet status"},
 		"name taken":        {make: `ALTER TABLE users ADD email_plaintext text`, message: `has a column "email_plaintext" already`, hint: "by-name"},
@@ -168,9 +168,10 @@ func TestWhatIsAcknowledgedIsRecorded(t *testing.T) {
 	db := testenv.Database(t)
 	db.Run(t, plainUsers)
 	r := ripen(t, db, inPublic("users", "email"), "id")
-	db.Run(t, `CREATE VIEW v AS SELECT email FROM users; CREATE UNIQUE INDEX i ON users (email)`)
-	result := r.cut(t, func(c *control.CutoverRequest) { c.Despite = []string{"public.v", "public.i"} })
-	if want := []string{"unique index public.i", "view public.v"}; !slices.Equal(result.Acknowledged, want) {
+	db.Run(t, `CREATE VIEW v AS SELECT email FROM users; CREATE UNIQUE INDEX i ON users (email);
+		CREATE FUNCTION f(u users) RETURNS text LANGUAGE sql AS 'SELECT u.email'`)
+	result := r.cut(t, func(c *control.CutoverRequest) { c.Despite = []string{"public.v", "public.i", "public.f(u users)"} })
+	if want := []string{"function public.f(u users)", "unique index public.i", "view public.v"}; !slices.Equal(result.Acknowledged, want) {
 		t.Errorf("recorded: %q", result.Acknowledged)
 	}
 }

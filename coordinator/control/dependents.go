@@ -36,7 +36,17 @@ func (d Dependent) String() string {
 // name column and table, or work on its rows and name the column; a name that is put together at run time is not seen.
 // It is sorted, and each is listed once.
 func Dependents(ctx context.Context, q pg.Querier, relation uint32, attnum int16) ([]Dependent, error) {
-	var all []Dependent
+	all, err := boundDependents(ctx, q, relation, attnum)
+	if err != nil {
+		return nil, err
+	}
+	named, err := namedInFunctions(ctx, q, relation, attnum)
+	return sorted(append(all, named...)), err
+}
+
+// boundDependents are those of which the catalog knows; whoever wants to make another one needs a lock on the table, or
+// on what it belongs to.
+func boundDependents(ctx context.Context, q pg.Querier, relation uint32, attnum int16) (all []Dependent, err error) {
 	for _, sql := range []string{dependRewriteSQL, dependTableSQL, dependOtherSQL, dependFlowSQL} {
 		list, err := dependents(ctx, q, sql, relation, attnum)
 		if err != nil {
@@ -44,15 +54,14 @@ func Dependents(ctx context.Context, q pg.Querier, relation uint32, attnum int16
 		}
 		all = append(all, list...)
 	}
-	named, err := namedInFunctions(ctx, q, relation, attnum)
-	if err != nil {
-		return nil, err
-	}
-	all = append(all, named...)
+	return sorted(all), nil
+}
+
+func sorted(all []Dependent) []Dependent {
 	slices.SortFunc(all, func(a, b Dependent) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Table, b.Table))
 	})
-	return slices.CompactFunc(all, func(a, b Dependent) bool { return a.Kind == b.Kind && a.Name == b.Name && a.Table == b.Table }), nil
+	return slices.CompactFunc(all, func(a, b Dependent) bool { return a.Kind == b.Kind && a.Name == b.Name && a.Table == b.Table })
 }
 
 func dependents(ctx context.Context, q pg.Querier, sql string, args ...any) ([]Dependent, error) {
