@@ -22,7 +22,7 @@ without losing a value: in chunks, each committed together with its checkpoint, 
 
 Everything it needs is in its environment (docs/configuration.md); flags override it.
 
-Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 4 refused, nothing changed ·
+Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 3 there is work to do, or a gate waits · 4 refused, nothing changed ·
 5 proof failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes ·
 130 second signal`
 
@@ -41,13 +41,17 @@ func run(ctx context.Context, args []string, out, errout io.Writer, read setting
 	root.SetOut(out)
 	root.SetErr(errout)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(err, c) })
-	root.AddCommand(newAdvance(read), newBackfill(read), newCutover(read), newDemo(), newDrop(read), newHistory(read), newInit(read), newInstall(read), newJob(read), newResidue(read), newRollback(read), newServe(read), newStatus(read), newVerify(read), newVersion())
+	root.AddCommand(newAdvance(read), newBackfill(read), newCutover(read), newDemo(), newDrop(read), newHistory(read), newInit(read), newInstall(read), newJob(read), newPlan(read), newResidue(read), newRollback(read), newServe(read), newStatus(read), newVerify(read), newVersion())
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		err = unknown(err, command, args)
 	}
 	if err == nil {
 		return app.CodeDone
+	}
+	var said exitCode
+	if errors.As(err, &said) {
+		return int(said)
 	}
 	return app.Report(errout, err)
 }

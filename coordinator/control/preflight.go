@@ -39,7 +39,9 @@ type preflight struct {
 	request messages.StartRequest
 	plan    Plan
 
-	mayInstall bool // may create schema cipherfleet, or its tables in it
+	mayInstall bool                          // may create schema cipherfleet, or its tables in it
+	registered []lifecycle.Column            // of the table; nil: not looked up yet
+	states     map[uint32]lifecycle.Standing // of those that were looked up
 }
 
 // Preflight resolves a request against the catalog and refuses what could not be carried out to the end. It changes
@@ -94,13 +96,17 @@ func (p *preflight) run(ctx context.Context) error {
 	if err := p.inspect(ctx); err != nil {
 		return err
 	}
-	checks := []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkIdentity, p.checkColumns, p.checkPrivileges, p.checkTriggers, p.checkTargets}
-	for _, check := range checks {
+	for _, check := range p.checks() {
 		if err := check(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// checks are in the order in which one builds on what another found.
+func (p *preflight) checks() []func(context.Context) error {
+	return []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkIdentity, p.checkColumns, p.checkPrivileges, p.checkTriggers, p.checkTargets}
 }
 
 // A schema that somebody made for us needs only the right to create in it.

@@ -16,8 +16,8 @@ import (
 
 // checkColumns resolves sources and targets.
 func (p *preflight) checkColumns(ctx context.Context) error {
-	var registered []lifecycle.Column
-	if p.plan.Installed {
+	registered := p.registered
+	if p.plan.Installed && registered == nil {
 		var err error
 		if registered, err = lifecycle.Columns(ctx, p.q, p.plan.Relation.OID); err != nil {
 			return fmt.Errorf("preflight: %w", err)
@@ -39,6 +39,14 @@ func (p *preflight) checkColumns(ctx context.Context) error {
 	return nil
 }
 
+// latest is where a registered column stands.
+func (p *preflight) latest(ctx context.Context, c lifecycle.Column) (lifecycle.State, error) {
+	if standing, known := p.states[c.ID]; known {
+		return standing.State, standing.Err
+	}
+	return lifecycle.Latest(ctx, p.q, c.Table.String(), c.Source)
+}
+
 // checkStanding refuses a source that is not plaintext any more: after a cutover the name means cells, and the plaintext,
 // under its new name, is behind them.
 func (p *preflight) checkStanding(ctx context.Context, i int, registered []lifecycle.Column) error {
@@ -50,7 +58,7 @@ func (p *preflight) checkStanding(ctx context.Context, i int, registered []lifec
 		return nil
 	}
 	r, field := registered[at], fmt.Sprintf("columns[%d].source", i)
-	state, err := lifecycle.Latest(ctx, p.q, r.Table.String(), r.Source)
+	state, err := p.latest(ctx, r)
 	switch {
 	case err != nil && !errors.Is(err, lifecycle.ErrImpossible):
 		return fmt.Errorf("preflight: %w", err)

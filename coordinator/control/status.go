@@ -144,7 +144,7 @@ func reading(ctx context.Context, db *pg.DB, timeout string, f func(pg.Tx) error
 			return err
 		}
 		const limitsSQL = `SELECT set_config('lock_timeout', '3s', true), set_config('row_security', 'off', true), set_config('statement_timeout', $1, true),
- set_config('bytea_output', 'hex', true), set_config('quote_all_identifiers', 'off', true)`
+ set_config('bytea_output', 'hex', true), set_config('quote_all_identifiers', 'off', true), set_config('jit', 'off', true)`
 		if _, err := tx.Exec(ctx, limitsSQL, timeout); err != nil {
 			return err
 		}

@@ -150,8 +150,10 @@ func inspectRelation(ctx context.Context, q Querier, schema, table string) (Rela
 	return r, nil
 }
 
-// treeSQL is the relation $1 and every partition below it.
-const treeSQL = `(SELECT $1::pg_catalog.oid AS oid UNION SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::pg_catalog.oid))`
+// treeSQL is the relation $1 and every partition below it. An array has the planner expect a few of them, as there are,
+// and not the thousand that it expects of any function.
+const treeSQL = `(SELECT t.oid FROM pg_catalog.unnest(ARRAY(
+  SELECT $1::pg_catalog.oid UNION SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::pg_catalog.oid))) AS t (oid))`
 
 const accessSQL = `
 SELECT pg_catalog.bool_or(c.relrowsecurity), pg_catalog.bool_or(c.relforcerowsecurity),

@@ -83,12 +83,16 @@ const eachSQL = `SELECT wanted.oid, found.* FROM pg_catalog.unnest($1::pg_catalo
 
 // readEach runs a query about the relation $1 for every relation, in one statement: the rows of each, in their order.
 func readEach[T any](ctx context.Context, q Querier, sql string, scan pgx.RowToFunc[T], all []*Relation) (map[uint32][]T, error) {
+	return readAll(ctx, q, fmt.Sprintf(eachSQL, strings.ReplaceAll(sql, "$1::pg_catalog.oid", "wanted.oid")), scan, all)
+}
+
+// readAll is the same with a query about the relations $1, each row of which begins with its relation's oid.
+func readAll[T any](ctx context.Context, q Querier, sql string, scan pgx.RowToFunc[T], all []*Relation) (map[uint32][]T, error) {
 	wanted := make([]uint32, len(all))
 	for i, r := range all {
 		wanted[i] = r.OID
 	}
 	found := make(map[uint32][]T, len(all))
-	sql = fmt.Sprintf(eachSQL, strings.ReplaceAll(sql, "$1::pg_catalog.oid", "wanted.oid"))
 	_, err := readRows(ctx, q, sql, func(row pgx.CollectableRow) (none struct{}, err error) {
 		var oid uint32
 		value, err := scan(rowOf{row, &oid})

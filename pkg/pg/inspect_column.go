@@ -44,43 +44,53 @@ type Column struct {
 // under every search path.
 const columnsSQL = `
 WITH RECURSIVE chain AS (
-  SELECT a.attnum, a.atttypid AS type, a.atttypmod AS typmod
-  FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
+  SELECT t.oid AS declared, t.typbasetype AS type, t.typtypmod AS typmod FROM pg_catalog.pg_type t WHERE t.typtype = 'd'
   UNION ALL
-  SELECT c.attnum, t.typbasetype, t.typtypmod FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.type WHERE t.typtype = 'd')
-SELECT a.attname::text, a.attnum, a.atttypid, a.atttypmod,
+  SELECT c.declared, t.typbasetype, t.typtypmod FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.type WHERE t.typtype = 'd'),
+domains AS MATERIALIZED (SELECT c.* FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typtype <> 'd')
+SELECT a.attrelid, a.attname::text, a.attnum, a.atttypid, a.atttypmod,
        CASE WHEN shown_ns.nspname = 'pg_catalog' OR NOT pg_catalog.pg_type_is_visible(shown.oid) THEN ''
             ELSE pg_catalog.quote_ident(shown_ns.nspname) || '.' END || pg_catalog.format_type(a.atttypid, a.atttypmod),
        base.oid, base_ns.nspname::text, base.typname::text, pg_catalog.format('%I.%I', base_ns.nspname, base.typname),
        CASE WHEN base.typarray = 0 THEN '' ELSE pg_catalog.format('%I.%I[]', base_ns.nspname, base.typname) END, base.typarray,
-       base.typtype::text, base.typcategory::text, base.typdelim::text, chain.typmod,
+       base.typtype::text, base.typcategory::text, base.typdelim::text,
+       CASE WHEN declared.typtype = 'd' THEN (SELECT d.typmod FROM domains d WHERE d.declared = a.atttypid) ELSE a.atttypmod END,
        coalesce(pg_catalog.quote_ident(coll_ns.nspname) || '.' || pg_catalog.quote_ident(coll.collname), ''), coalesce(coll.collisdeterministic, true),
        a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint n
          WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
-       a.attgenerated::text, a.attidentity::text, a.atthasdef, a.attstorage::text, may.read, may.write
-FROM pg_catalog.pg_attribute a
+       a.attgenerated::text, a.attidentity::text, a.atthasdef, a.attstorage::text,
+       ` + maySelectSQL + `,
+       ` + mayUpdateSQL + `
+FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS wanted (oid)
+     JOIN pg_catalog.pg_class c ON c.oid = wanted.oid
+     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
      JOIN pg_catalog.pg_type declared ON declared.oid = a.atttypid
      JOIN pg_catalog.pg_type shown ON shown.oid = CASE WHEN declared.typlen = -1 AND declared.typelem <> 0 THEN declared.typelem ELSE declared.oid END
      JOIN pg_catalog.pg_namespace shown_ns ON shown_ns.oid = shown.typnamespace
-     JOIN chain ON chain.attnum = a.attnum
-     JOIN pg_catalog.pg_type base ON base.oid = chain.type AND base.typtype <> 'd'
+     JOIN pg_catalog.pg_type base ON base.oid = CASE WHEN declared.typtype = 'd' THEN (SELECT d.type FROM domains d WHERE d.declared = a.atttypid) ELSE a.atttypid END
      JOIN pg_catalog.pg_namespace base_ns ON base_ns.oid = base.typnamespace
      LEFT JOIN pg_catalog.pg_collation coll ON coll.oid = a.attcollation
      LEFT JOIN pg_catalog.pg_namespace coll_ns ON coll_ns.oid = coll.collnamespace
-     CROSS JOIN LATERAL (
-       SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(tree.oid, p.attnum, 'SELECT')) AS read,
-              pg_catalog.bool_and(pg_catalog.has_column_privilege(tree.oid, p.attnum, 'UPDATE')) AS write
-       FROM ` + treeSQL + ` tree JOIN pg_catalog.pg_attribute p ON p.attrelid = tree.oid AND p.attname = a.attname AND NOT p.attisdropped) may
-WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum`
+ORDER BY a.attrelid, a.attnum`
 
-// UNION, not UNION ALL: a composite may hold arrays of itself.
+// A right to a column is one in the table and in every partition.
+const (
+	maySelectSQL = `CASE WHEN c.relkind <> 'p' THEN pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') ELSE (
+         SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(p.attrelid, p.attnum, 'SELECT')) FROM pg_catalog.pg_partition_tree(a.attrelid) AS tree
+         JOIN pg_catalog.pg_attribute p ON p.attrelid = tree.relid AND p.attname = a.attname AND NOT p.attisdropped) END`
+	mayUpdateSQL = `CASE WHEN c.relkind <> 'p' THEN pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE') ELSE (
+         SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(p.attrelid, p.attnum, 'UPDATE')) FROM pg_catalog.pg_partition_tree(a.attrelid) AS tree
+         JOIN pg_catalog.pg_attribute p ON p.attrelid = tree.relid AND p.attname = a.attname AND NOT p.attisdropped) END`
+)
+
+// It begins with types that have parts at all, which few do. UNION, not UNION ALL: a composite may hold arrays of itself.
 const partsSQL = `
 WITH RECURSIVE part AS (
-  SELECT a.attnum, a.atttypid AS type
-  FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
+  SELECT a.attrelid AS relation, a.attnum, a.atttypid AS type
+  FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS wanted (oid) JOIN pg_catalog.pg_attribute a ON a.attrelid = wanted.oid AND a.attnum > 0 AND NOT a.attisdropped
+       JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND (t.typtype NOT IN ('b', 'e', 'p') OR t.typelem <> 0 AND t.typlen = -1)
   UNION
-  SELECT p.attnum, inner_type.oid
+  SELECT p.relation, p.attnum, inner_type.oid
   FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.type
        CROSS JOIN LATERAL (
          SELECT t.typbasetype WHERE t.typtype = 'd'
@@ -88,9 +98,9 @@ WITH RECURSIVE part AS (
          UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
          UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f WHERE f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
        ) inner_type (oid))
-SELECT p.attnum, t.oid, n.nspname::text, t.typname::text, pg_catalog.format('%I.%I', n.nspname, t.typname), t.typarray, t.typtype::text, t.typcategory::text
+SELECT p.relation, p.attnum, t.oid, n.nspname::text, t.typname::text, pg_catalog.format('%I.%I', n.nspname, t.typname), t.typarray, t.typtype::text, t.typcategory::text
 FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.type JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-WHERE t.typtype <> 'd' ORDER BY p.attnum, t.oid`
+WHERE t.typtype <> 'd' ORDER BY p.relation, p.attnum, t.oid`
 
 // typePart is one row of partsSQL.
 type typePart struct {
@@ -99,11 +109,11 @@ type typePart struct {
 }
 
 func inspectColumns(ctx context.Context, q Querier, all []*Relation) error {
-	columns, err := readEach(ctx, q, columnsSQL, scanColumn, all)
+	columns, err := readAll(ctx, q, columnsSQL, scanColumn, all)
 	if err != nil {
 		return fmt.Errorf("read columns: %w", err)
 	}
-	parts, err := readEach(ctx, q, partsSQL, func(row pgx.CollectableRow) (p typePart, err error) {
+	parts, err := readAll(ctx, q, partsSQL, func(row pgx.CollectableRow) (p typePart, err error) {
 		return p, row.Scan(&p.attnum, &p.OID, &p.Schema, &p.Name, &p.SQL, &p.ArrayOID, &p.Kind, &p.Category)
 	}, all)
 	if err != nil {

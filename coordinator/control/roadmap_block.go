@@ -1,0 +1,194 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// absent says that a column of the manifest is nowhere.
+func (l *look) absent() (Obstacle, bool) {
+	switch {
+	case l.gone && l.column.ID == 0:
+		return Obstacle{"manifest", fmt.Sprintf("there is no table %q in schema %q", l.column.Table.Name, l.column.Table.Schema),
+			"names are taken literally: upper and lower case differ; mend the manifest, or create the table"}, true
+	case l.gone:
+		return Obstacle{"manifest", fmt.Sprintf("%s is gone", l.table), "take it out of the manifest"}, true
+	case l.plain.Attnum == 0 && rank(l.state.Phase) < rank(lifecycle.PhaseCutOver):
+		return Obstacle{"manifest", fmt.Sprintf("%s has no column %q", l.table, l.column.Source), "names are taken literally; mend the manifest: " + nearColumns(l)}, true
+	}
+	return Obstacle{}, false
+}
+
+func nearColumns(l *look) string {
+	var names []string
+	for _, c := range l.relation.Columns {
+		names = append(names, c.Name)
+	}
+	if near := pg.Near(l.column.Source, names); len(near) > 0 {
+		return fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return "or add the column"
+}
+
+// blockers are what stands in the way of a column's steps.
+func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *look, steps []RoadmapStep) (list []Obstacle, err error) {
+	list = append(list, unable(l)...)
+	if rank(l.state.Phase) < rank(lifecycle.PhaseCutOver) && rank(lifecycle.Phase(l.wanted.Reach)) > 0 {
+		refused, err := m.preflight(ctx, q, l)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, refused...)
+	}
+	if m.request.Key != nil && !l.isEQL() && needsKey(l, steps) {
+		list = append(list, *m.request.Key)
+	}
+	for _, h := range m.facts.holders[l.relation.OID] {
+		list = append(list, h.obstacle(l.table))
+	}
+	if slices.ContainsFunc(steps, func(s RoadmapStep) bool { return s.To == lifecycle.PhaseCutOver }) {
+		list = append(list, m.dependents(l)...)
+	}
+	return list, nil
+}
+
+// unable is what a manifest may ask for and this version does not do.
+func unable(l *look) (list []Obstacle) {
+	add := func(what string) {
+		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea only"})
+	}
+	if l.wanted.Transform != "encrypt" {
+		add("no command runs transform " + l.wanted.Transform + " yet")
+	} else if l.wanted.Type != "bytea" {
+		add("no command writes cells into a column of type " + l.wanted.Type + " yet")
+	}
+	if l.within.Where != "" {
+		add("no command heeds the where of a table yet: every row would be encrypted")
+	}
+	return list
+}
+
+// needsKey says that a step makes, seals or opens something under the key.
+func needsKey(l *look, steps []RoadmapStep) bool {
+	return slices.ContainsFunc(steps, func(s RoadmapStep) bool {
+		return s.To == lifecycle.PhaseDualWriting || s.To == lifecycle.PhaseBackfilled || s.Command == l.verify()
+	})
+}
+
+// preflight makes the checks of [Preflight] on what the survey has seen. What builds on a check that failed is not
+// looked at.
+func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *look) (list []Obstacle, err error) {
+	r := messages.StartRequest{Schema: l.table.Schema, Table: l.table.Name, Key: l.within.Key, Prepare: true, UserTriggers: m.request.Manifest.Fleet.UserTriggers,
+		Columns: []messages.ColumnRequest{{Source: l.plain.Name, Target: cmp.Or(l.sealed.Name, l.wanted.Target)}}}
+	p := &preflight{q: q, request: filled(r), mayInstall: m.mayInstall, registered: []lifecycle.Column{}, states: m.survey.states}
+	p.plan.Relation, p.plan.Installed = l.relation, m.survey.installed
+	for _, c := range m.survey.columns {
+		if c.Relid == l.relation.OID {
+			p.registered = append(p.registered, c)
+		}
+	}
+	for _, check := range p.checks() {
+		before := len(p.plan.Columns)
+		err := check(ctx)
+		if err == nil {
+			continue
+		}
+		o, refused := asObstacle("preflight", err)
+		if !refused {
+			return nil, err
+		}
+		list = append(list, o)
+		if len(p.plan.Key.Columns) == 0 || before == 0 && len(p.plan.Columns) == 0 {
+			break // without a table, a key and a column there is nothing that later checks could look at
+		}
+	}
+	return list, nil
+}
+
+// dependents are what a cutover would silently change the meaning of.
+func (m *mapper) dependents(l *look) (list []Obstacle) {
+	for _, d := range m.facts.depends[place{l.relation.OID, l.plain.Attnum}] {
+		flows := d.Kind == "publication" || d.Kind == "subscription"
+		if flows && d.ByName && l.wanted.Cutover == StrategyByName {
+			continue
+		}
+		list = append(list, Obstacle{"dependent", "a cutover would silently change what this means: " + d.String(),
+			"change or drop it before the cutover, or acknowledge it there with --despite " + quoted(d.Name)})
+	}
+	return list
+}
+
+func (h holder) obstacle(t pg.Table) Obstacle {
+	if h.prepared {
+		return Obstacle{"transaction", fmt.Sprintf("a prepared transaction %q of role %q has held a lock on %s for %v", h.app, h.user, t, h.age),
+			"COMMIT PREPARED or ROLLBACK PREPARED it: no lock on the table is got before"}
+	}
+	return Obstacle{"transaction", fmt.Sprintf("a transaction of application %q as role %q (pid %d) has held a lock on %s for %v", h.app, h.user, h.pid, t, h.age),
+		fmt.Sprintf("wait for its end, or end it with SELECT pg_terminate_backend(%d): no lock on the table is got before", h.pid)}
+}
+
+// cautions are what somebody should know before.
+func (m *mapper) cautions(l *look) (list []Obstacle) {
+	if s := l.relation.RowSecurity; s.Enabled && !s.Applies {
+		list = append(list, Obstacle{"row-security", fmt.Sprintf("%s has row security; it does not hide rows from role %q", l.table, l.relation.Server.User),
+			"run every command as such a role: policies that name the column go on naming it after a cutover"})
+	}
+	if len(l.relation.Publications) > 0 && rank(l.state.Phase) < rank(lifecycle.PhaseBackfilled) {
+		list = append(list, Obstacle{"publication", fmt.Sprintf("%s carries every row that the backfill writes", strings.Join(l.relation.Publications, ", ")),
+			"expect as many changes downstream as the table has rows"})
+	}
+	return list
+}
+
+const (
+	oldTransaction = time.Hour // that keeps vacuum from reclaiming what a backfill leaves behind
+	gibibyte       = 1 << 30
+)
+
+// server says what holds for the whole database, if there is work that it bears on.
+func (m *mapper) server() {
+	r, s := &m.roadmap, m.facts.server
+	writes := slices.ContainsFunc(r.Columns, func(c RoadmapColumn) bool { return c.Cost != nil })
+	for _, relation := range m.survey.relations {
+		if o, refused := asObstacle("server", checkServer(relation.Server)); refused {
+			r.Blockers = append(r.Blockers, o)
+		}
+		break
+	}
+	if !writes {
+		return
+	}
+	r.Unknown = append(r.Unknown, "free disk space: no server tells it over SQL; compare the costs with it yourself")
+	if !s.seesSessions {
+		r.Unknown = append(r.Unknown, "long transactions of other roles: GRANT pg_read_all_stats shows them")
+	}
+	for _, slot := range s.slots {
+		m.slot(slot)
+	}
+	if age := time.Duration(max(s.idle, s.prepared)) * time.Second; age > oldTransaction {
+		r.Warnings = append(r.Warnings, Obstacle{"transaction", fmt.Sprintf("a transaction has been open for %v", age),
+			"as long as it is, vacuum reclaims nothing of what a backfill leaves behind: pg_stat_activity and pg_prepared_xacts name it"})
+	}
+}
+
+// slot warns of one that holds WAL. One that nobody reads, without a limit, fills the disk.
+func (m *mapper) slot(s slot) {
+	keeps, r := m.facts.server.keepsWAL, &m.roadmap
+	switch message := fmt.Sprintf("replication slot %q holds back %d bytes of WAL", s.name, s.behind); {
+	case !s.active && keeps < 0:
+		r.Blockers = append(r.Blockers, Obstacle{"replication-slot", message + ", nobody reads it, and max_slot_wal_keep_size sets no limit",
+			"attach its reader, drop it with SELECT pg_drop_replication_slot, or set a limit: else all WAL of a backfill stays on the disk"})
+	case !s.active:
+		r.Warnings = append(r.Warnings, Obstacle{"replication-slot", message + ", and nobody reads it", "beyond max_slot_wal_keep_size it is lost, and its reader has to start anew"})
+	case s.behind > gibibyte:
+		r.Warnings = append(r.Warnings, Obstacle{"replication-slot", message, "let its reader catch up first"})
+	}
+}

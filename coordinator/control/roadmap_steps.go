@@ -1,0 +1,198 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+)
+
+// rank is how far up the ladder a phase is.
+func rank(p lifecycle.Phase) int {
+	return slices.Index([]lifecycle.Phase{"", lifecycle.PhaseSchemaAdded, lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled,
+		lifecycle.PhaseCutOver, lifecycle.PhaseDropped}, p)
+}
+
+// steps are what leads from where the column stands to where the manifest wants it, in order. A column that is not there
+// has none.
+func (l *look) steps() (steps []RoadmapStep) {
+	at, want := rank(l.state.Phase), rank(lifecycle.Phase(l.wanted.Reach))
+	add := func(to lifecycle.Phase, does, command, lock string) {
+		steps = append(steps, RoadmapStep{to, does, command, lock})
+	}
+	if l.gone || l.plain.Attnum == 0 && at < rank(lifecycle.PhaseCutOver) {
+		return nil
+	}
+	if at < 1 && want >= 1 {
+		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", l.command("advance")+" --to schema-added",
+			"ACCESS EXCLUSIVE for a moment; no row is read")
+	}
+	if at < 2 && want >= 2 {
+		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", l.command("advance")+" --to dual-writing",
+			"SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
+	} else if at == 2 && want == 2 && l.mends() {
+		add(lifecycle.PhaseDualWriting, "put back what is missing", l.command("advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
+	}
+	if want >= 4 && at < 5 && (at < 4 || l.mends()) {
+		add(lifecycle.PhaseBackfilled, "encrypt what is not covered", l.backfill(), "of rows, a chunk at a time")
+	}
+	if slices.Contains(l.status.Flags, FlagQuarantined) && l.status.Job != nil {
+		add("", "look at the rows in quarantine, and try them again", "cipherfleet job retry "+l.status.Job.ID+" --quarantined", "of rows, a chunk at a time")
+	}
+	if want >= 5 && at < 5 {
+		l.cutoverSteps(add)
+	}
+	if want >= 6 && at < 6 {
+		add("", "write the migration that drops the plaintext, for review", l.command("drop"), "none")
+		add(lifecycle.PhaseDropped, "drop the plaintext", l.command("drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
+	}
+	return steps
+}
+
+func (l *look) cutoverSteps(add func(to lifecycle.Phase, does, command, lock string)) {
+	state := l.state
+	if state.Verified.IsZero() || !state.Proven || !state.VerifiedFrom.After(state.Run.Ended) || rank(state.Phase) < 4 {
+		add("", "open every cell and compare it with its source", l.verify(), "none; every row is read")
+	}
+	if l.wanted.Soak > 0 {
+		add("", fmt.Sprintf("wait until no write has missed the target for %v", l.wanted.Soak), "", "none")
+	}
+	does := "let the cells take the plaintext's name"
+	if l.wanted.Cutover == StrategyByName {
+		does = "record that applications read the cells by their own name"
+	}
+	add(lifecycle.PhaseCutOver, does, l.command("cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
+}
+
+// mends says that the backfill's preparation, or a sweep, has something to put right.
+func (l *look) mends() bool {
+	return slices.ContainsFunc(l.status.Flags, func(flag string) bool {
+		return slices.Contains([]string{FlagUncovered, FlagTargetMissing, FlagCheckMissing, FlagCheckNotValidated, FlagCaptureMissing, FlagCaptureAltered,
+			FlagCaptureDisabled, FlagCaptureNotAlways, FlagKeyMissing}, flag)
+	})
+}
+
+// writes says that one of the steps writes rows.
+func (l *look) writes(steps []RoadmapStep) bool {
+	return slices.ContainsFunc(steps, func(s RoadmapStep) bool { return s.To == lifecycle.PhaseBackfilled })
+}
+
+// command is the command line of a verb for the column. A shell takes it as it stands, whatever is in a name.
+func (l *look) command(verb string) string {
+	name := ColumnName{l.table.Schema, l.table.Name, l.name()}
+	if quoted(name.String()) != name.String() || strings.Count(name.String(), ".") != 2 {
+		return strings.Join(append([]string{"cipherfleet", verb}, l.flagWords()...), " ")
+	}
+	return "cipherfleet " + verb + " " + strings.TrimPrefix(name.String(), "public.")
+}
+
+// backfill is the command that encrypts the column, as the manifest wants it.
+func (l *look) backfill() string {
+	words := append([]string{"cipherfleet", "backfill"}, l.flagWords()...)
+	if target := cmp.Or(l.sealed.Name, l.wanted.Target); target != l.name()+"_encrypted" {
+		words = append(words, "--target", quoted(target))
+	}
+	for _, key := range l.within.Key {
+		words = append(words, "--key", quoted(key))
+	}
+	if l.sealed.Attnum == 0 {
+		words = append(words, "--prepare")
+	}
+	if triggers := l.survey.manifest.Fleet.UserTriggers; triggers != "" {
+		words = append(words, "--user-triggers", triggers)
+	}
+	return strings.Join(words, " ")
+}
+
+func (l *look) verify() string {
+	return strings.Join(append([]string{"cipherfleet", "verify"}, l.flagWords()...), " ")
+}
+
+func (l *look) flagWords() (words []string) {
+	if l.table.Schema != "public" {
+		words = append(words, "--schema", quoted(l.table.Schema))
+	}
+	return append(words, "--table", quoted(l.table.Name), "--column", quoted(l.name()))
+}
+
+// quoted is a word for a shell.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:,+", r)
+	}
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// backward is the warning that the manifest wants less than there is.
+func backward(l *look, c RoadmapColumn) Obstacle {
+	o := Obstacle{Kind: "backward", Message: fmt.Sprintf("the manifest wants %s, but the column is %s already", c.Reach, c.Phase),
+		Hint: fmt.Sprintf("no plan goes backward: say reach: %s in the manifest, or go back yourself with `%s`", c.Phase, l.command("rollback"))}
+	switch c.Phase {
+	case lifecycle.PhaseDropped:
+		o.Hint = "nothing brings the plaintext back but decrypting: say reach: dropped in the manifest"
+	case lifecycle.PhaseBackfilling:
+		o.Hint = "say reach: backfilled in the manifest, or cancel the job"
+	}
+	return o
+}
+
+// differences are what the manifest wants otherwise.
+func (l *look) differences() []Difference {
+	list := []Difference{}
+	differ := func(what, wanted, is string) {
+		if wanted != is {
+			list = append(list, Difference{what, wanted, is})
+		}
+	}
+	if l.sealed.Attnum != 0 {
+		differ("target type", l.wanted.Type, typeWord(l))
+	}
+	if l.column.ID != 0 && !l.swapped() {
+		differ("target", l.wanted.Target, cmp.Or(l.sealed.Name, l.column.Target))
+	}
+	if bound := l.bound(); l.column.ID != 0 && len(l.within.Key) > 0 && len(bound) > 0 {
+		differ("key", sortedWords(l.within.Key), sortedWords(bound))
+	}
+	if is, has := l.survey.schemes[l.column.ID]; has && l.wanted.Scheme > 0 {
+		wanted := l.wanted.Schemes[l.wanted.Scheme]
+		differ("scheme", strconv.Itoa(l.wanted.Scheme), strconv.Itoa(is.number))
+		if l.wanted.Scheme == is.number {
+			differ("scheme suite", wanted.Suite, strings.ToLower(cell.Suite(is.suite).String()))
+			differ("scheme padding", strconv.Itoa(wanted.Padding), strconv.Itoa(is.padding))
+			differ("scheme binding", wanted.Binding, is.binding)
+			differ("scheme nulls", wanted.Nulls, is.nulls)
+		}
+	}
+	for _, x := range l.status.Indexes {
+		if rank(l.state.Phase) >= rank(lifecycle.PhaseBackfilled) || x.Present {
+			differ("index "+x.Name, there(x.Wanted), there(x.Present))
+		}
+	}
+	return list
+}
+
+func there(is bool) string {
+	if is {
+		return "there"
+	}
+	return "not there"
+}
+
+// typeWord is the target's type as a manifest would spell it.
+func typeWord(l *look) string {
+	if l.fits(l.sealed) {
+		return l.wanted.Type
+	}
+	return l.sealed.Type
+}
+
+func sortedWords(names []string) string {
+	return strings.Join(slices.Sorted(slices.Values(names)), ", ")
+}
