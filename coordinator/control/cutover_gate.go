@@ -90,7 +90,7 @@ func (g *Gated) checkTable() error {
 	case r.RowSecurity.Applies:
 		return refuse("table", "use a role that owns the table or has BYPASSRLS", "row security hides rows of %s from role %q", r.Table(), r.Server.User)
 	case !slices.ContainsFunc(r.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(g.ID) && c.Validated }):
-		return refuse("column", "cipherfleet advance --to dual-writing puts it back; then verify again",
+		return refuse("column", "cipherfleet backfill puts it back; then verify again",
 			"the CHECK that lets nothing but cells into %q is gone or not validated", g.Sealed.Name)
 	}
 	return nil
