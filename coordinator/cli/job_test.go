@@ -211,3 +211,23 @@ func TestAnOrphanedJobIsUnderControl(t *testing.T) {
 	s.must(backfillUsers()...)
 	s.must("verify", "--table", "users")
 }
+
+// TestAFleetTriesAQuarantineAgain: the coordinator lets the job go on, and a person who has no key follows it.
+func TestAFleetTriesAQuarantineAgain(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 100)
+	stubborn(t, db)
+	nats := testenv.NATS(t)
+	s := newShell(t, db.URL).withKey().inNATS(nats)
+	s.serve("--workers", "1")
+	answers(t, s)
+	person := newShell(t, db.URL).inNATS(nats)
+	person.run(append(backfillUsers(), "--user-triggers", "fire")...).refusedWith(t, app.CodeUnproven, "2 rows are in quarantine", "cipherfleet job retry")
+	db.Run(t, `DROP TRIGGER stubborn ON users`)
+	job := parsed[messages.Job](t, person.must("job", "retry", person.only().ID, "--quarantined", "--json").out)
+	if job.State != "done" || job.Rows != 90 || job.Quarantined != 0 {
+		t.Errorf("tried again, the job is %+v", job)
+	}
+	s.must("verify", "--table", "users")
+}
