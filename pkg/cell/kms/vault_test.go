@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 )
 
@@ -301,6 +302,25 @@ func TestANamespaceTravelsWithEveryRequest(t *testing.T) {
 	c := s.config(t)
 	c.Namespace = "team/a"
 	mustWrap(t, s.open(t, c))
+}
+
+// TestAnApplicationsOwnValuesOpen: what an application had the engine encrypt, without associated data.
+func TestAnApplicationsOwnValuesOpen(t *testing.T) {
+	t.Parallel()
+	s := newTransit(t)
+	kek := s.open(t, s.config(t))
+	sealed, err := kek.Wrap(t.Context(), []byte("alice@example.com"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := foreign.NewTransit(kek).Open(t.Context(), foreign.Value{Cell: sealed})
+	if err != nil || string(got) != "alice@example.com" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	bound := mustWrap(t, kek)
+	if got, err := foreign.NewTransit(kek).Open(t.Context(), foreign.Value{Cell: bound}); cell.KEKClassOf(err) != cell.KEKCorrupt || got != nil {
+		t.Fatalf("with associated data: %q, %v", got, err)
+	}
 }
 
 // TestATokenGoesNowhereElse: a redirect to another server is not followed.
