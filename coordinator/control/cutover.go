@@ -185,10 +185,20 @@ func (l *Ladder) finishCutover(ctx context.Context, s Standing, already bool) (C
 			continue
 		}
 		if err := l.require(ctx, s, p, detail.SealedName); err != nil {
-			return result, fmt.Errorf("make the cells of %s.%s NOT NULL: %w", p.Schema, p.Name, err)
+			return result, unfinished(result, p, err)
 		}
 	}
 	return result, nil
+}
+
+// unfinished says that the cutover stands, whatever kept the rest from being done: to an operator that is no refusal.
+func unfinished(r CutoverResult, p CutoverPlace, err error) error {
+	err = fmt.Errorf("%s.%s is cut over, but its cells in %s.%s are not NOT NULL yet: %w", r.Table, r.Column, p.Schema, p.Name, err)
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return &app.Fail{Code: app.CodeWaiting, Err: err, Hint: "ask for the same again; a CHECK keeps NULL out meanwhile. " + refusal.Hint}
+	}
+	return err
 }
 
 const presentSQL = `SELECT k.conname IS NOT NULL, n.nspname::text, c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

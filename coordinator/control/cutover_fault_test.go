@@ -211,3 +211,23 @@ func TestALockThatIsLetGoIsGot(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestACutoverThatIsNotFinishedSaysSo: the names are swapped, and what is left waits for a job.
+func TestACutoverThatIsNotFinishedSaysSo(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	db.Run(t, richTable)
+	r := ripen(t, db, inPublic("users", "email"), "id")
+	r.cut(t)
+	db.Run(t, `ALTER TABLE users ALTER email DROP NOT NULL; ALTER TABLE users ADD CONSTRAINT cipherfleet_1_present CHECK (email IS NOT NULL) NOT VALID`) // as if killed
+	db.Run(t, `INSERT INTO cipherfleet.jobs (relid, spec, state) VALUES ('users'::regclass, '{}', 'running')`)
+	_, err := r.ladder().Cutover(t.Context(), r.request())
+	if code, hint := app.Explain(err); code != app.CodeWaiting || !strings.Contains(hint, "ask for the same again") {
+		t.Errorf("exit code %d, %s: %v", code, hint, err)
+	}
+	db.Run(t, `UPDATE cipherfleet.jobs SET state = 'done'`)
+	r.cut(t)
+	if !testenv.One[bool](t, db, `SELECT attnotnull FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'email'`) {
+		t.Error("the cells may be NULL")
+	}
+}
