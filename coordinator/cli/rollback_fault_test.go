@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -82,7 +84,7 @@ func TestARollbackInAFleet(t *testing.T) {
 	db, s, r := encryptedUsers(t, 300, "")
 	r.writeEverywhere(10)
 	s.inNATS(testenv.NATS(t)).serve("--workers", "1")
-	leads(t, db)
+	answers(t, s)
 	asker := newShell(t, db.URL)
 	asker.with("NATS_URL", s.env["NATS_URL"]).with("CIPHERFLEET_NATS_TOKEN_FILE", s.env["CIPHERFLEET_NATS_TOKEN_FILE"])
 	o := asker.must("rollback", "users.email", "--json")
@@ -91,4 +93,40 @@ func TestARollbackInAFleet(t *testing.T) {
 	}
 	r.wantRead("email")
 	wantNoResidue(t, db)
+}
+
+// TestOnlyTheOwnerRollsBack: exit code 7, and nothing is changed.
+func TestOnlyTheOwnerRollsBack(t *testing.T) {
+	t.Parallel()
+	db, s, _ := encryptedUsers(t, 20, "")
+	_, at := role(t, db, "guest", "GRANT SELECT, UPDATE ON users TO %s", "GRANT USAGE ON SCHEMA cipherfleet TO %s", "GRANT SELECT ON ALL TABLES IN SCHEMA cipherfleet TO %s")
+	unchanged(t, db, func() {
+		s.with("DATABASE_URL", at).run("rollback", "users.email").refusedWith(t, app.CodeDenied, "may not alter", "as the owner")
+	})
+}
+
+// TestAJobInReverseIsRefused where it would make no sense, by the coordinator itself.
+func TestAJobInReverseIsRefused(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 20)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	nats := testenv.NATS(t)
+	s.inNATS(nats).serve()
+	answers(t, s)
+	queue := must(bus.Connect(t.Context(), bus.Config{URL: nats.URL, TokenFile: nats.TokenFile, Name: "asker"}))
+	defer queue.Close()
+	request := messages.StartRequest{V: messages.Version, RequestID: "r-1", Table: "users", Columns: []messages.ColumnRequest{{Source: "email"}}, Direction: messages.DirectionReverse}
+	var problem *messages.Problem
+	if _, err := queue.Start(t.Context(), request); !errors.As(err, &problem) || problem.Code != messages.CodeRefused || !strings.Contains(problem.Message, "not cut-over") {
+		t.Errorf("a column that is backfilled: %v", err)
+	}
+	request.RequestID, request.Key = "r-2", []string{"id"}
+	if _, err := queue.Start(t.Context(), request); !errors.As(err, &problem) || problem.Code != messages.CodeInvalid || problem.Field != "key" {
+		t.Errorf("a key: %v", err)
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.jobs`); n != 1 {
+		t.Errorf("there are %d jobs", n)
+	}
 }
