@@ -35,8 +35,8 @@ it give way: the fleet seals the row (with NATS_URL the coordinator's, else this
 Killed at any moment, the same command goes on.
 
 Exit codes: 0 cut over, or cut over already · 2 bad flag, environment or manifest · 3 wait: there were missed writes
-within the soak; or it is cut over, and NOT NULL is left to be done · 4 refused, nothing changed · 5 rows stay uncovered ·
-6 Postgres, NATS or key unavailable · 7 denied`
+within the soak; or it is cut over, and NOT NULL is left to be done · 4 refused, nothing changed · 5 rows stay
+uncovered · 6 Postgres, NATS or key unavailable · 7 denied`
 
 const cutoverExample = `  cipherfleet cutover users.email --dry-run
   cipherfleet cutover users.email --soak 1h --despite public.users_email_idx
