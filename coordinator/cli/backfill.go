@@ -144,7 +144,7 @@ func rungs(p control.Plan, strict bool) []string {
 		list = append(list,
 			fmt.Sprintf("add a CHECK to %s that lets only NULL and cells in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name),
 			"validate it (SHARE UPDATE EXCLUSIVE; reads the table beside readers and writers)",
-			fmt.Sprintf("create five capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
+			fmt.Sprintf("create three capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
 	}
 	if strict {
 		list = append(list, "create two triggers that let writes fail which miss a target (SHARE ROW EXCLUSIVE, for a moment)")

@@ -22,8 +22,8 @@ const watchedSQL = `SELECT clock_timestamp(),
 func (l *Ladder) quiet(ctx context.Context, q pg.Querier, s Standing, soak time.Duration) error {
 	name := s.Relation.Table().String() + "." + s.Source
 	if !watches(s) {
-		return refuse("column", "cipherfleet backfill puts its capture back, and covers what was missed meanwhile",
-			"writes that miss the target of %s go unnoticed: its capture is not as it was installed, or not always enabled", name)
+		return refuse("column", "cipherfleet advance --to dual-writing puts its capture back, cipherfleet backfill also covers what was missed meanwhile",
+			"writes that miss the target of %s go unnoticed: its capture is missing or not always enabled, or was altered", name)
 	}
 	var now time.Time
 	var installed, last *time.Time
@@ -32,7 +32,7 @@ func (l *Ladder) quiet(ctx context.Context, q pg.Querier, s Standing, soak time.
 	}
 	switch {
 	case installed == nil:
-		return refuse("column", "cipherfleet backfill installs its capture", "the log does not say since when writes to %s are watched", name)
+		return refuse("column", "cipherfleet advance --to dual-writing installs its capture", "the log does not say since when writes to %s are watched", name)
 	case last != nil && now.Before(last.Add(soak)):
 		missed, err := missedBy(ctx, q, s.ID, now.Sub(*last)+soak)
 		if err != nil {

@@ -105,7 +105,7 @@ func TestTheSoakGateNamesTheLatestWriters(t *testing.T) {
 func TestTheSoakGateStaysShutWithoutCapture(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]string{
-		"a trigger dropped":      `DROP TRIGGER "~cipherfleet_7_kept" ON users`,
+		"a trigger dropped":      `DROP TRIGGER "~cipherfleet_7_insert" ON users`,
 		"a trigger disabled":     `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_7_absent_insert"`,
 		"a trigger not for all":  `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_7_update"`,
 		"the function was empty": `CREATE OR REPLACE FUNCTION cipherfleet.capture_7() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
@@ -114,7 +114,7 @@ func TestTheSoakGateStaysShutWithoutCapture(t *testing.T) {
 			t.Parallel()
 			l, db := watched(t)
 			db.Run(t, harm)
-			wantGate(t, gate(t, l, 0), app.CodeRefused, `^writes that miss the target of public\.users\.email go unnoticed`, `cipherfleet backfill`)
+			wantGate(t, gate(t, l, 0), app.CodeRefused, `^writes that miss the target of public\.users\.email go unnoticed`, `advance --to dual-writing`)
 		})
 	}
 }

@@ -20,6 +20,7 @@ const TriggerPrefix = "~cipherfleet_"
 
 // The names of what capture consists of.
 func captureFunction(id uint32) string { return fmt.Sprintf("capture_%d", id) }
+func missesFunction(id uint32) string  { return fmt.Sprintf("misses_%d", id) }
 func missedSequence(id uint32) string  { return fmt.Sprintf("missed_%d", id) }
 
 // guard is one trigger of a capture: on which writes it fires, and under which condition.
@@ -30,16 +31,11 @@ type guard struct {
 
 // guards are in the order in which they fire, that of their names: what one clears is not counted by another.
 func (c Column) guards() []guard {
-	target, changed := pg.Ident(c.Target), fmt.Sprintf(changedSQL, c.image("new"), c.image("old"))
-	absent := fmt.Sprintf("new.%s IS NULL AND new.%s IS DISTINCT FROM NULL", target, pg.Ident(c.Source))
-	unsaid := fmt.Sprintf("new.%s IS NOT NULL AND (%s) IS NOT TRUE", target, isClient)
-	same := fmt.Sprintf("%s AND new.%s OPERATOR(pg_catalog.=) old.%s", isClient, target, target)
+	target, source := pg.Ident(c.Target), pg.Ident(c.Source)
 	return []guard{
-		{"absent_insert", "INSERT", absent, false},
-		{"absent_update", "UPDATE", absent + changed, false},
-		{"insert", "INSERT", unsaid, true},
-		{"kept", "UPDATE OF " + c.sealed(), same + changed, true},
-		{"update", "UPDATE", unsaid + changed, true},
+		{"absent_insert", "INSERT", fmt.Sprintf("NOT (new.%s IS DISTINCT FROM NULL) AND new.%s IS DISTINCT FROM NULL", target, source), false},
+		{"insert", "INSERT", fmt.Sprintf("new.%s IS DISTINCT FROM NULL AND (%s) IS NOT TRUE", target, isClient), true},
+		{"update", "UPDATE", fmt.Sprintf("cipherfleet.%s(new.%s, old.%s, %s, %s)", missesFunction(c.ID), target, target, c.image("new"), c.image("old")), true},
 	}
 }
 
@@ -52,6 +48,39 @@ func CaptureTriggers(id uint32) []string {
 		names = append(names, fmt.Sprintf("%s%d_%s", TriggerPrefix, id, g.name))
 	}
 	return names
+}
+
+// The condition of an update is a function of its own. A statement makes its conditions ready anew, each time, and that
+// costs an update of one row more than it costs to ask; what is written here is made ready once a session. It takes the
+// columns as arguments, so it follows renames too, and may be called by whoever may write the table. A client that says
+// that it seals has written another cell if source or key changed.
+const missesBody = `
+BEGIN
+  IF new_target IS DISTINCT FROM NULL AND ` + isClient + ` AND pg_catalog.record_image_ne(ROW(new_target), ROW(old_target)) THEN
+    RETURN false;
+  END IF;
+  RETURN (new_target IS DISTINCT FROM NULL OR %[1]s IS DISTINCT FROM NULL) AND pg_catalog.record_image_ne(ROW(%[2]s), ROW(%[3]s));
+END
+`
+
+func (c Column) misses() string {
+	arguments := []string{"new_target " + c.typeOf(c.Target), "old_target " + c.typeOf(c.Target)}
+	var images [2][]string
+	for v, version := range []string{"new", "old"} {
+		for i, name := range c.bound() {
+			argument := fmt.Sprintf("%s_%d", version, i+1)
+			arguments = append(arguments, argument+" "+c.typeOf(name))
+			images[v] = append(images[v], argument)
+		}
+	}
+	body := fmt.Sprintf(missesBody, images[0][len(images[0])-1], strings.Join(images[0], ", "), strings.Join(images[1], ", "))
+	return fmt.Sprintf("CREATE OR REPLACE FUNCTION cipherfleet.%s(%s) RETURNS boolean\nLANGUAGE plpgsql STABLE AS $misses$%s$misses$",
+		missesFunction(c.ID), strings.Join(arguments, ", "), body)
+}
+
+// typeOf is the type of a column, as a function's argument takes it.
+func (c Column) typeOf(name string) string {
+	return pg.Ident(c.Table.Schema, c.Table.Name, name) + "%TYPE"
 }
 
 // The function names neither table nor column: it finds the target, in the very relation that fired, by its check.
@@ -125,6 +154,8 @@ func (c Column) Capture() Step {
 		fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", missedSequence(c.ID)),
 		fmt.Sprintf(functionSQL, function, CaptureBody(c.ID)),
 		fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
+		c.misses(),
+		fmt.Sprintf("GRANT EXECUTE ON FUNCTION cipherfleet.%s TO PUBLIC", missesFunction(c.ID)),
 	}}
 	step.Undo = c.Strict().Undo
 	var enable []string
@@ -141,23 +172,18 @@ func (c Column) Capture() Step {
 	step.Do = append(step.Do, fmt.Sprintf("ALTER TABLE %s %s", table, strings.Join(enable, ", ")))
 	step.Undo = append(step.Undo,
 		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", function),
+		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s", missesFunction(c.ID)),
 		fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", missedSequence(c.ID)))
 	return step
 }
 
-// sealed is the list of the columns that a cell depends on.
-func (c Column) sealed() string {
-	names := make([]string, 0, len(c.Key)+1)
-	for _, name := range append(c.Key[:len(c.Key):len(c.Key)], c.Source) {
-		names = append(names, pg.Ident(name))
-	}
-	return strings.Join(names, ", ")
-}
+// bound are the columns that a cell depends on: those of the key, and the source.
+func (c Column) bound() []string { return append(c.Key[:len(c.Key):len(c.Key)], c.Source) }
 
-// image is the list of key and source columns of one row version.
+// image is the list of those columns of one row version.
 func (c Column) image(version string) string {
 	fields := make([]string, 0, len(c.Key)+1)
-	for _, name := range append(c.Key[:len(c.Key):len(c.Key)], c.Source) {
+	for _, name := range c.bound() {
 		fields = append(fields, version+"."+pg.Ident(name))
 	}
 	return strings.Join(fields, ", ")

@@ -26,7 +26,7 @@ END
 $strict$`
 
 const strictTriggerSQL = `CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH ROW
-WHEN (new.%s IS NULL AND new.%s IS DISTINCT FROM NULL AND (` + isFleet + `) IS NOT TRUE%s)
+WHEN (NOT (new.%s IS DISTINCT FROM NULL) AND new.%s IS DISTINCT FROM NULL AND (` + isFleet + `) IS NOT TRUE%s)
 EXECUTE FUNCTION cipherfleet.%s()`
 
 const isFleet = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterFleet + `'`

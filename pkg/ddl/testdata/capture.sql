@@ -30,33 +30,33 @@ BEGIN
 END
 $capture$;
 REVOKE ALL ON FUNCTION cipherfleet.capture_4294967295() FROM PUBLIC;
+CREATE OR REPLACE FUNCTION cipherfleet.misses_4294967295(new_target "My ""Shop"""."or.ders\"."e.mail $capture$ cell"%TYPE, old_target "My ""Shop"""."or.ders\"."e.mail $capture$ cell"%TYPE, new_1 "My ""Shop"""."or.ders\"."Tenant"%TYPE, new_2 "My ""Shop"""."or.ders\"."id;--"%TYPE, new_3 "My ""Shop"""."or.ders\"."e'mail ""x"""%TYPE, old_1 "My ""Shop"""."or.ders\"."Tenant"%TYPE, old_2 "My ""Shop"""."or.ders\"."id;--"%TYPE, old_3 "My ""Shop"""."or.ders\"."e'mail ""x"""%TYPE) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $misses$
+BEGIN
+  IF new_target IS DISTINCT FROM NULL AND pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client' AND pg_catalog.record_image_ne(ROW(new_target), ROW(old_target)) THEN
+    RETURN false;
+  END IF;
+  RETURN (new_target IS DISTINCT FROM NULL OR new_3 IS DISTINCT FROM NULL) AND pg_catalog.record_image_ne(ROW(new_1, new_2, new_3), ROW(old_1, old_2, old_3));
+END
+$misses$;
+GRANT EXECUTE ON FUNCTION cipherfleet.misses_4294967295 TO PUBLIC;
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_absent_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e.mail $capture$ cell" IS NULL AND new."e'mail ""x""" IS DISTINCT FROM NULL)
-EXECUTE FUNCTION cipherfleet.capture_4294967295('counts');
-CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_absent_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e.mail $capture$ cell" IS NULL AND new."e'mail ""x""" IS DISTINCT FROM NULL
-  AND pg_catalog.record_image_ne(ROW(new."Tenant", new."id;--", new."e'mail ""x"""), ROW(old."Tenant", old."id;--", old."e'mail ""x""")))
+WHEN (NOT (new."e.mail $capture$ cell" IS DISTINCT FROM NULL) AND new."e'mail ""x""" IS DISTINCT FROM NULL)
 EXECUTE FUNCTION cipherfleet.capture_4294967295('counts');
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e.mail $capture$ cell" IS NOT NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE)
-EXECUTE FUNCTION cipherfleet.capture_4294967295();
-CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_kept" BEFORE UPDATE OF "Tenant", "id;--", "e'mail ""x""" ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client' AND new."e.mail $capture$ cell" OPERATOR(pg_catalog.=) old."e.mail $capture$ cell"
-  AND pg_catalog.record_image_ne(ROW(new."Tenant", new."id;--", new."e'mail ""x"""), ROW(old."Tenant", old."id;--", old."e'mail ""x""")))
+WHEN (new."e.mail $capture$ cell" IS DISTINCT FROM NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE)
 EXECUTE FUNCTION cipherfleet.capture_4294967295();
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e.mail $capture$ cell" IS NOT NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE
-  AND pg_catalog.record_image_ne(ROW(new."Tenant", new."id;--", new."e'mail ""x"""), ROW(old."Tenant", old."id;--", old."e'mail ""x""")))
+WHEN (cipherfleet.misses_4294967295(new."e.mail $capture$ cell", old."e.mail $capture$ cell", new."Tenant", new."id;--", new."e'mail ""x""", old."Tenant", old."id;--", old."e'mail ""x"""))
 EXECUTE FUNCTION cipherfleet.capture_4294967295();
-ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_absent_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_absent_update", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_kept", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_update";
+ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_absent_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_update";
 -- undo
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_update" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.strict_4294967295();
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_insert" ON "My ""Shop"""."or.ders\";
-DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_insert" ON "My ""Shop"""."or.ders\";
-DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_kept" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_update" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.capture_4294967295();
+DROP FUNCTION IF EXISTS cipherfleet.misses_4294967295;
 DROP SEQUENCE IF EXISTS cipherfleet.missed_4294967295;

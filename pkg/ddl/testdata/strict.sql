@@ -8,10 +8,10 @@ END
 $strict$;
 REVOKE ALL ON FUNCTION cipherfleet.strict_4294967295() FROM PUBLIC;
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_strict_insert" AFTER INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e.mail $capture$ cell" IS NULL AND new."e'mail ""x""" IS DISTINCT FROM NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'fleet') IS NOT TRUE)
+WHEN (NOT (new."e.mail $capture$ cell" IS DISTINCT FROM NULL) AND new."e'mail ""x""" IS DISTINCT FROM NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'fleet') IS NOT TRUE)
 EXECUTE FUNCTION cipherfleet.strict_4294967295();
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_strict_update" AFTER UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e.mail $capture$ cell" IS NULL AND new."e'mail ""x""" IS DISTINCT FROM NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'fleet') IS NOT TRUE
+WHEN (NOT (new."e.mail $capture$ cell" IS DISTINCT FROM NULL) AND new."e'mail ""x""" IS DISTINCT FROM NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'fleet') IS NOT TRUE
   AND pg_catalog.record_image_ne(ROW(new."Tenant", new."id;--", new."e'mail ""x"""), ROW(old."Tenant", old."id;--", old."e'mail ""x""")))
 EXECUTE FUNCTION cipherfleet.strict_4294967295();
 -- undo
