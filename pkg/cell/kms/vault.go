@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
@@ -150,8 +149,8 @@ type server struct {
 	config Vault
 	client *http.Client
 
-	entering sync.Mutex
-	token    Secret // as of the last login or reading of the file
+	entering chan struct{} // holds one while somebody enters or looks at token
+	token    Secret        // as of the last login or reading of the file
 }
 
 // post sends one request and decodes the answer into result. Without a token it is sent without one.

@@ -19,7 +19,7 @@ import (
 // newServer makes the client. It takes no proxy from the environment and follows no redirect: either could carry the
 // token to somebody else.
 func newServer(uri, base string, c Vault) (*server, error) {
-	s := &server{uri: uri, base: base, config: c}
+	s := &server{uri: uri, base: base, config: c, entering: make(chan struct{}, 1)}
 	if c.Role == "" && c.TokenFile == "" && c.Token.reveal() == "" {
 		return nil, &cell.KEKError{
 			Class: cell.KEKDenied, URI: uri, Err: errors.New("there is no token and no role to log in with"),
@@ -71,7 +71,7 @@ func (s *server) patiently(ctx context.Context, try func(context.Context) error)
 	var last error
 	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
 		last = try(ctx)
-		if cell.KEKClassOf(last) == cell.KEKUnavailable {
+		if cell.KEKClassOf(last) == cell.KEKUnavailable && ctx.Err() == nil {
 			return retry.RetryableError(last)
 		}
 		return last
@@ -84,8 +84,12 @@ func (s *server) patiently(ctx context.Context, try func(context.Context) error)
 
 // enter returns the token to use, from the last login or the file, which it makes or reads if there is none.
 func (s *server) enter(ctx context.Context) (Secret, error) {
-	s.entering.Lock()
-	defer s.entering.Unlock()
+	select {
+	case s.entering <- struct{}{}:
+		defer func() { <-s.entering }()
+	case <-ctx.Done(): // somebody else's login may take its time
+		return Secret{}, s.unreachable(ctx.Err())
+	}
 	if s.token.reveal() != "" {
 		return s.token, nil
 	}
@@ -103,8 +107,8 @@ func (s *server) enter(ctx context.Context) (Secret, error) {
 
 // forget drops a token that was refused and reports whether another may be had.
 func (s *server) forget(token Secret) bool {
-	s.entering.Lock()
-	defer s.entering.Unlock()
+	s.entering <- struct{}{}
+	defer func() { <-s.entering }()
 	if s.token == token {
 		s.token = Secret{}
 	}

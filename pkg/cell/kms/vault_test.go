@@ -243,6 +243,41 @@ func TestARoleLogsInOnceAndAgainWhenItsTokenDies(t *testing.T) {
 	mustWrap(t, kek) // Kubernetes has written a new one
 }
 
+// TestALoginThatStallsKeepsNobodyButItself: who waits for another's login can leave.
+func TestALoginThatStallsKeepsNobodyButItself(t *testing.T) {
+	t.Parallel()
+	s := newTransit(t)
+	c := s.config(t)
+	c.Token, c.Role, c.JWTFile, c.Timeout = kms.Secret{}, s.role, filepath.Join(t.TempDir(), "jwt"), time.Hour
+	writeFile(t, c.JWTFile, s.jwt)
+	kek := s.open(t, c)
+	inside := make(chan struct{})
+	s.set(func(s *transit) {
+		s.misbehave = func(w http.ResponseWriter, r *http.Request) bool {
+			close(inside) // a second login would panic
+			return stall(w, r)
+		}
+	})
+	first, leave := context.WithCancel(t.Context())
+	result := make(chan error)
+	wrap := func(ctx context.Context) {
+		_, err := kek.Wrap(ctx, []byte("some bytes"), nil)
+		result <- err
+	}
+	go wrap(first)
+	<-inside
+	second, leaveToo := context.WithCancel(t.Context())
+	go wrap(second)
+	leaveToo()
+	if err := <-result; cell.KEKClassOf(err) != cell.KEKUnavailable || !errors.Is(err, context.Canceled) {
+		t.Errorf("who waited: %v", err)
+	}
+	leave()
+	if err := <-result; cell.KEKClassOf(err) != cell.KEKUnavailable || !errors.Is(err, context.Canceled) {
+		t.Errorf("who logged in: %v", err)
+	}
+}
+
 func TestALoginThatFails(t *testing.T) {
 	t.Parallel()
 	s := newTransit(t)
@@ -366,6 +401,30 @@ func TestVaultURIs(t *testing.T) {
 			t.Errorf("%s: %v", uri, err)
 		}
 	}
+}
+
+// FuzzVaultURI: what opens is kept as it is and holds no credential; everything else is refused without a trace of it.
+func FuzzVaultURI(f *testing.F) {
+	for _, uri := range []string{
+		"vault://vault.example.com/transit/key", "vault+http://[::1]:8100/a/b/c", "vault://u:p@host/transit/key", "vault:opaque", "vault://host/transit/key?x#y", "vault://host/%2e%2e/key",
+	} {
+		f.Add(uri)
+	}
+	f.Fuzz(func(t *testing.T, uri string) {
+		if !strings.HasPrefix(uri, "vault") {
+			uri = "vault:" + uri
+		}
+		kek, err := kms.OpenWith(t.Context(), uri, kms.Config{Vault: kms.Vault{Token: kms.NewSecret("t")}})
+		if (err == nil) != kms.Known(uri) {
+			t.Fatalf("%q: known %v, %v", uri, kms.Known(uri), err)
+		}
+		if err == nil && (kek.URI() != uri || strings.ContainsAny(uri, "@?#% ") || strings.Contains(uri, "/..")) {
+			t.Fatalf("%q opens as %q", uri, kek.URI())
+		}
+		if err != nil && cell.KEKClassOf(err) != cell.KEKUnknown {
+			t.Fatalf("%q: %v", uri, err)
+		}
+	})
 }
 
 func TestWithoutCredentialsAVaultIsNotOpened(t *testing.T) {
