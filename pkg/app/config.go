@@ -65,6 +65,8 @@ type Coordinator struct {
 	Reconcile time.Duration `env:"CIPHERFLEET_RECONCILE" envDefault:"2s" accepts:"100ms..1m" means:"how often queue and Postgres are compared; at most the lease"`
 	CatchUp   string        `env:"CIPHERFLEET_CATCH_UP" envDefault:"on" accepts:"on|off" means:"off keeps the coordinator from sweeping again what becomes uncovered after a job"`
 	Listen    string        `env:"CIPHERFLEET_LISTEN" envDefault:"127.0.0.1:8080" accepts:"host:port or off" means:"address of the coordinator's health"`
+
+	given []string // names of the variables that were set; never their values, which may be secret
 }
 
 // Worker configures the program cipherfleet-worker.

@@ -225,6 +225,9 @@ func TestFieldsHaveOneNameEach(t *testing.T) {
 				walk(field.Type)
 				continue
 			}
+			if !field.IsExported() {
+				continue
+			}
 			name, tag := field.Name, field.Tag.Get("env")
 			if before, ok := known[name]; ok && before != tag || tag == "" || field.Tag.Get("means") == "" {
 				t.Errorf("field %s is %s and %s", name, before, tag)

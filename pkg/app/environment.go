@@ -49,6 +49,11 @@ func Parse[C Config](variables []string) (C, error) {
 	}
 	switch c := any(&config).(type) {
 	case *Coordinator:
+		for name, value := range environment {
+			if value != "" {
+				c.given = append(c.given, name)
+			}
+		}
 		err = c.complete(environment)
 	case *Worker:
 		err = c.complete()

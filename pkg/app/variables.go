@@ -45,6 +45,9 @@ func variablesOf(config any) []variable {
 	value := reflect.ValueOf(config)
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
+		if !field.IsExported() {
+			continue
+		}
 		if field.Anonymous {
 			found = append(found, variablesOf(value.Field(i).Interface())...)
 			continue
