@@ -231,3 +231,34 @@ func TestACutoverThatIsNotFinishedSaysSo(t *testing.T) {
 		t.Error("the cells may be NULL")
 	}
 }
+
+// TestAViewThatComesWhileTheLockIsWaitedForIsSeen: it is committed after the gates, and before the lock.
+func TestAViewThatComesWhileTheLockIsWaitedForIsSeen(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	db.Run(t, richTable)
+	r := ripen(t, db, inPublic("users", "email"), "id")
+	holder, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holder.Exec(t.Context(), `LOCK TABLE users IN ACCESS SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := r.ladder().Cutover(t.Context(), r.request()); ended <- err }()
+	testenv.Eventually(t, 10*time.Second, func() error { return waitsForLock(t, db) })
+	if _, err := holder.Exec(t.Context(), `CREATE VIEW addresses AS SELECT email FROM users`); err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err = <-ended
+	if code, _ := app.Explain(err); code != app.CodeRefused || !strings.Contains(err.Error(), "view public.addresses") {
+		t.Errorf("exit code %d: %v", code, err)
+	}
+	if r.state(t).Phase != lifecycle.PhaseBackfilled {
+		t.Error("it was cut over")
+	}
+}
