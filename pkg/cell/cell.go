@@ -21,7 +21,7 @@ const (
 	NonceSize  = 12                                          // AES-GCM nonce under that subkey
 	TagSize    = 16                                          // AES-GCM tag
 	Overhead   = HeaderSize + SaltSize + NonceSize + TagSize // what a cell of SuiteXAES256GCM adds to its padded plaintext
-	MinLength  = Overhead                                    // least length of such a cell, see Suite.Overhead: what a CHECK constraint demands
+	MinLength  = HeaderSize + TagSize                        // least length of a cell of any suite: what a CHECK constraint demands
 	PrefixSize = 6                                           // magic and column id: what a CHECK constraint compares
 	KeySize    = 32                                          // a DEK of SuiteXAES256GCM
 )

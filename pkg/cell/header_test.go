@@ -33,7 +33,7 @@ func TestParseRefusesWhatNoWriterMakes(t *testing.T) {
 	}
 	for name, c := range map[string][]byte{
 		"nothing":                nil,
-		"one byte short":         shape(0, -1, 0)[:cell.MinLength-1],
+		"one byte short":         shape(0, -1, 0)[:cell.Overhead-1],
 		"first magic":            shape(0, 0, 0xf4),
 		"format 2":               shape(0, 1, 0xc2),
 		"column 0":               zero(2, 6),
@@ -74,7 +74,7 @@ func padded(c []byte) []byte {
 func TestTheLeastCellOfEverySuiteParses(t *testing.T) {
 	t.Parallel()
 	for suite, n := range map[cell.Suite]int{cell.SuiteXAES256GCM: 56, cell.SuiteAES256SIV: 32} {
-		if suite.Overhead() != n {
+		if suite.Overhead() != n || cell.MinLength > n {
 			t.Errorf("%v adds %d bytes, want %d", suite, suite.Overhead(), n)
 		}
 		for extra := range 3 {

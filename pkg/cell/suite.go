@@ -35,7 +35,7 @@ func (s Suite) String() string {
 func (s Suite) Deterministic() bool { return s == SuiteAES256SIV }
 
 // Overhead returns how many bytes a cell of the suite adds to its padded plaintext, which is also the length of
-// the shortest one: what a CHECK constraint demands. It is 0 for a suite that no cell has.
+// the shortest one. It is 0 for a suite that no cell has.
 func (s Suite) Overhead() int {
 	switch s {
 	case SuiteXAES256GCM:
