@@ -215,7 +215,7 @@ func TestAnOutageIsBorneUntilTheHardLifetimeIsOver(t *testing.T) {
 		}
 		f.clock.pass(soft)
 		try()
-		if err := f.uses(t, 0, w, c); !errors.Is(err, cell.ErrKeyExpired) {
+		if err := f.uses(t, 0, w, c); !errors.Is(err, cell.ErrKeyExpired) || refreshing && cell.KEKClassOf(err) != cell.KEKUnavailable {
 			t.Errorf("after the end: %v", err)
 		}
 		f.service.set(nil)
