@@ -27,12 +27,20 @@ replaces it. The key-encryption key that it names (or CIPHERFLEET_KEK does) is c
 read, when there is none; one that is there is never touched. Keep a copy of it somewhere else: without it no cell can
 be decrypted.
 
+With --introspect it only looks, at every table, or at the one that --table names, and proposes columns: with type, key,
+size, and the indexes, constraints, triggers, views, functions and publications that touch them. That is a heuristic: a
+column of a text, date or JSON type is proposed for a word in its name, such as email, phone, ssn, iban, token, address
+or birth (all words: email_1 and homePhone have them, too). It neither reads values nor knows what they mean: what it
+proposes may be harmless, and what it passes over may not be. Columns that --column names are shown whatever they are.
+
 Names are literal: upper and lower case differ, and nothing is quoted.
 
-Exit codes: 0 written · 2 bad flag, environment or manifest · 4 refused: the table or a column cannot be done, or a
-manifest is there already · 6 Postgres unavailable · 7 denied`
+Exit codes: 0 written, or looked · 2 bad flag, environment or manifest · 4 refused: the table or a column cannot be done,
+or a manifest is there already · 6 Postgres unavailable · 7 denied`
 
 const initExample = `  cipherfleet init --table users --column email
+  cipherfleet init --introspect
+  cipherfleet init --introspect --json | jq '.tables[] | {table, columns: [.columns[].column]}'
   cipherfleet init --schema crm --table "Contacts" --column phone --column notes --manifest crm.yaml`
 
 type initOptions struct {
@@ -41,6 +49,7 @@ type initOptions struct {
 	triggers string
 	manifest string
 	force    bool
+	look     bool
 	asJSON   bool
 }
 
@@ -54,8 +63,14 @@ func newInit(read settings) *cobra.Command {
 	f.StringVar(&o.triggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted")
 	f.StringVar(&o.manifest, "manifest", "", "the manifest's file (CIPHERFLEET_MANIFEST)")
 	f.BoolVar(&o.force, "force", false, "replace a manifest that is there already")
+	f.BoolVar(&o.look, "introspect", false, "look at the database and propose columns; write nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
-	c.RunE = func(c *cobra.Command, _ []string) error { return o.run(c, read) }
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if o.look {
+			return o.introspect(c, read)
+		}
+		return o.run(c, read)
+	}
 	return c
 }
 

@@ -83,20 +83,24 @@ func needsKey(l *look, steps []RoadmapStep) bool {
 	})
 }
 
-// preflight makes the checks of [Preflight] on what the survey has seen. What builds on a check that failed is not
-// looked at.
-func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *look) (list []Obstacle, err error) {
+// preflight asks what a backfill of the column would be refused for.
+func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *look) ([]Obstacle, error) {
 	r := messages.StartRequest{Schema: l.table.Schema, Table: l.table.Name, Key: l.within.Key, Prepare: true, UserTriggers: m.request.Manifest.Fleet.UserTriggers,
 		Columns: []messages.ColumnRequest{{Source: l.plain.Name, Target: cmp.Or(l.sealed.Name, l.wanted.Target)}}}
-	p := &preflight{q: q, request: filled(r), mayInstall: m.mayInstall, registered: []lifecycle.Column{}, states: m.survey.states}
-	p.plan.Relation, p.plan.Installed = l.relation, m.survey.installed
-	for _, c := range m.survey.columns {
-		if c.Relid == l.relation.OID {
+	return m.survey.preflight(ctx, q, l.relation, r, m.mayInstall)
+}
+
+// preflight makes the checks of [Preflight] on what the survey has seen. What builds on a check that failed is not
+// looked at.
+func (v *survey) preflight(ctx context.Context, q pg.Querier, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
+	p := &preflight{q: q, request: filled(r), mayInstall: mayInstall, registered: []lifecycle.Column{}, states: v.states}
+	p.plan.Relation, p.plan.Installed = relation, v.installed
+	for _, c := range v.columns {
+		if c.Relid == relation.OID {
 			p.registered = append(p.registered, c)
 		}
 	}
 	for _, check := range p.checks() {
-		before := len(p.plan.Columns)
 		err := check(ctx)
 		if err == nil {
 			continue
@@ -106,8 +110,8 @@ func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *look) (list []O
 			return nil, err
 		}
 		list = append(list, o)
-		if len(p.plan.Key.Columns) == 0 || before == 0 && len(p.plan.Columns) == 0 {
-			break // without a table, a key and a column there is nothing that later checks could look at
+		if len(p.plan.Key.Columns) == 0 || len(p.plan.Columns) == 0 {
+			break // without a key and a column there is nothing that later checks could look at
 		}
 	}
 	return list, nil
