@@ -2,6 +2,7 @@ package ddl
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -13,17 +14,33 @@ func reverseInsertTrigger(id uint32) string {
 func reverseUpdateTrigger(id uint32) string {
 	return fmt.Sprintf("%s%d_reverse_update", TriggerPrefix, id)
 }
+func movedTrigger(id uint32) string    { return fmt.Sprintf("%s%d_reverse_moved", TriggerPrefix, id) }
 func plaintextMarker(id uint32) string { return fmt.Sprintf("%s%d_reverse_source", TriggerPrefix, id) }
 func reverseFunction(id uint32) string { return fmt.Sprintf("reverse_%d", id) }
 func reverseSequence(id uint32) string { return fmt.Sprintf("reverse_missed_%d", id) }
 
 // The function names neither table nor column: it finds the plaintext, in the very relation that fired, by the column
 // list of the marker, a trigger that never fires. It runs as its owner, like that of [Column.Capture].
+//
+// An update that moves a row to another partition inserts it there. Told by its argument that this may come, it leaves
+// word of the cell for the rest of the transaction, and an insert of that very cell keeps its plaintext.
 const reverseFunctionSQL = `CREATE OR REPLACE FUNCTION cipherfleet.%[1]s() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
 DECLARE
+  moved pg_catalog.text := nullif(pg_catalog.current_setting('cipherfleet.moved_%[4]d', true), '');
   plaintext pg_catalog.text;
 BEGIN
+  IF TG_NARGS > 0 OR TG_OP = 'INSERT' AND moved IS NOT NULL THEN
+    SELECT pg_catalog.md5(pg_catalog.to_jsonb(NEW) ->> a.attname) INTO plaintext FROM pg_catalog.pg_constraint c
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+     WHERE c.conrelid = TG_RELID AND c.contypid = 0 AND c.conname = '%[5]s';
+    IF TG_NARGS > 0 THEN
+      PERFORM pg_catalog.set_config('cipherfleet.moved_%[4]d', coalesce(plaintext, ''), true);
+      RETURN NEW;
+    ELSIF plaintext = moved THEN
+      RETURN NEW;
+    END IF;
+  END IF;
   SELECT a.attname INTO plaintext FROM pg_catalog.pg_trigger g
     JOIN pg_catalog.pg_attribute a ON a.attrelid = g.tgrelid AND a.attnum = g.tgattr[0]
    WHERE g.tgrelid = TG_RELID AND g.tgname = '%[2]s';
@@ -45,42 +62,56 @@ const (
 	reverseTriggerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE %[2]s ON %[3]s FOR EACH ROW
 WHEN (new.%[4]s IS DISTINCT FROM NULL
   AND %[5]s)
-EXECUTE FUNCTION cipherfleet.%[6]s()`
+EXECUTE FUNCTION cipherfleet.%[6]s(%[7]s)`
 	reverseInsertedSQL = `new.%[2]s IS NOT NULL
   AND (` + saysClientSQL + `) IS NOT TRUE`
 	reverseChangedSQL = `pg_catalog.record_image_ne(ROW(new.%[2]s), ROW(old.%[2]s))
   AND ((` + saysClientSQL + `) IS NOT TRUE
     OR pg_catalog.record_image_eq(ROW(new.%[1]s), ROW(old.%[1]s)))`
+	reverseMovedSQL = `new.%[2]s IS NOT NULL
+  AND pg_catalog.record_image_eq(ROW(new.%[2]s), ROW(old.%[2]s))
+  AND pg_catalog.record_image_ne(ROW(%[3]s), ROW(%[4]s))`
 	saysClientSQL = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
 )
 
 // ReverseCapture keeps a rollback honest once applications read and write the cell: when a cell changes, or a row comes
 // in with a cell and a plaintext, the plaintext becomes NULL, that is uncovered in reverse, unless the writer wrote both
-// and said so. A plaintext is nowhere else in the clear, so one whose cell did not change stays, even if the key does,
-// or if it comes without a cell. Source is the plaintext and Target the cell, by their names at that moment; the
-// plaintext must allow NULL. The rest is as in [Column.Capture], whose place it takes.
+// and said so. A plaintext is nowhere else in the clear, so one whose cell did not change stays, even if the key does
+// and the row moves to another partition, or if it comes without a cell. Source is the plaintext and Target the cell, by
+// their names at that moment; the plaintext must allow NULL. The rest is as in [Column.Capture], whose place it takes.
 func (c Column) ReverseCapture() Step {
 	function, sequence, table := reverseFunction(c.ID), reverseSequence(c.ID), c.Table.SQL()
 	insert, update, marker := pg.Ident(reverseInsertTrigger(c.ID)), pg.Ident(reverseUpdateTrigger(c.ID)), pg.Ident(plaintextMarker(c.ID))
-	plain, sealed := pg.Ident(c.Source), pg.Ident(c.Target)
+	plain, sealed, moved := pg.Ident(c.Source), pg.Ident(c.Target), pg.Ident(movedTrigger(c.ID))
 	return Step{
 		Do: []string{
 			fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", sequence),
-			fmt.Sprintf(reverseFunctionSQL, function, plaintextMarker(c.ID), sequence),
+			fmt.Sprintf(reverseFunctionSQL, function, plaintextMarker(c.ID), sequence, c.ID, CheckName(c.ID)),
 			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
 			fmt.Sprintf(markerSQL, marker, plain, table, function),
-			fmt.Sprintf(reverseTriggerSQL, insert, "INSERT", table, plain, fmt.Sprintf(reverseInsertedSQL, plain, sealed), function),
-			fmt.Sprintf(reverseTriggerSQL, update, "UPDATE", table, plain, fmt.Sprintf(reverseChangedSQL, plain, sealed), function),
-			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, marker, insert, update),
+			fmt.Sprintf(reverseTriggerSQL, insert, "INSERT", table, plain, fmt.Sprintf(reverseInsertedSQL, plain, sealed), function, ""),
+			fmt.Sprintf(reverseTriggerSQL, moved, "UPDATE", table, plain, fmt.Sprintf(reverseMovedSQL, plain, sealed, keyOf("new", c.Key), keyOf("old", c.Key)), function, "'moved'"),
+			fmt.Sprintf(reverseTriggerSQL, update, "UPDATE", table, plain, fmt.Sprintf(reverseChangedSQL, plain, sealed), function, ""),
+			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, marker, insert, moved, update),
 		},
 		Undo: []string{
 			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", insert, table),
+			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", moved, table),
 			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", update, table),
 			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", marker, table),
 			fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", function),
 			fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", sequence),
 		},
 	}
+}
+
+// keyOf is the list of key columns of one row version.
+func keyOf(version string, key []string) string {
+	fields := make([]string, len(key))
+	for i, name := range key {
+		fields[i] = version + "." + pg.Ident(name)
+	}
+	return strings.Join(fields, ", ")
 }
 
 // ReverseMissed is the query for how many plaintexts a column's reverse capture has cleared: one bigint, as [Missed].

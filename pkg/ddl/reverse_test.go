@@ -187,6 +187,41 @@ func TestReverseCaptureReachesPartitions(t *testing.T) {
 	}
 }
 
+// A row that moves to another partition is inserted there: its plaintext goes with it, and nobody else's.
+func TestReverseCaptureLetsAPlaintextMoveToAnotherPartition(t *testing.T) {
+	t.Parallel()
+	f := cutOver(t, partitioned(t))
+	const insert = "INSERT INTO users (region, id, email_plaintext, email) VALUES ($1, $2, 'a', $3)"
+	for _, to := range []int{2, 1} {
+		f.Run(t, "TRUNCATE users")
+		f.write(t, ddl.WriterClient, insert, 3-to, 1, cellOf(7))
+		f.write(t, "", "UPDATE users SET region = $1", to)
+		f.wantPlain(t, true, "a move to another partition")
+		f.write(t, "", "UPDATE users SET region = $1, email = $2", 3-to, otherCell())
+		f.wantPlain(t, false, "a move with another cell")
+	}
+	f.Run(t, "TRUNCATE users")
+	f.write(t, ddl.WriterClient, insert, 1, 1, cellOf(7))
+	err := f.InTx(t.Context(), func(tx pg.Tx) error {
+		if _, err := tx.Exec(t.Context(), "UPDATE users SET region = 2"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(t.Context(), insert, 1, 2, otherCell())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testenv.One[int](t, f, "SELECT count(*) FROM users WHERE (email_plaintext IS NULL) = (id = 2)"); n != 2 {
+		t.Error("an insert behind a move kept a plaintext, or the move lost one")
+	}
+	f.Run(t, "DELETE FROM users WHERE id = 2")
+	f.write(t, "", insert, 1, 3, cellOf(7))
+	if n := testenv.One[int](t, f, "SELECT count(*) FROM users WHERE id = 3 AND email_plaintext IS NULL"); n != 1 {
+		t.Error("a transaction after a move kept a plaintext")
+	}
+}
+
 func TestReverseCaptureUnderAHostileSearchPath(t *testing.T) {
 	t.Parallel()
 	f := users(t, "text")
@@ -203,8 +238,8 @@ func TestReverseCaptureUnderAHostileSearchPath(t *testing.T) {
 	f.wantPlain(t, false, "an insert")
 	watch := ddl.Watch{Key: f.Key, Columns: []ddl.Column{f.Column}}
 	parts := testenv.Column[string](t, f, "SELECT p.part FROM ("+watch.Parts()+") p", testenv.One[uint32](t, f, "SELECT 'users'::regclass::oid"))
-	if len(parts) != 9 {
-		t.Errorf("%d parts watched, want 9: %v", len(parts), parts)
+	if len(parts) != 10 {
+		t.Errorf("%d parts watched, want 10: %v", len(parts), parts)
 	}
 }
 
@@ -215,7 +250,7 @@ func TestReverseCaptureIsRepeatable(t *testing.T) {
 	before := testenv.One[string](t, f, everything)
 	f.Run(t, `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_7_reverse_update"; DROP TRIGGER "~cipherfleet_7_reverse_insert" ON users`)
 	f.do(t, f.ReverseCapture().Do)
-	if testenv.One[string](t, f, "SELECT concat(count(*), min(tgenabled::text), max(tgenabled::text)) FROM pg_trigger WHERE tgrelid = 'users'::regclass") != "3AA" {
+	if testenv.One[string](t, f, "SELECT concat(count(*), min(tgenabled::text), max(tgenabled::text)) FROM pg_trigger WHERE tgrelid = 'users'::regclass") != "4AA" {
 		t.Error("a trigger is missing or not always enabled")
 	}
 	f.do(t, f.ReverseCapture().Do)

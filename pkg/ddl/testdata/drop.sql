@@ -28,6 +28,7 @@ BEGIN
 END
 $cipherfleet$;
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_moved" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_source" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.reverse_4294967295();

@@ -28,6 +28,7 @@ BEGIN
 END
 $cipherfleet$;
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_insert" ON "public"."users";
+DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_moved" ON "public"."users";
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_update" ON "public"."users";
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_source" ON "public"."users";
 DROP FUNCTION IF EXISTS cipherfleet.reverse_7();
