@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,8 +16,9 @@ import (
 )
 
 type benchOptions struct {
-	rows, rounds int
-	out, bindir  string
+	rows, rounds   int
+	pairs, seconds int
+	out, bindir    string
 }
 
 // arm is one way of writing every row; it returns how long that took.
@@ -38,11 +40,12 @@ type figure struct {
 
 // report is build/bench.json.
 type report struct {
-	Machine   string   `json:"machine"`
-	Postgres  string   `json:"postgres"`
-	Rounds    int      `json:"rounds"`
-	WorkerRSS int64    `json:"worker_rss_bytes"` // the most that any worker held
-	Arms      []figure `json:"arms"`
+	Machine   string       `json:"machine"`
+	Postgres  string       `json:"postgres"`
+	Rounds    int          `json:"rounds"`
+	WorkerRSS int64        `json:"worker_rss_bytes"` // the most that any worker held
+	Arms      []figure     `json:"arms"`
+	Dual      []dualFigure `json:"dual_writing"` // null: it was not measured
 }
 
 // stand is what every arm runs on.
@@ -80,7 +83,13 @@ func bench(ctx context.Context, o benchOptions) (err error) {
 			times[a.name] = append(times[a.name], took)
 		}
 	}
-	return b.publish(o, arms, times)
+	dual, err := b.dual(ctx, o)
+	if errors.Is(err, errNoPgbench) {
+		fmt.Fprintln(os.Stderr, "what capture costs an application is not measured:", err)
+	} else if err != nil {
+		return err
+	}
+	return b.publish(o, arms, times, dual)
 }
 
 // measure prepares a fresh table and runs one arm on it.
@@ -92,9 +101,9 @@ func (b *stand) measure(ctx context.Context, a arm) (time.Duration, error) {
 }
 
 // publish prints the table and writes the file.
-func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Duration) error {
+func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Duration, dual []dualFigure) error {
 	r := report{Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
-		Postgres: fmt.Sprintf("%d", b.postgres.Major()), Rounds: o.rounds, WorkerRSS: b.workerRSS}
+		Postgres: fmt.Sprintf("%d", b.postgres.Major()), Rounds: o.rounds, WorkerRSS: b.workerRSS, Dual: dual}
 	for _, a := range arms {
 		r.Arms = append(r.Arms, figureOf(a.name, o.rows, times[a.name]))
 	}
@@ -106,6 +115,10 @@ func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Dura
 		fmt.Printf("%-16s %10d %9.2f %12.0f %12.0f %12.0f %7.2f\n", f.Name, f.Rows, f.Seconds, f.RowsPerSecond, f.Min, f.Max, f.Ratio)
 	}
 	fmt.Printf("worker memory: at most %d MiB resident\n", b.workerRSS>>20)
+	for _, f := range dual {
+		fmt.Printf("an application that writes both columns, %s commits: %.0f transactions/s without capture, %.0f with it: slower by %.1f %%\n",
+			f.Commits, f.Bare, f.Captured, 100*f.Slower)
+	}
 	if o.out == "" {
 		return nil
 	}

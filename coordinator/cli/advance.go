@@ -32,6 +32,7 @@ Exit codes: 0 it stands there · 2 bad flag, environment or manifest · 3 wait: 
 
 const advanceExample = `  cipherfleet advance users.email --to schema-added --note "ticket 4711"
   cipherfleet advance users.email --to dual-writing --dry-run
+  cipherfleet advance users.email --to dual-writing --strict
   cipherfleet advance crm.contacts.phone --to dual-writing --reason "a restore brought old rows back" --json`
 
 type advanceOptions struct {
@@ -51,6 +52,7 @@ func newAdvance(read settings) *cobra.Command {
 	f.StringVar(&o.request.Note, "note", "", "a note for the log")
 	f.StringVar(&o.request.Reason, "reason", "", "why the phase is set by hand, or why less than a full verification is enough for a cutover; recorded")
 	f.StringVar(&o.triggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted")
+	f.BoolVar(&o.request.Strict, "strict", false, "with --to dual-writing: let a write fail that misses the target, with constraint cipherfleet_<id>_strict")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, print the statements and their locks, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, args []string) (err error) {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -55,4 +56,25 @@ func TestBackfillMakesACaptureAnewThatIsOlderOrWasAltered(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAdvanceMayLetWritesFailThatMissTheTarget(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	people(t, db, 10)
+	s := newShell(t, db.URL).withKey()
+	unchanged(t, db, func() {
+		plan := s.must("advance", "users.email", "--to", "dual-writing", "--strict", "--dry-run").out
+		if !strings.Contains(plan, `"~cipherfleet_<id>_strict_update"`) || strings.Contains(plan, "_0") {
+			t.Errorf("a dry run said %s", plan)
+		}
+		s.run("advance", "users.email", "--to", "schema-added", "--strict").refusedWith(t, app.CodeUsage, "is about the step to dual-writing", "cipherfleet backfill --strict")
+	})
+	const missed = `INSERT INTO users (id, email) VALUES (99, 'missed@example.com')`
+	s.must("advance", "users.email", "--to", "dual-writing")
+	s.must("advance", "users.email", "--to", "dual-writing", "--strict") // also later
+	if _, err := db.Exec(t.Context(), missed); pg.Code(err) != "23514" || !strings.Contains(err.Error(), "constraint cipherfleet_1_strict") {
+		t.Errorf("a write that misses the target: %v", err)
+	}
+	unchanged(t, db, func() { s.must("advance", "users.email", "--to", "dual-writing", "--strict") })
 }

@@ -21,6 +21,7 @@ type AdvanceRequest struct {
 	Target string   // where the cells go; "": where they went, else the column's name with _encrypted behind it
 	Note   string
 	Reason string // why the phase is set by hand: against the order, or without a run
+	Strict bool   // writes that miss the target fail from then on; of a climb to dual-writing
 }
 
 // Way is how a column gets to a phase.
@@ -48,6 +49,7 @@ type AdvancePlan struct {
 
 	standing Standing
 	plan     Plan
+	strict   bool // is to be added
 }
 
 // phases in the order of the ladder.
@@ -63,6 +65,9 @@ func rung(p lifecycle.Phase) int { return slices.Index(phases(), p) }
 func (l *Ladder) PlanAdvance(ctx context.Context, r AdvanceRequest) (p AdvancePlan, err error) {
 	if !r.To.Known() {
 		return p, reject("to", "accepted are schema-added, dual-writing, backfilling, backfilled, cut-over and dropped", "was %.40q", r.To)
+	}
+	if r.Strict && (r.To != lifecycle.PhaseDualWriting || r.Reason != "") {
+		return p, reject("strict", "give it with --to dual-writing; a column that stands higher gets it by cipherfleet backfill --strict", "is about the step to dual-writing")
 	}
 	if p.standing, err = l.findOrNew(ctx, r.Column); err != nil {
 		return p, err
@@ -161,6 +166,7 @@ func (l *Ladder) planClimb(ctx context.Context, r AdvanceRequest, p *AdvancePlan
 	if p.plan, err = Preflight(ctx, l.DB, request); err != nil {
 		return err
 	}
+	p.strict = r.Strict && !strictlyWritten(p.plan.Relation, p.plan.Columns[0].Registered.ID)
 	p.Steps = p.rungs()
 	if p.Way == WayNone && len(p.Steps) > 0 {
 		p.Way = WayClimb // something that the phase promises is missing: it is put back

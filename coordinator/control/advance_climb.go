@@ -39,6 +39,9 @@ func (p *AdvancePlan) rungs() []PlannedStep {
 		add("dual-writing", lockShareUpdateExclusive, steps.Validate())
 		add("dual-writing", lockShareRowExclusive, steps.Capture())
 	}
+	if p.strict {
+		add("dual-writing", lockShareRowExclusive, steps.Strict())
+	}
 	return list
 }
 
@@ -46,7 +49,7 @@ func (p *AdvancePlan) rungs() []PlannedStep {
 func unnumbered(sql string) string {
 	none := cell.Prefix(0)
 	at := len(none) - 4 // where the id begins
-	return strings.NewReplacer("cipherfleet_0_", "cipherfleet_<id>_", "capture_0", "capture_<id>", "missed_0", "missed_<id>", "VALUES (0,", "VALUES (<id>,",
+	return strings.NewReplacer("cipherfleet_0_", "cipherfleet_<id>_", "capture_0", "capture_<id>", "misses_0", "misses_<id>", "strict_0", "strict_<id>", "missed_0", "missed_<id>", "VALUES (0,", "VALUES (<id>,",
 		fmt.Sprintf("%x", none), fmt.Sprintf("%x<id>", none[:at])).Replace(sql)
 }
 
@@ -79,6 +82,10 @@ func (l *Ladder) climb(ctx context.Context, s *Standing, p AdvancePlan, detail j
 	}
 	if !c.Guarded {
 		s.State.Phase = lifecycle.PhaseDualWriting
+	}
+	if p.strict {
+		steps := ddl.Column{ID: column.ID, Table: plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: plan.Key.Names()}
+		return r.alter(ctx, func(tx pg.Tx) error { return run(ctx, tx, steps.Strict()) })
 	}
 	return nil
 }
