@@ -83,6 +83,8 @@ func customers(t *testing.T, db *testenv.DB) (stop func() (transactions int64)) 
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		pace := time.NewTicker(5 * time.Millisecond)
+		defer pace.Stop()
 		for n := 0; ctx.Err() == nil; n++ {
 			err := own.InTx(ctx, func(tx pg.Tx) error {
 				_, err := tx.Exec(ctx, `UPDATE users SET note = 'seen' WHERE id = $1`, n%50+1)
@@ -95,6 +97,10 @@ func customers(t *testing.T, db *testenv.DB) (stop func() (transactions int64)) 
 				t.Errorf("a customer met: %v", err)
 			}
 			done.Add(1)
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+			}
 		}
 	}()
 	return func() int64 { cancel(); <-ended; return done.Load() }
