@@ -20,7 +20,7 @@ demo: build ## encrypt a live table before your eyes, on private servers (DEMO_R
 	@programs=$$([ -n "$$DEMO_DATABASE_URL" ] || deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs bin/cipherfleet demo $(DEMO_FLAGS)
 
 test: ## run every test, on real servers; ends with a count (PKG, SEEDS)
-	@programs=$$(deploy/postgres/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs \
+	@programs=$$(deploy/postgres/ensure.sh) && node=$$(deploy/node/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs CIPHERFLEET_NODE=$$node \
 		go run $(GOTESTSUM) --format pkgname --jsonfile build/test.json --raw-command \
 		--post-run-command=.ci/count -- .ci/gotest $(PKG)
 

@@ -42,6 +42,7 @@ type backfillOptions struct {
 	request messages.StartRequest
 	again   messages.RetryRequest // with a job: that one is tried again instead
 	scope   scope
+	maker   maker
 	dryRun  bool
 	asJSON  bool
 	outcome func(messages.Job) error // what becomes of the job's end; nil: it is printed
@@ -53,6 +54,7 @@ func newBackfill(read settings) *cobra.Command {
 	f := c.Flags()
 	o.scope.flags(f)
 	o.scope.targetFlags(f)
+	o.maker.flags(f)
 	f.StringSliceVar(&o.request.Key, "key", nil, "columns of the unique key to walk by (default: the primary key, else a NOT NULL unique index)")
 	f.IntVar(&o.request.ChunkRows, "chunk-rows", 0, "most rows in one transaction (default 5000)")
 	f.BoolVar(&o.request.Prepare, "prepare", false, "add a target column that is missing")
@@ -72,6 +74,7 @@ func (o *backfillOptions) fill(c *cobra.Command) error {
 	if err := o.scope.fill(&o.request, c); err != nil {
 		return err
 	}
+	o.maker.fill(&o.request)
 	o.request.V, o.request.RequestID = messages.Version, uuid.NewString()
 	return invalid(o.request.Validate(), c)
 }
@@ -81,6 +84,9 @@ func (o *backfillOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	config, err := read()
+	if err == nil {
+		err = o.maker.fromManifest(&o.request, config.Manifest, o.scope.targets)
+	}
 	if err != nil {
 		return err
 	}
@@ -97,6 +103,9 @@ func (o *backfillOptions) execute(c *cobra.Command, config app.Coordinator) erro
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
 	plan, err := control.Preflight(work, s.db, o.request)
+	if err == nil && config.NATSURL == "" {
+		err = control.Unreachable(plan)
+	}
 	if err != nil {
 		return err
 	}
@@ -124,10 +133,13 @@ func announce(p control.Plan, r messages.StartRequest) string {
 	columns := make([]string, len(p.Columns))
 	for i, c := range p.Columns {
 		columns[i] = fmt.Sprintf("%s (%s, codec %s) into %s", c.Source.Name, c.Source.Type, c.Codec, c.Target.Name)
+		if c.Foreign() {
+			columns[i] = fmt.Sprintf("%s (%s, as text, to the encrypter on %s) into %s", c.Source.Name, c.Source.Type, c.External.Subject, c.Target.Name)
+		}
 	}
 	limits := backfill.Limits{Rows: r.ChunkRows}.WithDefaults()
-	return fmt.Sprintf("encrypt %s: %s; key %s; about %d rows; chunks of at most %d rows, %d MiB, %v; scheme 1, XAES-256-GCM, bound to the row",
-		p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time)
+	return fmt.Sprintf("encrypt %s: %s; key %s; about %d rows; chunks of at most %d rows, %d MiB, %v%s",
+		p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time, schemeWords(p))
 }
 
 // rungs are the changes to the table before the first row is encrypted, with the lock each takes on it.
@@ -135,14 +147,14 @@ func rungs(p control.Plan, strict bool) []string {
 	var list []string
 	for _, c := range p.Columns {
 		if c.Add {
-			list = append(list, fmt.Sprintf("add column %s bytea, nullable, STORAGE EXTERNAL (ACCESS EXCLUSIVE, for a moment)", c.Target.Name))
+			list = append(list, fmt.Sprintf("add column %s %s (ACCESS EXCLUSIVE, for a moment)", c.Target.Name, addedAs(c)))
 		}
 		if c.Guarded {
 			list = append(list, fmt.Sprintf("column %s has its CHECK and its capture triggers: nothing to alter", c.Target.Name))
 			continue
 		}
 		list = append(list,
-			fmt.Sprintf("add a CHECK to %s that lets only NULL and cells in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name),
+			fmt.Sprintf("add a CHECK to %s that lets only NULL and %s in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name, letIn(c)),
 			"validate it (SHARE UPDATE EXCLUSIVE; reads the table beside readers and writers)",
 			fmt.Sprintf("create three capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
 	}
@@ -188,6 +200,7 @@ func (o *backfillOptions) inProcess(work, drain context.Context, c *cobra.Comman
 	if err := s.openPlane(work); err != nil {
 		return err
 	}
+	s.plane.Private = s.config.NATSURL == ""
 	var job messages.Job
 	leading, depose := context.WithCancel(work)
 	defer depose()

@@ -105,6 +105,7 @@ func (o *cutoverOptions) execute(c *cobra.Command, config app.Coordinator) error
 		}
 		return err
 	}
+	tellProxy(work, c.ErrOrStderr(), config, ladder, o.request.Column)
 	return o.print(c.OutOrStdout(), result)
 }
 

@@ -154,7 +154,9 @@ func printVerification(w io.Writer, v control.Verification) error {
 		if c.Nonces.Cells > 0 {
 			fmt.Fprintf(&b, "  nonces: %s\n", nonceLine(c.Nonces))
 		}
-		if c.Source == "" {
+		if c.Foreign {
+			b.WriteString("  its values are made by an encrypter of your own: presence and payload were checked, and nothing was opened\n")
+		} else if c.Source == "" {
 			b.WriteString("  the plaintext is gone: cells were opened and authenticated, and compared with nothing\n")
 		}
 		if c.Digest != "" {
@@ -173,6 +175,8 @@ func verdict(v control.Verification, c control.ColumnReport) string {
 	switch {
 	case !c.Proven:
 		return "NOT PROVEN"
+	case c.Foreign:
+		return "every row is covered; its encrypter alone can open them"
 	case v.Sample > 0:
 		return fmt.Sprintf("nothing wrong in a sample of %v %%, which is no proof", v.Sample)
 	}

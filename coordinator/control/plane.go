@@ -18,7 +18,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Plane is the control plane of one installation. Every field but RangeRows and CatchUp is required.
+// Plane is the control plane of one installation. Every field but RangeRows, CatchUp and Private is required.
 type Plane struct {
 	DB        *pg.DB
 	Bus       *bus.Bus
@@ -27,6 +27,7 @@ type Plane struct {
 	Reconcile time.Duration // how often queue and Postgres are compared
 	RangeRows int64         // rows a range should have; 0: by the table's size
 	CatchUp   time.Duration // how soon a table is swept again whose rows became uncovered after its job; 0: never
+	Private   bool          // nobody outside this process can reach its NATS
 	Log       *slog.Logger
 	Tracer    trace.Tracer
 

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -28,9 +30,13 @@ type PlanColumn struct {
 	Source     pg.Column
 	Target     pg.Column        // its Name always; the rest only when it is there already
 	Add        bool             // the target is missing and is to be added
-	Codec      cell.Codec       // how values of the source become bytes
+	Codec      cell.Codec       // how values of the source become bytes; 0 of a foreign column
 	Registered lifecycle.Column // ID 0: not yet
 	Guarded    bool             // check and capture are in place: there is nothing to alter
+	External   backfill.External
+
+	payload    ddl.Payload
+	targetType string // of a target of a foreign column that is to be added, as SQL
 }
 
 // preflight is one look at a table on behalf of one request.

@@ -1,12 +1,14 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
@@ -27,7 +29,11 @@ func (p *preflight) checkColumns(ctx context.Context) error {
 		if err := p.checkStanding(ctx, i, registered); err != nil {
 			return err
 		}
-		column, err := p.column(i)
+		external, err := p.checkMaker(ctx, i, registered)
+		if err != nil {
+			return err
+		}
+		column, err := p.column(ctx, i, external)
 		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
 		}
@@ -72,7 +78,8 @@ func (p *preflight) checkStanding(ctx context.Context, i int, registered []lifec
 }
 
 // column resolves one column of the request by what the catalog says.
-func (p *preflight) column(i int) (c PlanColumn, err error) {
+func (p *preflight) column(ctx context.Context, i int, external backfill.External) (c PlanColumn, err error) {
+	c.External = external
 	asked, field := p.request.Columns[i], fmt.Sprintf("columns[%d]", i)
 	if asked.Source == asked.Target {
 		return c, reject(field+".target", "name another column; cutover swaps the names in the end", "source and target are both %q", asked.Source)
@@ -86,14 +93,19 @@ func (p *preflight) column(i int) (c PlanColumn, err error) {
 	if c.Source, found = p.plan.Relation.Column(asked.Source); !found {
 		return c, p.noColumn(field+".source", asked.Source)
 	}
-	if c.Codec, err = p.checkSource(field+".source", c.Source); err != nil {
+	if c.Codec, err = p.checkSource(field+".source", c); err != nil {
 		return c, err
 	}
 	if c.Target, found = p.plan.Relation.Column(asked.Target); found {
-		return c, p.checkTarget(field+".target", c.Target)
+		err = p.checkTarget(field+".target", c)
+	} else {
+		c.Add, c.Target = true, pg.Column{Name: asked.Target}
+		err = p.checkMissing(field+".target", asked)
 	}
-	c.Add, c.Target = true, pg.Column{Name: asked.Target}
-	return c, p.checkMissing(field+".target", asked.Target)
+	if err == nil && c.Foreign() {
+		err = p.checkForeignTarget(ctx, i, &c)
+	}
+	return c, err
 }
 
 // checkPartitionKey refuses columns that place rows. It looks before the key is chosen: a table that is partitioned by
@@ -111,12 +123,16 @@ func (p *preflight) checkPartitionKey(context.Context) error {
 }
 
 // checkSource refuses sources that are computed, that rows are found by, or whose values cannot be sealed.
-func (p *preflight) checkSource(field string, source pg.Column) (cell.Codec, error) {
+func (p *preflight) checkSource(field string, c PlanColumn) (cell.Codec, error) {
+	source := c.Source
 	switch {
 	case source.Generated != "":
 		return 0, refuse(field, "do the columns that it is computed from", "column %q is generated: it has no value of its own to move", source.Name)
 	case slices.Contains(p.plan.Key.Names(), source.Name):
 		return 0, refuse(field, "give another key with --key, one without this column", "column %q is part of the key (%s), which must stay readable", source.Name, strings.Join(p.plan.Key.Names(), ", "))
+	}
+	if c.Foreign() { // its values travel as text in JSON
+		return 0, p.needUTF8(field, source.Name)
 	}
 	codec, err := cell.CodecFor(backfill.TypeInfo(source.Base))
 	if err != nil {
@@ -131,10 +147,11 @@ func (p *preflight) checkSource(field string, source pg.Column) (cell.Codec, err
 const byteaOID = 17
 
 // checkTarget refuses an existing target that could not hold a cell in one row and NULL in the next.
-func (p *preflight) checkTarget(field string, target pg.Column) error {
+func (p *preflight) checkTarget(field string, c PlanColumn) error {
+	target := c.Target
 	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", p.plan.Relation.Table().SQL(), pg.Ident(target.Name))
 	switch {
-	case target.TypeOID != byteaOID:
+	case target.TypeOID != byteaOID && !c.Foreign():
 		return refuse(field, "name another target, or leave it out and let --prepare add one", "target %q has type %s, accepted is bytea", target.Name, target.Type)
 	case target.Generated != "":
 		return refuse(field, "name another target", "target %q is generated: nothing can be written to it", target.Name)
@@ -146,12 +163,13 @@ func (p *preflight) checkTarget(field string, target pg.Column) error {
 	return nil
 }
 
-func (p *preflight) checkMissing(field, target string) error {
+func (p *preflight) checkMissing(field string, asked messages.ColumnRequest) error {
+	target := asked.Target
 	switch most := p.plan.Relation.Server.MaxIdentifierBytes; {
 	case len(target) > most:
 		return reject(field, "name a shorter one", "target %q has more than %d bytes; the server would cut its name", target, most)
 	case !p.request.Prepare:
-		hint := fmt.Sprintf("--prepare adds it; or ALTER TABLE %s ADD COLUMN %s bytea", p.plan.Relation.Table().SQL(), pg.Ident(target))
+		hint := fmt.Sprintf("--prepare adds it; or ALTER TABLE %s ADD COLUMN %s %s", p.plan.Relation.Table().SQL(), pg.Ident(target), cmp.Or(asked.Type, "bytea"))
 		return refuse(field, hint, "%s has no column %q to write cells to", p.plan.Relation.Table(), target)
 	}
 	return nil

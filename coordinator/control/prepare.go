@@ -40,6 +40,9 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 	if err != nil {
 		return Prepared{}, err
 	}
+	if err := p.refuseUnreachable(plan); err != nil {
+		return Prepared{}, err
+	}
 	prepared := Prepared{Plan: plan}
 	climb := &rungs{db: p.DB, kek: p.KEK, alter: p.alter, prove: p.alter}
 	for i := range plan.Columns {

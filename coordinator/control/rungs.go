@@ -29,7 +29,7 @@ type rungs struct {
 // schemaAdded adds the target column if it is to be added, gives the column its id, and keeps everything but cells of
 // it out of the target from now on, in one transaction.
 func (r *rungs) schemaAdded(ctx context.Context, plan Plan, c PlanColumn) (column lifecycle.Column, target int16, err error) {
-	steps := ddl.Column{Table: plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name}
+	steps := c.steps(plan, 0)
 	err = r.alter(ctx, func(tx pg.Tx) error {
 		if c.Add {
 			if err := run(ctx, tx, steps.AddTarget()); err != nil {
@@ -62,13 +62,14 @@ func (r *rungs) schemaAdded(ctx context.Context, plan Plan, c PlanColumn) (colum
 // dualWriting gives the column its key, proves that the target holds cells or nothing, and has writes noticed that miss
 // it.
 func (r *rungs) dualWriting(ctx context.Context, plan Plan, c PlanColumn, column lifecycle.Column) (scheme cell.Scheme, err error) {
-	scheme, err = lifecycle.ActivateScheme(ctx, r.db, r.kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: c.Codec,
-		RowBound: true, Padding: c.Codec.DefaultPadding()})
+	if !c.Foreign() {
+		scheme, err = lifecycle.ActivateScheme(ctx, r.db, r.kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: c.Codec,
+			RowBound: true, Padding: c.Codec.DefaultPadding()})
+	}
 	if err != nil || c.Guarded {
 		return scheme, err
 	}
-	steps := ddl.Column{ID: column.ID, Table: plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: plan.Key.Names()}
-	return scheme, r.guard(ctx, steps, column)
+	return scheme, r.guard(ctx, c.steps(plan, column.ID), column)
 }
 
 // guard lets Postgres refuse what is no cell, and notice writes that miss the target.
@@ -128,7 +129,7 @@ func (r *rungs) both(ctx context.Context, plan Plan, c PlanColumn) (backfill.Spe
 		return backfill.SpecColumn{}, err
 	}
 	return backfill.SpecColumn{ID: column.ID, Source: c.Source.Name, Target: c.Target.Name, SourceAttnum: c.Source.Attnum, TargetAttnum: target,
-		Scheme: scheme.Number, LogTable: column.Table.String(), LogColumn: column.Source}, nil
+		Scheme: scheme.Number, External: c.external(plan), LogTable: column.Table.String(), LogColumn: column.Source}, nil
 }
 
 func run(ctx context.Context, tx pgx.Tx, s ddl.Step) error { return each(ctx, tx, s.Do) }

@@ -87,6 +87,10 @@ func (l *look) flag(name string, holds bool) {
 // fits says that a target has the type that its values have.
 func (l *look) fits(target pg.Column) bool {
 	wanted := "bytea"
+	if l.foreign() {
+		_, fits := backfill.PayloadOf(target)
+		return fits && (l.wanted == nil || l.wanted.Type == target.Base.Name)
+	}
 	if l.wanted != nil {
 		wanted = l.wanted.Type
 	}
@@ -139,7 +143,7 @@ func (l *look) flagCheck() {
 	}
 	check := l.relation.Checks[at]
 	ours := ddl.Column{ID: l.column.ID, Target: l.sealed.Name}.IsCheck(check.SQL)
-	l.flag(FlagCheckAltered, !ours && l.sealed.TypeOID == byteaOID)
+	l.flag(FlagCheckAltered, !ours && l.sealed.TypeOID == byteaOID && !l.foreign())
 	l.flag(FlagCheckNotValidated, !check.Validated)
 }
 

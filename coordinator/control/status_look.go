@@ -155,6 +155,16 @@ func (l *look) isEQL() bool {
 	return l.sealed.Base.Name == eqlType || l.wanted != nil && l.wanted.Type == eqlType
 }
 
+// foreign says that the newest job had the column's values made by a user's own encrypter.
+func (l *look) foreign() bool {
+	for _, c := range l.survey.jobs[l.column.ID].Spec.Columns {
+		if c.ID == l.column.ID {
+			return c.Foreign()
+		}
+	}
+	return false
+}
+
 func (l *look) job() {
 	job, has := l.survey.jobs[l.column.ID]
 	if !has {

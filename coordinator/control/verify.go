@@ -35,6 +35,8 @@ type ColumnReport struct {
 	Column string `json:"column"`
 	Source string `json:"source"` // the column that holds the plaintext, under today's name; "" when it is gone, and cells are only opened
 	Target string `json:"target"` // the column that holds the cells, under today's name
+	// Foreign says that a user's own encrypter made the values: they were looked at, and none was opened.
+	Foreign bool `json:"foreign,omitempty"`
 	backfill.Report
 	Proven bool `json:"proven"`
 }
@@ -93,7 +95,7 @@ func (v *Verifier) Verify(ctx context.Context, r VerifyRequest) (Verification, e
 	result := Verification{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, Began: t.began}
 	for _, pass := range t.passes {
 		for i, c := range pass.columns {
-			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Subject != "", Report: pass.reports[i], Proven: pass.reports[i].Proven()}
 			result.Columns, result.Proven = append(result.Columns, report), result.Proven && report.Proven
 		}
 	}
@@ -107,7 +109,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	for _, c := range p.columns {
 		before[c.ID] = v.Before[c.named()]
 		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
-			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, Reverse: c.cutOver})
+			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, LogColumn: c.Source, Reverse: c.cutOver})
 	}
 	of := t.relation.Rows() * int64(len(t.passes))
 	if t.sample > 0 {

@@ -63,6 +63,7 @@ type Coordinator struct {
 	Manifest  string        `env:"CIPHERFLEET_MANIFEST" envDefault:"cipherfleet.yaml" means:"the manifest's file"`
 	AckWait   time.Duration `env:"CIPHERFLEET_ACK_WAIT" envDefault:"15s" accepts:"2s..10m" means:"how long a task may go without a sign of life; longer than the lease. Workers give one at every third of it"`
 	Reconcile time.Duration `env:"CIPHERFLEET_RECONCILE" envDefault:"2s" accepts:"100ms..1m" means:"how often queue and Postgres are compared; at most the lease"`
+	ProxyURL  URL           `env:"CIPHERFLEET_PROXY_URL" means:"EQL's encrypting proxy in front of the same database; after the cutover of an eql_v2_encrypted column it is told to reload"`
 	CatchUp   string        `env:"CIPHERFLEET_CATCH_UP" envDefault:"on" accepts:"on|off" means:"off keeps the coordinator from sweeping again what becomes uncovered after a job"`
 	Listen    string        `env:"CIPHERFLEET_LISTEN" envDefault:"127.0.0.1:8080" accepts:"host:port or off" means:"address of the coordinator's health"`
 
@@ -96,8 +97,9 @@ type Demo struct {
 // Test configures the tests.
 type Test struct {
 	Binaries
-	TestDatabaseURL URL `env:"CIPHERFLEET_TEST_DATABASE_URL" means:"server to make test databases in, instead of a private one"`
-	TestNATSURL     URL `env:"CIPHERFLEET_TEST_NATS_URL" means:"NATS to make test streams in, instead of a private one"`
+	TestDatabaseURL URL    `env:"CIPHERFLEET_TEST_DATABASE_URL" means:"server to make test databases in, instead of a private one"`
+	TestNATSURL     URL    `env:"CIPHERFLEET_TEST_NATS_URL" means:"NATS to make test streams in, instead of a private one"`
+	Node            string `env:"CIPHERFLEET_NODE" default:"found in PATH" means:"program of Node.js, for the test of the encrypter in deploy/examples"`
 }
 
 // Validate checks every variable and how they relate. Flags may have changed them since they were read.

@@ -64,7 +64,7 @@ func PayloadOf(target pg.Column) (ddl.Payload, bool) {
 // openForeign is [openColumn] for a column that a user's own encrypter makes. Values of every type travel as text.
 func openForeign(c SpecColumn, source, target pg.Column) (Column, error) {
 	payload, fits := PayloadOf(target)
-	if !fits || c.Reverse {
+	if !fits {
 		return Column{}, fmt.Errorf("type of %s: %w", c.Target, ErrShape)
 	}
 	f := foreign{payload: payload, oid: oidText, list: oidTextArray,
@@ -78,7 +78,7 @@ func openForeign(c SpecColumn, source, target pg.Column) (Column, error) {
 	if payload == ddl.PayloadEQL {
 		f.row = target.Base.SQL
 	}
-	return Column{ID: c.ID, Source: c.Source, Target: c.Target, External: c.External, Type: TypeInfo(source.Base), foreign: f}, nil
+	return Column{ID: c.ID, Source: c.Source, Target: c.Target, External: c.External, Reverse: c.Reverse, Type: TypeInfo(source.Base), foreign: f}, nil
 }
 
 // set is what is written, around the value's expression. ROW and no cast: EQL has casts of its own from text and jsonb.
@@ -136,6 +136,9 @@ func (p *page) look(i int, source, target []byte) {
 	report, column := &p.found[i], p.Shape.Columns[i]
 	report.Rows++
 	switch {
+	case column.Reverse && source == nil && target != nil && column.fits(target): // written since the cutover
+		report.Covered++
+		report.Ahead++
 	case column.Source != "" && (source == nil) != (target == nil):
 		report.Uncovered++
 	case target != nil && (!column.fits(target) || source != nil && transform.Shows(target, source)):

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -17,6 +19,7 @@ import (
 type desk struct {
 	db  *pg.DB
 	kek cell.KEK
+	bus *bus.Bus
 
 	mu   sync.Mutex
 	open map[string]*folder
@@ -51,7 +54,12 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Ex
 	return &backfill.Executor{
 		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
 		Log: &lifecycle.Log{}, Columns: f.job.Events(),
-		Transform: func(c backfill.Column) (transform.Transform, error) { return c.Transform(f.keyring) },
+		Transform: func(c backfill.Column) (transform.Transform, error) {
+			if c.Foreign() {
+				return c.Encrypter(d.encrypter(c.External.Subject)), nil
+			}
+			return c.Transform(f.keyring)
+		},
 	}, nil
 }
 
@@ -63,11 +71,7 @@ func (d *desk) folder(ctx context.Context, id string) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]uint32, len(job.Spec.Columns))
-	for i, c := range job.Spec.Columns {
-		ids[i] = c.ID
-	}
-	keys, err := lifecycle.LoadKeys(ctx, d.db, d.kek, ids...)
+	keyring, err := d.keys(ctx, job)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +82,43 @@ func (d *desk) folder(ctx context.Context, id string) (*folder, error) {
 	if len(d.open) >= mostFolders || d.open == nil {
 		d.open = map[string]*folder{}
 	}
-	f := &folder{job: job, keyring: keys.Keyring, timeouts: backfill.TimeoutsFor(server.DeadlockTimeout),
+	f := &folder{job: job, keyring: keyring, timeouts: backfill.TimeoutsFor(server.DeadlockTimeout),
 		size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
 	d.open[id] = f
 	return f, nil
+}
+
+// keys are those of the job's columns that hold cells; there may be none.
+func (d *desk) keys(ctx context.Context, job backfill.Job) (*cell.Keyring, error) {
+	var ids []uint32
+	for _, c := range job.Spec.Columns {
+		if !c.Foreign() {
+			ids = append(ids, c.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return cell.NewKeyring([16]byte{}), nil
+	}
+	keys, err := lifecycle.LoadKeys(ctx, d.db, d.kek, ids...)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Keyring, nil
+}
+
+// encrypter asks a user's own encrypter. One that does not answer may do so later; one that answers what nobody can
+// read does not keep its contract.
+func (d *desk) encrypter(subject string) backfill.Ask {
+	return func(ctx context.Context, request messages.ExternalRequest) (messages.ExternalAnswer, error) {
+		answer, err := d.bus.External(ctx, subject, request)
+		switch {
+		case errors.Is(err, messages.ErrMalformed), errors.Is(err, messages.ErrVersion):
+			return answer, fmt.Errorf("%w: %w", transform.ErrAnswer, err)
+		case err != nil && ctx.Err() == nil:
+			return answer, fmt.Errorf("%w: %w", transform.ErrEncrypter, err)
+		}
+		return answer, err
+	}
 }
 
 // forget drops a job, so that the next range of it looks everything up again.

@@ -43,7 +43,7 @@ const fetchWait = 5 * time.Second
 func (r *Runner) Run(work, drain context.Context) error {
 	present, leave := context.WithCancel(work)
 	defer leave()
-	desk := &desk{db: r.DB, kek: r.KEK}
+	desk := &desk{db: r.DB, kek: r.KEK, bus: r.Bus}
 	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
 	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
 	if err := r.enrol(drain); err != nil {

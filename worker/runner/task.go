@@ -134,7 +134,7 @@ func (s *slot) settle(ctx context.Context, d *bus.Delivery, claim backfill.Claim
 		if err := d.Bury(ctx, class, claim.Attempts); err != nil {
 			s.Log.ErrorContext(ctx, "the dead letter was not stored", "range", claim.ID, "error", err)
 		}
-		s.fail(ctx, nil, claim, fmt.Sprintf("range %d failed %d times: %s", claim.ID, claim.Attempts, class))
+		s.fail(ctx, nil, claim, fmt.Sprintf("range %d failed %d times: %s", claim.ID, claim.Attempts, backfill.Reason(err)))
 	}
 }
 

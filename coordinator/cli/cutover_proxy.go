@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+)
+
+// tellProxy has EQL's proxy see that a column has another name now. The cutover is done: what goes wrong here is told,
+// and fails nothing.
+func tellProxy(ctx context.Context, errout io.Writer, config app.Coordinator, ladder *control.Ladder, column control.ColumnName) {
+	if config.ProxyURL == "" {
+		return
+	}
+	s, err := ladder.Find(ctx, column)
+	if err == nil && !s.IsEQL() {
+		return
+	}
+	if err == nil {
+		err = control.ReloadProxy(ctx, config.ProxyURL.Raw())
+	}
+	if err != nil {
+		fmt.Fprintf(errout, "warning: the proxy of CIPHERFLEET_PROXY_URL was not told to reload: %v; it does so by itself after a while, or after SELECT eql_v2.reload_config() through it\n", err)
+		return
+	}
+	fmt.Fprintln(errout, "the proxy was told to reload")
+}
