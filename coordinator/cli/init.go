@@ -35,8 +35,8 @@ proposes may be harmless, and what it passes over may not be. Columns that --col
 
 Names are literal: upper and lower case differ, and nothing is quoted.
 
-Exit codes: 0 written, or looked · 2 bad flag, environment or manifest · 4 refused: the table or a column cannot be done,
-or a manifest is there already · 6 Postgres unavailable · 7 denied`
+Exit codes: 0 written, or looked · 2 bad flag, environment or manifest · 4 refused: the table or a column cannot be
+done, or a manifest is there already · 6 Postgres unavailable · 7 denied`
 
 const initExample = `  cipherfleet init --table users --column email
   cipherfleet init --introspect

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -256,4 +257,19 @@ func TestStatusWatches(t *testing.T) {
 		t.Errorf("exit code %d: %s\n%s", o.code, o.err, o.out)
 	}
 	s.run("status", "--watch=1ms").refusedWith(t, app.CodeUsage, "--watch wants at least 100ms", "status --help")
+}
+
+// TestEveryFlagIsExplained: in the help, and in the manual.
+func TestEveryFlagIsExplained(t *testing.T) {
+	t.Parallel()
+	source, manual := string(must(os.ReadFile("../control/status_drift.go"))), string(must(os.ReadFile("../../docs/operations.md")))
+	flags := regexp.MustCompile(`Flag\w+\s*= "([a-z-]+)"`).FindAllStringSubmatch(source, -1)
+	if len(flags) < 30 {
+		t.Fatalf("there are %d flags", len(flags))
+	}
+	for _, flag := range flags {
+		if !strings.Contains(manual, "`"+flag[1]+"`") || !strings.Contains(statusLong, flag[1]) {
+			t.Errorf("%s is not explained", flag[1])
+		}
+	}
 }
