@@ -157,9 +157,11 @@ func stepsOf(job backfill.Job) []ddl.Column {
 	return list
 }
 
-// recordSQL adds up the writes that missed columns $1, and says whether one of them came after the job's last start.
+// recordSQL adds up the writes that missed columns $1, and says whether one of them came after the job's last start, and
+// whether the column of the log still stands where the job took it.
 const recordSQL = `SELECT coalesce(sum(m.writes), 0)::bigint, coalesce(max(m.at) > (SELECT max(e.created_at) FROM cipherfleet.events e
-  WHERE e.table_name = $2 AND e.column_name = $3 AND e.event = 'backfill_started' AND e.job_id = $4), false)
+  WHERE e.table_name = $2 AND e.column_name = $3 AND e.event = 'backfill_started' AND e.job_id = $4), false),
+ coalesce((SELECT e.phase = 'backfilled' FROM cipherfleet.events e WHERE e.table_name = $2 AND e.column_name = $3 ORDER BY e.id DESC LIMIT 1), false)
  FROM cipherfleet.missed_writes m WHERE m.column_id = ANY($1)`
 
 // evidence says how many writes are on record, and whether rows have become uncovered. Where every leaf has its index
@@ -169,9 +171,13 @@ func (k *keeper) evidence(ctx context.Context, job backfill.Job, leaves []leaf, 
 	for _, c := range job.Spec.Columns {
 		ids = append(ids, int64(c.ID))
 	}
-	first, later := job.Spec.Columns[0], false
-	if err := k.plane.DB.QueryRow(ctx, recordSQL, ids, first.LogTable, first.LogColumn, job.ID).Scan(&missed, &later); err != nil {
+	first, later, stands := job.Spec.Columns[0], false, false
+	err = k.plane.DB.QueryRow(ctx, recordSQL, ids, first.LogTable, first.LogColumn, job.ID).Scan(&missed, &later, &stands)
+	if err != nil {
 		return 0, false, fmt.Errorf("look for missed writes: %w", err)
+	}
+	if !stands {
+		return missed, false, nil
 	}
 	if len(leaves) > 0 && !slices.ContainsFunc(leaves, func(l leaf) bool { return !l.indexed }) {
 		found, err = k.uncovered(ctx, job, leaves)
@@ -200,6 +206,10 @@ func (k *keeper) uncovered(ctx context.Context, job backfill.Job, leaves []leaf)
 		}
 		return nil
 	})
+	switch pg.Code(err) {
+	case "42703", "42P01": // renamed: the job could not go on either, and status says so
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("look for uncovered rows: %w", err)
 	}

@@ -112,6 +112,24 @@ func TestAKeeperSweepsATableThatGoesOnMissingLessOften(t *testing.T) {
 	}
 }
 
+// Renamed by a cutover or by hand, the columns are not what the job knew; that is no trouble of the keeper's.
+func TestAKeeperLeavesRenamedColumnsAlone(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	db.Run(t, `INSERT INTO users VALUES (1, 'uncovered')`)
+	db.Run(t, `CREATE INDEX `+testenv.One[string](t, db, `SELECT 'cipherfleet_7_uncovered_' || 'users'::regclass::oid`)+` ON users (id) WHERE (cell IS NULL) = (email IS DISTINCT FROM NULL)`)
+	db.Run(t, miss+`; ALTER TABLE users RENAME email TO email_plaintext; ALTER TABLE users RENAME cell TO email`)
+	lookAround(t, k)
+	wantState(t, db, "done", "a column was renamed")
+	db.Run(t, `ALTER TABLE users RENAME email TO cell; ALTER TABLE users RENAME email_plaintext TO email`)
+	db.Run(t, `INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'email', 'cut_over', 'cut-over')`)
+	lookAround(t, k)
+	wantState(t, db, "done", "the column is cut over")
+	db.Run(t, `INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'email', 'rolled_back', 'backfilled')`)
+	lookAround(t, k)
+	wantState(t, db, "sweeping", "the cutover was taken back")
+}
+
 // An index is only trusted, and only left alone, while it is valid.
 func TestAKeeperBuildsAnIndexAnewThatWasLeftHalfBuilt(t *testing.T) {
 	t.Parallel()
