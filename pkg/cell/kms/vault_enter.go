@@ -71,7 +71,7 @@ func (s *server) patiently(ctx context.Context, try func(context.Context) error)
 	var last error
 	err := retry.Do(ctx, backoff, func(ctx context.Context) error {
 		last = try(ctx)
-		if cell.KEKClassOf(last) == cell.KEKUnavailable && ctx.Err() == nil {
+		if cell.KEKClassOf(last) == cell.KEKUnavailable {
 			return retry.RetryableError(last)
 		}
 		return last
