@@ -327,8 +327,18 @@ func TestAColumnOfEQLIsCutOverAlone(t *testing.T) {
 				t.Errorf("plaintext was let in: %v", err)
 			}
 			v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--json").out)
-			if !v.Proven || v.Columns[0].Rows != 302 {
+			if !v.Proven || v.Columns[0].Rows != 302 || v.Columns[0].Ahead != 1 {
 				t.Errorf("verification found %+v", v)
+			}
+			s.run("rollback", "users.email").refusedWith(t, app.CodeRefused, "only the encrypter on crypto.users can open", `column "email_plaintext"`)
+			db.Run(t, `UPDATE users SET email_plaintext = 'new@example.org' WHERE id = 1001`)
+			s.must("rollback", "users.email")
+			if back := testenv.One[string](t, db, `SELECT email FROM users WHERE id = 1001`); back != "new@example.org" {
+				t.Error("a value written since the cutover is lost")
+			}
+			db.Run(t, `UPDATE users SET email = 'other@example.org' WHERE id = 1001`)
+			if !testenv.One[bool](t, db, `SELECT sealed IS NULL FROM users WHERE id = 1001`) {
+				t.Error("capture is not back")
 			}
 		})
 	}

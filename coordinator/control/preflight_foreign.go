@@ -195,3 +195,13 @@ func columnsField(i int) string { return fmt.Sprintf("columns[%d]", i) }
 
 // Payload is what the column's target holds, if it is no cell.
 func (c PlanColumn) Payload() ddl.Payload { return c.payload }
+
+// checkOpenable refuses to open what a user's own encrypter made.
+func checkOpenable(ctx context.Context, q pg.Querier, s Standing) error {
+	e, err := foreignOf(ctx, q, s.ID)
+	if err != nil || e.Subject == "" {
+		return err
+	}
+	return refuse("column", fmt.Sprintf("have them opened by it, write their plaintext into column %q, and ask for the same again", s.Plain.Name),
+		"rows of %s were written since the cutover, and only the encrypter on %s can open %q", s.Relation.Table(), e.Subject, s.Sealed.Name)
+}

@@ -29,6 +29,9 @@ func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Pr
 		if err = checkReversible(s); err != nil {
 			return err
 		}
+		if err = checkOpenable(ctx, tx, s); err != nil {
+			return err
+		}
 		plan, err = reversePlan(ctx, tx, s, r.UserTriggers)
 		return err
 	})
