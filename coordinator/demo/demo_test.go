@@ -174,8 +174,9 @@ func TestADemoWhoseProofFailsSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = conn.Exec(t.Context(), `SET cipherfleet.writer = 'client'; UPDATE users SET email = 'somebody@else.example'
- WHERE id IN (SELECT id FROM users WHERE email_encrypted IS NOT NULL ORDER BY id LIMIT 50)`)
+	_, err = conn.Exec(t.Context(), `SET cipherfleet.writer = 'client'; UPDATE users SET email = 'somebody@else.example', email_encrypted = email_encrypted || '\x00'
+ WHERE id IN (SELECT id FROM users WHERE email_encrypted IS NOT NULL ORDER BY id LIMIT 50);
+UPDATE users SET email_encrypted = substr(email_encrypted, 1, length(email_encrypted) - 1) WHERE email = 'somebody@else.example'`)
 	conn.Close(t.Context())
 	if err != nil {
 		t.Fatal(err)
