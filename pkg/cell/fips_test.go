@@ -77,5 +77,8 @@ func TestWhereOnlyApprovedModesMayRun(t *testing.T) {
 	if got, _, err := k.Open(nil, row(1), seal(t, k, det, row(2), "value")); err != nil || string(got) != "value" {
 		t.Fatalf("deterministic: %q, %v", got, err)
 	}
+	if got := token(t, blinder(t, index(cell.NormaliseExact)), "value"); len(got) != 2*cell.BlindSize {
+		t.Fatalf("token %s", got)
+	}
 	t.Log("enforced: sealed and opened")
 }
