@@ -53,15 +53,15 @@ func (p *preflight) checkRules() error {
 
 // checkIdentity refuses a table of which Postgres itself would refuse the first chunk.
 func (p *preflight) checkIdentity(context.Context) error {
-	for _, u := range p.plan.Relation.Unidentified {
-		identity := "FULL"
-		if !p.plan.Relation.IsPartitioned { // the key's index, which a partition has under another name
-			identity = "USING INDEX " + pg.Ident(p.plan.Key.Index.Name)
-		}
-		return refuse("table", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s; give it a primary key; or take it out of the publication", u.Leaf.Table().SQL(), identity),
-			"publication %q carries the updates of %s, which has no replica identity: Postgres refuses to update it", u.Publication, u.Leaf.Table())
+	if len(p.plan.Relation.Unidentified) == 0 {
+		return nil
 	}
-	return nil
+	u, identity := p.plan.Relation.Unidentified[0], "FULL"
+	if !p.plan.Relation.IsPartitioned { // the key's index, which a partition has under another name
+		identity = "USING INDEX " + pg.Ident(p.plan.Key.Index.Name)
+	}
+	return refuse("table", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s; give it a primary key; or take it out of the publication", u.Leaf.Table().SQL(), identity),
+		"publication %q carries the updates of %s, which has no replica identity: Postgres refuses to update it", u.Publication, u.Leaf.Table())
 }
 
 func kindName(k pg.RelationKind) string {
