@@ -18,7 +18,7 @@ const lockShareRowExclusive = "SHARE ROW EXCLUSIVE"
 // rungs lists the statements of the missing rungs, up to the phase that is asked for.
 func (p *AdvancePlan) rungs() []PlannedStep {
 	c := p.plan.Columns[0]
-	steps := ddl.Column{ID: c.Registered.ID, Table: p.plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.plan.Key.Names()}
+	steps := c.steps(p.plan, c.Registered.ID)
 	list := []PlannedStep{}
 	add := func(stage, lock string, step ddl.Step) {
 		for _, sql := range step.Do {

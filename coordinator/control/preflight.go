@@ -45,9 +45,10 @@ type preflight struct {
 	request messages.StartRequest
 	plan    Plan
 
-	mayInstall bool                          // may create schema cipherfleet, or its tables in it
-	registered []lifecycle.Column            // of the table; nil: not looked up yet
-	states     map[uint32]lifecycle.Standing // of those that were looked up
+	mayInstall bool                                               // may create schema cipherfleet, or its tables in it
+	registered []lifecycle.Column                                 // of the table; nil: not looked up yet
+	states     map[uint32]lifecycle.Standing                      // of those that were looked up
+	makers     func(id uint32) (last backfill.External, own bool) // nil: to be looked up
 }
 
 // Preflight resolves a request against the catalog and refuses what could not be carried out to the end. It changes

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (p *preflight) checkMaker(ctx context.Context, i int, registered []lifecycl
 	if at < 0 {
 		return e, nil
 	}
-	last, err := foreignOf(ctx, p.q, registered[at].ID)
+	last, own, err := p.maker(ctx, registered[at].ID)
 	if err != nil {
 		return e, err
 	}
@@ -63,15 +64,52 @@ func (p *preflight) checkMaker(ctx context.Context, i int, registered []lifecycl
 		}
 		return last, nil
 	}
-	own := false
-	if err := p.q.QueryRow(ctx, hasSchemeSQL, registered[at].ID).Scan(&own); err != nil {
-		return e, fmt.Errorf("preflight: %w", err)
-	}
 	if own && e.Subject != "" {
 		return e, clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback and name another target",
 			"the values of %q are cells of cipherfleet's", asked.Source)
 	}
 	return e, nil
+}
+
+// maker is the encrypter of a column's last job, if there is one, and whether the column has a scheme of its own.
+func (p *preflight) maker(ctx context.Context, id uint32) (last backfill.External, own bool, err error) {
+	if p.makers != nil {
+		last, own = p.makers(id)
+		return last, own, nil
+	}
+	if last, err = foreignOf(ctx, p.q, id); err != nil || last.Subject != "" {
+		return last, false, err
+	}
+	if err := p.q.QueryRow(ctx, hasSchemeSQL, id).Scan(&own); err != nil {
+		return last, false, fmt.Errorf("preflight: %w", err)
+	}
+	return last, own, nil
+}
+
+// maker is the same as the survey saw it.
+func (v *survey) maker(id uint32) (last backfill.External, own bool) {
+	_, own = v.schemes[id]
+	return foreignIn(v.jobs[id], id), own
+}
+
+// foreignIn is a column's encrypter in one job.
+func foreignIn(job backfill.Job, id uint32) backfill.External {
+	for _, c := range job.Spec.Columns {
+		if c.ID == id {
+			return c.External
+		}
+	}
+	return backfill.External{}
+}
+
+// wantedOf is what the manifest asks for a column, as a request says it.
+func wantedOf(l *look) messages.ColumnRequest {
+	r := messages.ColumnRequest{Source: l.plain.Name, Target: cmp.Or(l.sealed.Name, l.wanted.Target)}
+	if l.wanted.Transform == messages.TransformExternal {
+		r.Transform, r.External = l.wanted.Transform, messages.Encrypter{Subject: l.wanted.External.Subject, Key: l.wanted.External.Key}
+		r.Type = l.wanted.Type
+	}
+	return r
 }
 
 // foreignOf is the encrypter of a column's newest job; none if it makes cells, or had no job.
@@ -83,12 +121,7 @@ func foreignOf(ctx context.Context, q pg.Querier, id uint32) (backfill.External,
 	if err != nil {
 		return backfill.External{}, err
 	}
-	for _, c := range job.Spec.Columns {
-		if c.ID == id {
-			return c.External, nil
-		}
-	}
-	return backfill.External{}, nil
+	return foreignIn(job, id), nil
 }
 
 // checkForeignTarget refuses a target that cannot hold what an encrypter makes, or is to be added with no such type.

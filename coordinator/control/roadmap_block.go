@@ -1,7 +1,6 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -86,14 +85,14 @@ func needsKey(l *look, steps []RoadmapStep) bool {
 // preflight asks what a backfill of the column would be refused for.
 func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *look) ([]Obstacle, error) {
 	r := messages.StartRequest{Schema: l.table.Schema, Table: l.table.Name, Key: l.within.Key, Prepare: true, UserTriggers: m.request.Manifest.Fleet.UserTriggers,
-		Columns: []messages.ColumnRequest{{Source: l.plain.Name, Target: cmp.Or(l.sealed.Name, l.wanted.Target)}}}
+		Columns: []messages.ColumnRequest{wantedOf(l)}}
 	return m.survey.preflight(ctx, q, l.relation, r, m.mayInstall)
 }
 
 // preflight makes the checks of [Preflight] on what the survey has seen. What builds on a check that failed is not
 // looked at.
 func (v *survey) preflight(ctx context.Context, q pg.Querier, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
-	p := &preflight{q: q, request: filled(r), mayInstall: mayInstall, registered: []lifecycle.Column{}, states: v.states}
+	p := &preflight{q: q, request: filled(r), mayInstall: mayInstall, registered: []lifecycle.Column{}, states: v.states, makers: v.maker}
 	p.plan.Relation, p.plan.Installed = relation, v.installed
 	for _, c := range v.columns {
 		if c.Relid == relation.OID {

@@ -157,12 +157,7 @@ func (l *look) isEQL() bool {
 
 // foreign says that the newest job had the column's values made by a user's own encrypter.
 func (l *look) foreign() bool {
-	for _, c := range l.survey.jobs[l.column.ID].Spec.Columns {
-		if c.ID == l.column.ID {
-			return c.Foreign()
-		}
-	}
-	return false
+	return foreignIn(l.survey.jobs[l.column.ID], l.column.ID).Subject != ""
 }
 
 func (l *look) job() {
