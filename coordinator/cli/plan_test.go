@@ -111,6 +111,7 @@ UPDATE users SET email = 'x' WHERE id = 1`, code: app.CodeRefused, kinds: []stri
 		"not there":   {manifest: "- table: Users\n  columns: [{source: email, schemes: {1: {}}}]\n", code: app.CodeRefused, kinds: []string{"manifest"}, message: `no table "Users"`},
 		"no column":   {manifest: "- table: users\n  columns: [{source: mail, schemes: {1: {}}}]\n", code: app.CodeRefused, kinds: []string{"manifest"}, message: `no column "mail"`},
 		"transform":   {manifest: "- table: users\n  columns: [{source: note, transform: proxy, type: eql_v2_encrypted}]\n", code: app.CodeRefused, kinds: []string{"manifest"}, message: "transform proxy"},
+		"external":    {manifest: "- table: users\n  columns: [{source: note, transform: external, type: jsonb, external: {subject: crypto.users}}]\n", code: app.CodeWaiting},
 		"where":       {manifest: "- table: users\n  where: id > 7\n  columns: [{source: note, schemes: {1: {}}}]\n", code: app.CodeRefused, kinds: []string{"manifest"}, message: "where of a table"},
 		"backward":    {manifest: usersTable(", reach: dual-writing"), code: app.CodeDone},
 		"drift":       {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`, code: app.CodeWaiting},

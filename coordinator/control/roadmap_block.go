@@ -47,7 +47,7 @@ func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *look, steps []Ro
 		}
 		list = append(list, refused...)
 	}
-	if m.request.Key != nil && !l.isEQL() && needsKey(l, steps) {
+	if m.request.Key != nil && l.wanted.Transform == messages.TransformEncrypt && needsKey(l, steps) {
 		list = append(list, *m.request.Key)
 	}
 	for _, h := range m.facts.holders[l.relation.OID] {
@@ -62,11 +62,13 @@ func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *look, steps []Ro
 // unable is what a manifest may ask for and this version does not do.
 func unable(l *look) (list []Obstacle) {
 	add := func(what string) {
-		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea only"})
+		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, or has an encrypter of your own make the values (transform: external)"})
 	}
-	if l.wanted.Transform != "encrypt" {
+	switch {
+	case l.wanted.Transform == messages.TransformExternal: // whatever the type
+	case l.wanted.Transform != messages.TransformEncrypt:
 		add("no command runs transform " + l.wanted.Transform + " yet")
-	} else if l.wanted.Type != "bytea" {
+	case l.wanted.Type != "bytea":
 		add("no command writes cells into a column of type " + l.wanted.Type + " yet")
 	}
 	if l.within.Where != "" {

@@ -171,7 +171,7 @@ func (l *look) flagCapture(names []string, body string) {
 // flagKeys looks at the data key, and at the key of rows: a cell opens under the one it was bound to only.
 func (l *look) flagKeys() {
 	scheme, has := l.survey.schemes[l.column.ID]
-	l.flag(FlagKeyMissing, !l.isEQL() && (!has || !scheme.keyed))
+	l.flag(FlagKeyMissing, !l.isEQL() && !l.foreign() && (!has || !scheme.keyed))
 	l.flag(FlagKeyChanged, l.keyChanged())
 }
 
