@@ -75,8 +75,7 @@ func (g *Gated) checkPhase() error {
 	case lifecycle.PhaseDropped:
 		return refuse("column", "its cells are all there is", "the plaintext of %s was dropped", g.name())
 	}
-	return refuse("column", fmt.Sprintf("cipherfleet backfill --schema %q --table %q --column %q encrypts what is left; then cipherfleet verify, and this again",
-		g.Relation.Schema, g.Relation.Name, g.Plain.Name), "%s is %s, not backfilled", g.name(), phaseWord(g.State.Phase))
+	return refuse("column", ColumnName{g.Relation.Schema, g.Relation.Name, g.Plain.Name}.backfill()+" encrypts what is left; then cipherfleet verify, and this again", "%s is %s, not backfilled", g.name(), phaseWord(g.State.Phase))
 }
 
 // checkTable refuses what would fail half-way, or could not be judged.

@@ -61,19 +61,19 @@ func (d Drop) ready(n ColumnName) error {
 	return refuse("column", "`"+n.backfill()+"` comes next, then verify and cutover", "%s is %s: not every row has its cell", name, phaseWord(d.State.Phase))
 }
 
-// command is the command line of a verb for this column; names with a dot in them need flags.
+// command is the command line of a verb for this column, for a shell; names with a dot in them need flags.
 func (n ColumnName) command(verb string) string {
-	if strings.ContainsAny(n.Schema+n.Table+n.Column, ". '\"") {
-		return fmt.Sprintf("cipherfleet %s --schema %q --table %q --column %q", verb, n.Schema, n.Table, n.Column)
+	if quoted(n.String()) != n.String() || strings.Count(n.String(), ".") != 2 {
+		return fmt.Sprintf("cipherfleet %s --schema %s --table %s --column %s", verb, quoted(n.Schema), quoted(n.Table), quoted(n.Column))
 	}
 	return "cipherfleet " + verb + " " + strings.TrimPrefix(n.String(), "public.")
 }
 
 func (n ColumnName) backfill() string {
 	if n.Schema == "public" {
-		return fmt.Sprintf("cipherfleet backfill --table %s --column %s", n.Table, n.Column)
+		return fmt.Sprintf("cipherfleet backfill --table %s --column %s", quoted(n.Table), quoted(n.Column))
 	}
-	return fmt.Sprintf("cipherfleet backfill --schema %s --table %s --column %s", n.Schema, n.Table, n.Column)
+	return fmt.Sprintf("cipherfleet backfill --schema %s --table %s --column %s", quoted(n.Schema), quoted(n.Table), quoted(n.Column))
 }
 
 // column is the column for statements about its end: the plaintext is the source, by today's names.
