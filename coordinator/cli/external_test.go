@@ -191,6 +191,9 @@ func TestAnEncrypterThatIsDown(t *testing.T) {
 		}
 		return nil
 	})
+	if o := s.run("plan"); o.code != app.CodeWaiting || strings.Contains(o.out, "cipherfleet advance") {
+		t.Errorf("plan: exit code %d\n%s%s", o.code, o.out, o.err)
+	}
 	go func() { ended <- s.run(backfillUsers()...) }()
 	testenv.Eventually(t, 60*time.Second, func() error { // longer than a range may fail for other reasons
 		if n := testenv.One[int](t, db, `SELECT coalesce(max(attempts), 0) FROM cipherfleet.ranges`); n < 6 {
@@ -339,6 +342,17 @@ func TestAColumnOfEQLIsCutOverAlone(t *testing.T) {
 			db.Run(t, `UPDATE users SET email = 'other@example.org' WHERE id = 1001`)
 			if !testenv.One[bool](t, db, `SELECT sealed IS NULL FROM users WHERE id = 1001`) {
 				t.Error("capture is not back")
+			}
+			s.must(backfillUsers()...)
+			s.must("verify", "--table", "users")
+			s.must("cutover", "users.email", "--reason", "once more")
+			s.must("drop", "users.email", "--apply")
+			o = s.must("verify", "--table", "users", "--json")
+			if v := parsed[control.Verification](t, o.out); !v.Proven || v.Columns[0].Covered != 302 || v.Columns[0].Source != "" {
+				t.Errorf("without its plaintext verification found %+v", v)
+			}
+			if _, err := db.Exec(t.Context(), `UPDATE users SET email = ROW('"new@example.org"'::jsonb)::eql_v2_encrypted`); pg.Code(err) != "23514" {
+				t.Errorf("without its plaintext the column lets plaintext in: %v", err)
 			}
 		})
 	}

@@ -65,6 +65,8 @@ func unable(l *look) (list []Obstacle) {
 		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, or has an encrypter of your own make the values (transform: external)"})
 	}
 	switch {
+	case l.wanted.Transform == messages.TransformExternal && rank(lifecycle.Phase(l.wanted.Reach)) < rank(lifecycle.PhaseBackfilled):
+		add("no command prepares a column of transform external without its backfill yet")
 	case l.wanted.Transform == messages.TransformExternal: // whatever the type
 	case l.wanted.Transform != messages.TransformEncrypt:
 		add("no command runs transform " + l.wanted.Transform + " yet")

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
@@ -27,11 +28,12 @@ func (l *look) steps() (steps []RoadmapStep) {
 	if l.gone || l.plain.Attnum == 0 && at < rank(lifecycle.PhaseCutOver) {
 		return nil
 	}
-	if at < 1 && want >= 1 {
+	byBackfill := l.wanted.Transform == messages.TransformExternal // it climbs all rungs of such a column itself
+	if at < 1 && want >= 1 && !byBackfill {
 		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", l.command("advance")+" --to schema-added",
 			"ACCESS EXCLUSIVE for a moment; no row is read")
 	}
-	if at < 2 && want >= 2 {
+	if at < 2 && want >= 2 && !byBackfill {
 		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", l.command("advance")+" --to dual-writing",
 			"SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
 	} else if at == 2 && want == 2 && l.mends() {

@@ -78,7 +78,11 @@ func openForeign(c SpecColumn, source, target pg.Column) (Column, error) {
 	if payload == ddl.PayloadEQL {
 		f.row = target.Base.SQL
 	}
-	return Column{ID: c.ID, Source: c.Source, Target: c.Target, External: c.External, Reverse: c.Reverse, Type: TypeInfo(source.Base), foreign: f}, nil
+	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, External: c.External, Reverse: c.Reverse, foreign: f}
+	if c.Source != "" {
+		column.Type = TypeInfo(source.Base)
+	}
+	return column, nil
 }
 
 // set is what is written, around the value's expression. ROW and no cast: EQL has casts of its own from text and jsonb.
