@@ -79,6 +79,9 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 	if err != nil {
 		return err
 	}
+	if err := byBackfillAlone(wanted, o.request.To); err != nil {
+		return err
+	}
 	o.request.Key = key
 	if o.request.Target == "" && wanted.Target != o.request.Column.Column+"_encrypted" {
 		o.request.Target = wanted.Target

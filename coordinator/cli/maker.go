@@ -12,6 +12,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 )
 
@@ -98,4 +99,13 @@ func schemeWords(p control.Plan) string {
 		return ""
 	}
 	return "; scheme 1, XAES-256-GCM, bound to the row"
+}
+
+// byBackfillAlone refuses to climb single rungs of a column whose values are not cells: they would be those of cells.
+func byBackfillAlone(wanted manifest.Column, to lifecycle.Phase) error {
+	if wanted.Transform == messages.TransformEncrypt || to == lifecycle.PhaseCutOver || to == lifecycle.PhaseDropped {
+		return nil
+	}
+	return &app.Fail{Code: app.CodeRefused, Err: fmt.Errorf("the manifest wants transform %s for column %q, whose rungs are climbed by its backfill alone", wanted.Transform, wanted.Source),
+		Hint: "cipherfleet backfill --prepare does all of them"}
 }
