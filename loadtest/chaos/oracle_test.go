@@ -209,25 +209,26 @@ func (w *world) logTellsTheTruth(ctx context.Context, column string) {
 	}
 }
 
-// outOfOrder: started, then checkpoints, splits, pauses and resumes, then backfilled, and nothing behind it.
+// outOfOrder: started, then checkpoints, splits, pauses and resumes, then backfilled, and nothing behind it but another
+// start: a coordinator sweeps again what writes have missed since.
 func outOfOrder(kinds []lifecycle.Kind) string {
-	for i, kind := range kinds {
+	open := false
+	for _, kind := range kinds {
+		if open == (kind == lifecycle.KindBackfillStarted) {
+			return string(kind) + " stands between two runs, or in the middle of one"
+		}
 		switch kind {
 		case lifecycle.KindBackfillStarted:
-			if i != 0 {
-				return "started in the middle"
-			}
+			open = true
 		case lifecycle.KindBackfilled:
-			if i != len(kinds)-1 {
-				return "something follows backfilled"
-			}
+			open = false
 		case lifecycle.KindCheckpoint, lifecycle.KindRangeSplit, lifecycle.KindJobPaused, lifecycle.KindJobResumed:
 		default:
 			return "holds " + string(kind)
 		}
 	}
-	if kinds[0] != lifecycle.KindBackfillStarted || kinds[len(kinds)-1] != lifecycle.KindBackfilled {
-		return fmt.Sprintf("begins with %s and ends with %s", kinds[0], kinds[len(kinds)-1])
+	if open {
+		return "the last run has no end"
 	}
 	return ""
 }
