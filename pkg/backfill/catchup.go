@@ -36,13 +36,22 @@ func (s *Jobs) Idle(ctx context.Context) ([]Job, error) {
 // emptySQL forgets the ranges of earlier sweeps that found nothing to do, so that sweeping for months keeps few of them.
 const emptySQL = `DELETE FROM cipherfleet.ranges WHERE job_id = $1 AND pass BETWEEN 1 AND $2 AND rows = 0 AND skipped = 0 AND conflicts = 0`
 
+// awaitMoves waits for whoever moves a column, which keeps jobs away, and keeps others from it: a phase that is read
+// afterwards holds until the transaction ends.
+func awaitMoves(ctx context.Context, tx pg.Tx) error {
+	if _, err := tx.Exec(ctx, `LOCK TABLE cipherfleet.jobs IN ROW EXCLUSIVE MODE`); err != nil {
+		return fmt.Errorf("wait for columns that are being moved: %w", err)
+	}
+	return nil
+}
+
 // CatchUp lets a job that is done sweep its table once more, because rows have become uncovered since. Leaves as in
 // [Jobs.Step]; those of indexed have an index of their uncovered rows, and are swept in one piece. The errors of a job
 // that cannot are ErrJobState, ErrJobBusy, ErrSuperseded and ErrNotReady; then nothing changed.
 func (s *Jobs) CatchUp(ctx context.Context, id string, leaves, indexed []uint32) (Job, error) {
 	var job Job
 	err := s.change(ctx, func(tx pg.Tx) (err error) {
-		if _, err := tx.Exec(ctx, `LOCK TABLE cipherfleet.jobs IN ROW EXCLUSIVE MODE`); err != nil { // who moves a column keeps jobs away: look afterwards
+		if err := awaitMoves(ctx, tx); err != nil {
 			return err
 		}
 		if job, err = sweepable(ctx, tx, id); err != nil {

@@ -27,6 +27,9 @@ var (
 func (s *Jobs) Retry(ctx context.Context, id, actor string, leaves []uint32) (Job, error) {
 	var job Job
 	err := s.change(ctx, func(tx pg.Tx) (err error) {
+		if err := awaitMoves(ctx, tx); err != nil {
+			return err
+		}
 		waiting := 0
 		if job, waiting, err = retriable(ctx, tx, id); err != nil {
 			return err

@@ -10,7 +10,7 @@ CREATE TABLE cipherfleet.missed_writes (
   at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   application text NOT NULL,
   role text NOT NULL,
-  writes bigint NOT NULL DEFAULT 1 CHECK (writes > 0));
+  writes bigint NOT NULL DEFAULT 1 CHECK (writes > 0)) WITH (vacuum_truncate = off); -- truncating locks, and a writer does not wait
 CREATE INDEX missed_writes_by_column ON cipherfleet.missed_writes (column_id, at);
 COMMENT ON TABLE cipherfleet.missed_writes IS 'Who wrote a source without its cell, and when. Only ever inserted into by writers, so that none waits for another; the coordinator adds up what is older than a minute.';
 COMMENT ON COLUMN cipherfleet.missed_writes.application IS 'application_name of the session that wrote.';
