@@ -130,15 +130,6 @@ func CaptureBody(id uint32) string {
 }
 
 // A condition in WHEN follows renames, and costs a write that changes neither source nor key no call.
-const (
-	triggerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE %[2]s ON %[3]s FOR EACH ROW
-WHEN (new.%[4]s IS NOT NULL
-  AND (pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `') IS NOT TRUE%[5]s)
-EXECUTE FUNCTION cipherfleet.%[6]s()`
-	changedSQL = `
-  AND pg_catalog.record_image_ne(ROW(%s), ROW(%s))`
-)
-
 const guardSQL = `CREATE OR REPLACE TRIGGER %s BEFORE %s ON %s FOR EACH ROW
 WHEN (%s)
 EXECUTE FUNCTION cipherfleet.%s(%s)`

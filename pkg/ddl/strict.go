@@ -39,7 +39,7 @@ func (c Column) Strict() Step {
 	names, function, table := StrictTriggers(c.ID), strictFunction(c.ID), c.Table.SQL()
 	target, source := pg.Ident(c.Target), pg.Ident(c.Source)
 	step := Step{Do: []string{fmt.Sprintf(strictFunctionSQL, function, StrictName(c.ID)), fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function)}}
-	changed := fmt.Sprintf(changedSQL, c.image("new"), c.image("old"))
+	changed := fmt.Sprintf("\n  AND pg_catalog.record_image_ne(ROW(%s), ROW(%s))", c.image("new"), c.image("old"))
 	for i, on := range []struct{ event, changed string }{{"INSERT", ""}, {"UPDATE", changed}} {
 		step.Do = append(step.Do, fmt.Sprintf(strictTriggerSQL, pg.Ident(names[i]), on.event, table, target, source, on.changed, function))
 		step.Undo = append(step.Undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", pg.Ident(names[i]), table))
