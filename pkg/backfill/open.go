@@ -17,6 +17,17 @@ import (
 // OpenShape looks at the job's table and takes the shape of one leaf, or returns ErrShape if the table is no longer
 // the one that the job began with. Keys holds the schemes that the job writes.
 func OpenShape(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cell.Keyring) (*Shape, error) {
+	s, err := openLeaf(ctx, db, job, leaf, keyring, openColumn)
+	if err != nil {
+		return nil, err
+	}
+	s.SkipUser = job.Spec.UserTriggers == "skip"
+	return s, s.takeFingerprint(ctx, db)
+}
+
+// openLeaf takes a leaf's shape but for its fingerprint; open finds each column of the job.
+func openLeaf(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cell.Keyring,
+	open func(pg.Relation, SpecColumn, *cell.Keyring) (Column, error)) (*Shape, error) {
 	relation, err := pg.Inspect(ctx, db, job.Spec.Schema, job.Spec.Table)
 	var gone *pg.NotFound
 	if errors.As(err, &gone) || err == nil && relation.OID != job.Relation {
@@ -29,18 +40,18 @@ func OpenShape(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *ce
 	if at < 0 {
 		return nil, fmt.Errorf("a partition of %s is gone: %w", relation.Table(), ErrShape)
 	}
-	s := &Shape{Leaf: leaf, Table: relation.Leaves[at].Table(), SkipUser: job.Spec.UserTriggers == "skip"}
+	s := &Shape{Leaf: leaf, Table: relation.Leaves[at].Table()}
 	if s.Key, s.Keys, err = keyColumns(relation, job.Spec.Key); err != nil {
 		return nil, err
 	}
 	for _, c := range job.Spec.Columns {
-		column, err := openColumn(relation, c, keyring)
+		column, err := open(relation, c, keyring)
 		if err != nil {
 			return nil, err
 		}
 		s.Columns = append(s.Columns, column)
 	}
-	return s, s.takeFingerprint(ctx, db)
+	return s, nil
 }
 
 // openColumn finds a column by its name and refuses it if it is not the attribute that the job meant.

@@ -11,7 +11,6 @@ import (
 	"unicode"
 
 	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/prf"
 	"github.com/tink-crypto/tink-go/v2/prf/hmacprf"
 	"github.com/tink-crypto/tink-go/v2/secretdata"
@@ -89,19 +88,7 @@ func stockPRF(t testing.TB, key []byte) *prf.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := keyset.NewManager()
-	id, err := m.AddKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.SetPrimary(id); err != nil {
-		t.Fatal(err)
-	}
-	handle, err := m.Handle()
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := prf.NewPRFSet(handle)
+	set, err := prf.NewPRFSet(keysetOf(t, k))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/daead"
 	"github.com/tink-crypto/tink-go/v2/daead/aessiv"
 	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
+	"github.com/tink-crypto/tink-go/v2/key"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/secretdata"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -17,17 +18,9 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
-// stock returns Tink's own XAES-256-GCM without prefix for a key.
-func stock(t testing.TB, key []byte) tink.AEAD {
+// keysetOf is Tink's handle of one key.
+func keysetOf(t testing.TB, k key.Key) *keyset.Handle {
 	t.Helper()
-	parameters, err := xaesgcm.NewParameters(xaesgcm.VariantNoPrefix, 12)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := xaesgcm.NewKey(secretdata.NewBytesFromData(key, insecuresecretdataaccess.Token{}), 0, parameters)
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := keyset.NewManager()
 	id, err := m.AddKey(k)
 	if err != nil {
@@ -40,7 +33,21 @@ func stock(t testing.TB, key []byte) tink.AEAD {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := aead.New(handle)
+	return handle
+}
+
+// stock returns Tink's own XAES-256-GCM without prefix for a key.
+func stock(t testing.TB, key []byte) tink.AEAD {
+	t.Helper()
+	parameters, err := xaesgcm.NewParameters(xaesgcm.VariantNoPrefix, 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := xaesgcm.NewKey(secretdata.NewBytesFromData(key, insecuresecretdataaccess.Token{}), 0, parameters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := aead.New(keysetOf(t, k))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,19 +65,7 @@ func stockSIV(t testing.TB, key []byte) tink.DeterministicAEAD {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := keyset.NewManager()
-	id, err := m.AddKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.SetPrimary(id); err != nil {
-		t.Fatal(err)
-	}
-	handle, err := m.Handle()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := daead.New(handle)
+	d, err := daead.New(keysetOf(t, k))
 	if err != nil {
 		t.Fatal(err)
 	}
