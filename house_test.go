@@ -19,13 +19,13 @@ const module = "github.com/cipherfleet/cipherfleet"
 func floors() [][]string {
 	return [][]string{
 		1: {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/embedded"},
-		2: {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "coordinator/throttle"},
+		2: {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "coordinator/throttle"},
 		3: {"pkg/manifest", "pkg/app"},
 		4: {"pkg/transform", "pkg/ddl"},
 		5: {"pkg/backfill", "pkg/client", "pkg/migrate", "pkg/testenv"},
 		6: {"coordinator/control", "worker/runner"},
 		7: {"coordinator/web", "coordinator/demo"},
-		8: {"coordinator/cli"},
+		8: {"coordinator/cli", "worker/program"},
 		9: {"coordinator", "worker", "loadtest", "loadtest/chaos", "deploy/postgres/find"},
 	}
 }
@@ -44,10 +44,11 @@ func doors() []door {
 		{to: "github.com/nats-io/nats.go", open: []string{"pkg/bus", "pkg/testenv"}, tests: true},
 		{to: "github.com/nats-io/nats-server", open: []string{"pkg/embedded"}, tests: true},
 		{to: "github.com/caarlos0/env", open: []string{"pkg/app"}},
-		{to: "pkg/bus", open: []string{"coordinator/control", "coordinator/cli", "coordinator/demo", "worker/runner", "worker", "pkg/app", "pkg/testenv", "loadtest"}, tests: true},
+		{to: "pkg/bus", open: []string{"coordinator/control", "coordinator/cli", "coordinator/demo", "worker/runner", "worker/program", "pkg/app", "pkg/testenv", "loadtest"}, tests: true},
 		{to: "pkg/embedded", open: []string{"coordinator/cli", "coordinator/demo", "pkg/testenv", "loadtest", "deploy/postgres/find"}, tests: true},
 		{to: "pkg/testenv", tests: true},
-		{to: "worker/runner", open: []string{"worker", "coordinator/cli", "loadtest"}},
+		{to: "pkg/cell/kms/kmstest", tests: true},
+		{to: "worker/runner", open: []string{"worker/program", "coordinator/cli", "loadtest"}},
 		{to: "coordinator/", open: []string{"coordinator/...", "loadtest"}},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 )
 
 const long = `Cipherfleet encrypts existing plaintext columns of live Postgres tables in place, without downtime and
@@ -26,9 +27,14 @@ Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 3 t
 5 proof failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes ·
 130 second signal`
 
-// Main runs the command line in the environment of this process and returns the exit code.
-func Main(args []string, out, errout io.Writer) int {
-	return run(context.Background(), args, out, errout, app.Read[app.Coordinator])
+// Main runs the command line in the environment of this process and returns the exit code. kinds are the kinds of
+// key-encryption keys that this program is linked with beside the ones that every program knows.
+func Main(args []string, out, errout io.Writer, kinds ...kms.Kind) int {
+	return run(context.Background(), args, out, errout, func() (app.Coordinator, error) {
+		config, err := app.Read[app.Coordinator]()
+		config.Link(kinds...)
+		return config, err
+	})
 }
 
 // settings reads what the environment says; flags may still change it before it is validated.

@@ -114,7 +114,7 @@ func (o *initOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	did := initialised{V: messages.Version, Manifest: config.Manifest, intention: intention}
-	if did.Key, did.KeyCreated, err = createKEK(c, uri, base, intention.Wrapped); err != nil {
+	if did.Key, did.KeyCreated, err = createKEK(c, config, uri, base, intention.Wrapped); err != nil {
 		return err
 	}
 	if err := writeManifest(config.Manifest, intention.Manifest, o.force); err != nil {
@@ -155,7 +155,7 @@ func relativeKEK(uri, base, at string) string {
 
 // createKEK makes the key's file if it is missing, and proves that it can be used. Where data keys are wrapped already
 // a new key would open none of them: it is the old one that is missed.
-func createKEK(c *cobra.Command, uri, base string, wrapped []string) (path string, created bool, err error) {
+func createKEK(c *cobra.Command, config app.Coordinator, uri, base string, wrapped []string) (path string, created bool, err error) {
 	path = kms.Path(uri, base)
 	if path != "" {
 		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
@@ -170,7 +170,7 @@ func createKEK(c *cobra.Command, uri, base string, wrapped []string) (path strin
 			created = true
 		}
 	}
-	_, err = kms.Open(c.Context(), uri, base)
+	_, err = config.OpenKEK(c.Context(), uri, base)
 	return path, created, err
 }
 

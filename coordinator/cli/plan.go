@@ -14,7 +14,6 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 )
 
 const planLong = `Compare the manifest with the database, and say what is to be done, in which order, at what cost, and what stands in the
@@ -102,7 +101,7 @@ func runPlan(c *cobra.Command, config app.Coordinator, table string, asJSON bool
 func keyObstacle(c *cobra.Command, config app.Coordinator) *control.Obstacle {
 	uri, base, err := kekURI(config)
 	if err == nil {
-		_, err = kms.Open(c.Context(), uri, base)
+		_, err = config.OpenKEK(c.Context(), uri, base)
 	}
 	if err == nil {
 		return nil

@@ -19,7 +19,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
-	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/embedded"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
@@ -95,7 +94,7 @@ func (s *station) openKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.kek, err = kms.Open(ctx, uri, base)
+	s.kek, err = s.config.OpenKEK(ctx, uri, base)
 	return err
 }
 

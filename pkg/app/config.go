@@ -3,6 +3,8 @@ package app
 import (
 	"errors"
 	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 )
 
 // The tags of a variable: env is its name and envDefault its default; default describes one that is found at the
@@ -44,6 +46,8 @@ type Fleet struct {
 	KEK   string        `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH" means:"URI of the key-encryption key"`
 	Lease time.Duration `env:"CIPHERFLEET_LEASE" envDefault:"10s" accepts:"1s..10m" means:"how long a range is a worker's without a sign of life; renewed by each chunk and at every third of it"`
 	Drain time.Duration `env:"CIPHERFLEET_DRAIN" envDefault:"25s" accepts:"1s..1h" means:"how long the work in hand may take after the first signal"`
+
+	kinds []kms.Kind // of key-encryption keys that the program is linked with
 }
 
 // Binaries is where the programs of Postgres are.

@@ -1,18 +1,28 @@
 package app
 
 import (
+	"context"
 	"regexp"
 	"strings"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 )
+
+// Link adds kinds of key-encryption keys that OpenKEK opens beside the ones that every program knows.
+func (f *Fleet) Link(kinds ...kms.Kind) { f.kinds = append(f.kinds, kinds...) }
+
+// OpenKEK returns the key-encryption key that uri names; a relative file: path begins at baseDir.
+func (f Fleet) OpenKEK(ctx context.Context, uri, baseDir string) (cell.KEK, error) {
+	return kms.OpenWith(ctx, uri, kms.Config{BaseDir: baseDir, Kinds: f.kinds})
+}
 
 // checkKEK checks the kind of key that a URI names; whether the key is there is for whoever opens it.
 func checkKEK(uri string) error {
 	if uri == "" || kms.Known(uri) {
 		return nil
 	}
-	return &VariableError{Name: "CIPHERFLEET_KEK", Was: shownKEK(uri), Accepted: "file:PATH, as in file:cipherfleet.kek.json"}
+	return &VariableError{Name: "CIPHERFLEET_KEK", Was: shownKEK(uri), Accepted: "file:PATH, as in file:cipherfleet.kek.json, or another URI of docs/keys.md"}
 }
 
 var (

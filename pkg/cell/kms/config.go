@@ -1,16 +1,27 @@
 package kms
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
 // Config is what opening a key needs besides its URI. A file: needs no more than BaseDir.
 type Config struct {
 	BaseDir string // where a relative file: path begins: the folder of the manifest
 	Vault   Vault
+	Kinds   []Kind // that the program is linked with beside file: and vault:
+}
+
+// Kind is a kind of key that lives in a module of its own, so that only who uses it links what it needs.
+type Kind struct {
+	Scheme string // of its URIs: one of those in Linked
+	// Open returns the key that a URI of the scheme names. Like OpenWith it does not ask for a key that is far away.
+	Open func(ctx context.Context, uri string) (cell.KEK, error)
 }
 
 // Vault says how to reach and enter a Vault or OpenBao server. Whoever logs in with Role needs no token, and a

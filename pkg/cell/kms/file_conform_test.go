@@ -7,11 +7,12 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms/kmstest"
 )
 
 func TestAFileConforms(t *testing.T) {
 	t.Parallel()
-	conform(t, func(t *testing.T) subject {
+	kmstest.Conform(t, func(t *testing.T) kmstest.Subject {
 		t.Helper()
 		path, _ := newFile(t)
 		content, err := os.ReadFile(path)
@@ -33,27 +34,27 @@ func TestAFileConforms(t *testing.T) {
 		if err := kms.CreateFile(other); err != nil {
 			t.Fatal(err)
 		}
-		remote := fault{cannot: "a file is read by the operating system, whole or not at all"}
-		return subject{
-			open:    func() (cell.KEK, error) { return kms.Open(t.Context(), "file:"+path, "") },
-			secrets: []string{material(content)[4:20]},
-			faults: map[string]fault{
-				"unavailable":   {cause: func() { _ = os.Remove(path) }, class: cell.KEKUnavailable, heal: heal},
-				"exposed":       {cause: write(content, 0o640), class: cell.KEKExposed, heal: heal},
-				"empty answer":  {cause: write(nil, 0o600), class: cell.KEKCorrupt, heal: heal},
-				"a cut off key": {cause: write(content[:len(content)-30], 0o600), class: cell.KEKCorrupt, heal: heal},
-				"a folder": {cause: func() {
+		remote := kmstest.Fault{Cannot: "a file is read by the operating system, whole or not at all"}
+		return kmstest.Subject{
+			Open:    func() (cell.KEK, error) { return kms.Open(t.Context(), "file:"+path, "") },
+			Secrets: []string{material(content)[4:20]},
+			Faults: map[string]kmstest.Fault{
+				"unavailable":   {Cause: func() { _ = os.Remove(path) }, Class: cell.KEKUnavailable, Heal: heal},
+				"exposed":       {Cause: write(content, 0o640), Class: cell.KEKExposed, Heal: heal},
+				"empty answer":  {Cause: write(nil, 0o600), Class: cell.KEKCorrupt, Heal: heal},
+				"a cut off key": {Cause: write(content[:len(content)-30], 0o600), Class: cell.KEKCorrupt, Heal: heal},
+				"a folder": {Cause: func() {
 					_ = os.Remove(path)
 					_ = os.Mkdir(path, 0o700)
-				}, class: cell.KEKCorrupt, heal: func() {
+				}, Class: cell.KEKCorrupt, Heal: func() {
 					_ = os.Remove(path)
 					heal()
 				}},
 				"throttled": remote, "slow answer": remote, "truncated answer": remote,
-				"denied":                  {cannot: "the tests may run as root, who may read everything"},
-				"disabled":                {cannot: "a file has no switch"},
-				"destroyed":               {cannot: "a file that is gone may come back from its backup: unavailable"},
-				"ignores associated data": {cannot: "the cipher is ours"},
+				"denied":                  {Cannot: "the tests may run as root, who may read everything"},
+				"disabled":                {Cannot: "a file has no switch"},
+				"destroyed":               {Cannot: "a file that is gone may come back from its backup: unavailable"},
+				"ignores associated data": {Cannot: "the cipher is ours"},
 			},
 		}
 	})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms/kmstest"
 )
 
 // newFile creates a key file and opens it.
@@ -39,21 +40,6 @@ func open(t *testing.T, path string) cell.KEK {
 	return kek
 }
 
-func identity() cell.DEKID {
-	return cell.DEKID{Registry: [16]byte{0x11, 0x22}, Column: 7, KeyID: 42, Suite: cell.SuiteXAES256GCM}
-}
-
-// sameKey reports whether two DEKs seal alike: one opens the canary of the other.
-func sameKey(t *testing.T, a, b cell.DEK) bool {
-	t.Helper()
-	s := cell.Scheme{Column: 7, Number: 1, Suite: cell.SuiteXAES256GCM, KeyID: 42}
-	canary, err := cell.Canary([16]byte{}, s, a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cell.CheckCanary([16]byte{}, s, b, canary) == nil
-}
-
 func TestAWrappedKeyComesBackAfterTheFileIsOpenedAgain(t *testing.T) {
 	t.Parallel()
 	path, kek := newFile(t)
@@ -61,22 +47,22 @@ func TestAWrappedKeyComesBackAfterTheFileIsOpenedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped, err := cell.WrapDEK(t.Context(), kek, identity(), dek)
+	wrapped, err := cell.WrapDEK(t.Context(), kek, kmstest.Identity(), dek)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := cell.UnwrapDEK(t.Context(), open(t, path), identity(), wrapped)
+	got, err := cell.UnwrapDEK(t.Context(), open(t, path), kmstest.Identity(), wrapped)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !sameKey(t, dek, got) {
+	if !kmstest.SameKey(t, dek, got) {
 		t.Fatal("another key came back")
 	}
 	other, err := cell.NewDEK()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sameKey(t, dek, other) {
+	if kmstest.SameKey(t, dek, other) {
 		t.Fatal("two random keys are the same")
 	}
 }
@@ -276,7 +262,7 @@ func TestStockTinkReadsAWrappedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped, err := cell.WrapDEK(t.Context(), kek, identity(), dek)
+	wrapped, err := cell.WrapDEK(t.Context(), kek, kmstest.Identity(), dek)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms/kmstest"
 )
 
 // TestTheFileWorksWhereOnlyApprovedModesMayRun runs itself again under GODEBUG=fips140=only.
@@ -27,15 +28,15 @@ func TestTheFileWorksWhereOnlyApprovedModesMayRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped, err := cell.WrapDEK(t.Context(), kek, identity(), dek)
+	wrapped, err := cell.WrapDEK(t.Context(), kek, kmstest.Identity(), dek)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := cell.UnwrapDEK(t.Context(), open(t, path), identity(), wrapped)
+	got, err := cell.UnwrapDEK(t.Context(), open(t, path), kmstest.Identity(), wrapped)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !sameKey(t, dek, got) {
+	if !kmstest.SameKey(t, dek, got) {
 		t.Fatal("another key came back")
 	}
 	t.Log("enforced: wrapped and unwrapped")

@@ -3,7 +3,8 @@
 // A URI's scheme says where the key lives: file: is a Tink keyset in a local file, so key and
 // data are as far apart as the operator puts them; vault: is a key of the transit engine of a
 // Vault or OpenBao server, which never leaves it. Each kind is one file of this package and
-// one case of OpenWith. Every failure is a *cell.KEKError, whose hint says what to do.
+// one case of OpenWith. aws-kms: and gcp-kms: are modules of their own, awskms and gcpkms: a
+// program that is linked with one hands it over as a Kind. Every failure is a *cell.KEKError, whose hint says what to do.
 // Credentials are never part of a URI: a Config carries them.
 package kms
 
@@ -34,6 +35,8 @@ func OpenWith(ctx context.Context, uri string, c Config) (cell.KEK, error) {
 		return openFile(uri, resolve(rest, c.BaseDir))
 	case ok && (scheme == "vault" || scheme == "vault+http"):
 		return openVault(uri, c.Vault.withDefaults())
+	case ok && linked(scheme):
+		return openLinked(ctx, uri, scheme, c.Kinds)
 	case ok:
 		return nil, unknown(scheme + ":…")
 	}
@@ -50,7 +53,7 @@ func Known(uri string) bool {
 		_, _, _, err := parseVault(uri)
 		return err == nil
 	}
-	return false
+	return linked(scheme) && strings.HasPrefix(rest, "//")
 }
 
 // Path returns the file that a file: URI names, or "" for any other URI.
@@ -75,7 +78,7 @@ func resolve(path, baseDir string) string {
 func unknown(shown string) error {
 	return &cell.KEKError{
 		Class: cell.KEKUnknown, URI: shown,
-		Hint: "write file:PATH, for example file:cipherfleet.kek.json, or vault://HOST:PORT/MOUNT/KEY, for example vault://vault.example.com:8200/transit/cipherfleet",
-		Err:  errors.New("the URI's scheme is not known (accepted: file, vault)"),
+		Hint: "write file:PATH, for example file:cipherfleet.kek.json, or vault://HOST:PORT/MOUNT/KEY, for example vault://vault.example.com:8200/transit/cipherfleet; docs/keys.md has all kinds",
+		Err:  errors.New("the URI's scheme is not known (accepted: file, vault, aws-kms, gcp-kms)"),
 	}
 }

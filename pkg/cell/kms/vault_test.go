@@ -15,6 +15,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms/kmstest"
 )
 
 func answers(status int, says ...string) func(http.ResponseWriter, *http.Request) bool {
@@ -48,7 +49,7 @@ func stall(_ http.ResponseWriter, r *http.Request) bool {
 
 func TestVaultConforms(t *testing.T) {
 	t.Parallel()
-	conform(t, func(t *testing.T) subject {
+	kmstest.Conform(t, func(t *testing.T) kmstest.Subject {
 		t.Helper()
 		s := newTransit(t)
 		c := s.config(t)
@@ -56,19 +57,19 @@ func TestVaultConforms(t *testing.T) {
 			return func() { s.set(func(s *transit) { s.misbehave = how }) }
 		}
 		heal := misbehave(nil)
-		answer := func(class cell.KEKClass, status int, says ...string) fault {
-			return fault{cause: misbehave(answers(status, says...)), class: class, heal: heal}
+		answer := func(class cell.KEKClass, status int, says ...string) kmstest.Fault {
+			return kmstest.Fault{Cause: misbehave(answers(status, says...)), Class: class, Heal: heal}
 		}
-		state := func(class cell.KEKClass, change, back func(*transit)) fault {
-			return fault{cause: func() { s.set(change) }, class: class, heal: func() { s.set(back) }}
+		state := func(class cell.KEKClass, change, back func(*transit)) kmstest.Fault {
+			return kmstest.Fault{Cause: func() { s.set(change) }, Class: class, Heal: func() { s.set(back) }}
 		}
 		impatient := c
 		impatient.Timeout = 50 * time.Millisecond
 		slow := misbehave(stall)
-		return subject{
-			open:    func() (cell.KEK, error) { return kms.OpenWith(t.Context(), s.uri(), kms.Config{Vault: c}) },
-			secrets: []string{vaultToken, vaultToken[4:], "c29tZSBieXRlcw"},
-			faults: map[string]fault{
+		return kmstest.Subject{
+			Open:    func() (cell.KEK, error) { return kms.OpenWith(t.Context(), s.uri(), kms.Config{Vault: c}) },
+			Secrets: []string{vaultToken, vaultToken[4:], "c29tZSBieXRlcw"},
+			Faults: map[string]kmstest.Fault{
 				"unavailable":             answer(cell.KEKUnavailable, http.StatusServiceUnavailable, "Vault is sealed"),
 				"internal error":          answer(cell.KEKUnavailable, http.StatusInternalServerError, "internal error "+vaultToken),
 				"bad gateway":             answer(cell.KEKUnavailable, http.StatusBadGateway),
@@ -85,19 +86,19 @@ func TestVaultConforms(t *testing.T) {
 				"destroyed":               state(cell.KEKDestroyed, func(s *transit) { s.noKey = true }, func(s *transit) { s.noKey = false }),
 				"another key":             state(cell.KEKDestroyed, func(s *transit) { s.noKey = true }, func(s *transit) { s.noKey = false }),
 				"a key without AEAD":      state(cell.KEKCorrupt, func(s *transit) { s.key.noAEAD = true }, func(s *transit) { s.key.noAEAD = false }),
-				"empty answer":            {cause: misbehave(says("{}")), class: cell.KEKCorrupt, heal: heal},
-				"empty plaintext":         {cause: misbehave(says(`{"data":{"plaintext":"","ciphertext":""}}`)), class: cell.KEKCorrupt, heal: heal},
-				"nothing":                 {cause: misbehave(says("")), class: cell.KEKUnavailable, heal: heal},
-				"no content":              {cause: misbehave(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusNoContent); return true }), class: cell.KEKCorrupt, heal: heal},
-				"another key's bytes":     {cause: misbehave(says(`{"data":{"plaintext":"c29tZSBieXRlcw==","ciphertext":"vault:v1:c29tZSBieXRlcw=="}}`)), class: cell.KEKCorrupt, byCell: true, heal: heal},
-				"plaintext is no base64":  {cause: misbehave(says(`{"data":{"plaintext":"c29tZSBieXRlcw*","ciphertext":"c29tZSBieXRlcw"}}`)), class: cell.KEKCorrupt, heal: heal},
-				"a page of a proxy":       {cause: misbehave(says("<html>maintenance c29tZSBieXRlcw</html>")), class: cell.KEKUnavailable, heal: heal},
-				"without end":             {cause: misbehave(says(`"` + strings.Repeat("x", 1<<20+1) + `"`)), class: cell.KEKCorrupt, heal: heal},
-				"truncated answer":        {cause: misbehave(hangUp), class: cell.KEKUnavailable, heal: heal},
-				"truncated JSON":          {cause: misbehave(says(`{"data":{"plaintext":"c29tZSBieXRlcw`)), class: cell.KEKUnavailable, heal: heal},
-				"slow answer":             {cause: func() { c.Timeout = impatient.Timeout; slow() }, class: cell.KEKUnavailable, heal: func() { c.Timeout = 5 * time.Second; heal() }},
+				"empty answer":            {Cause: misbehave(says("{}")), Class: cell.KEKCorrupt, Heal: heal},
+				"empty plaintext":         {Cause: misbehave(says(`{"data":{"plaintext":"","ciphertext":""}}`)), Class: cell.KEKCorrupt, Heal: heal},
+				"nothing":                 {Cause: misbehave(says("")), Class: cell.KEKUnavailable, Heal: heal},
+				"no content":              {Cause: misbehave(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusNoContent); return true }), Class: cell.KEKCorrupt, Heal: heal},
+				"another key's bytes":     {Cause: misbehave(says(`{"data":{"plaintext":"c29tZSBieXRlcw==","ciphertext":"vault:v1:c29tZSBieXRlcw=="}}`)), Class: cell.KEKCorrupt, ByCell: true, Heal: heal},
+				"plaintext is no base64":  {Cause: misbehave(says(`{"data":{"plaintext":"c29tZSBieXRlcw*","ciphertext":"c29tZSBieXRlcw"}}`)), Class: cell.KEKCorrupt, Heal: heal},
+				"a page of a proxy":       {Cause: misbehave(says("<html>maintenance c29tZSBieXRlcw</html>")), Class: cell.KEKUnavailable, Heal: heal},
+				"without end":             {Cause: misbehave(says(`"` + strings.Repeat("x", 1<<20+1) + `"`)), Class: cell.KEKCorrupt, Heal: heal},
+				"truncated answer":        {Cause: misbehave(hangUp), Class: cell.KEKUnavailable, Heal: heal},
+				"truncated JSON":          {Cause: misbehave(says(`{"data":{"plaintext":"c29tZSBieXRlcw`)), Class: cell.KEKUnavailable, Heal: heal},
+				"slow answer":             {Cause: func() { c.Timeout = impatient.Timeout; slow() }, Class: cell.KEKUnavailable, Heal: func() { c.Timeout = 5 * time.Second; heal() }},
 				"ignores associated data": state(cell.KEKCorrupt, func(s *transit) { s.noAAD = true }, func(s *transit) { s.noAAD = false }),
-				"gone":                    {cause: s.Close, class: cell.KEKUnavailable},
+				"gone":                    {Cause: s.Close, Class: cell.KEKUnavailable},
 			},
 		}
 	})
@@ -114,12 +115,12 @@ func TestAnOldServerIsRefusedUnlessItsKeyIsDerived(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = cell.WrapDEK(t.Context(), kek, identity(), dek)
+	_, err = cell.WrapDEK(t.Context(), kek, kmstest.Identity(), dek)
 	if cell.KEKClassOf(err) != cell.KEKCorrupt || !strings.Contains(err.Error(), "ignores associated data") {
 		t.Errorf("not derived: %v", err)
 	}
 	s.set(func(s *transit) { s.key.derived = true })
-	if _, err := cell.WrapDEK(t.Context(), kek, identity(), dek); err != nil {
+	if _, err := cell.WrapDEK(t.Context(), kek, kmstest.Identity(), dek); err != nil {
 		t.Errorf("derived: %v", err)
 	}
 }
@@ -128,9 +129,9 @@ func TestAKeyThatRotatesKeepsUnwrapping(t *testing.T) {
 	t.Parallel()
 	s := newTransit(t)
 	kek := s.open(t, s.config(t))
-	old := mustWrap(t, kek)
+	old := kmstest.MustWrap(t, kek)
 	s.rotate()
-	fresh := mustWrap(t, kek)
+	fresh := kmstest.MustWrap(t, kek)
 	if !strings.HasPrefix(string(old), "vault:v1:") || !strings.HasPrefix(string(fresh), "vault:v2:") {
 		t.Fatalf("%.9s, %.9s", old, fresh)
 	}
@@ -225,13 +226,13 @@ func TestARoleLogsInOnceAndAgainWhenItsTokenDies(t *testing.T) {
 	writeFile(t, c.JWTFile, s.jwt+"\n")
 	kek := s.open(t, c)
 	for range 3 {
-		mustWrap(t, kek)
+		kmstest.MustWrap(t, kek)
 	}
 	if _, logins := s.counts(); logins != 1 {
 		t.Errorf("%d logins for three calls", logins)
 	}
 	s.set(func(s *transit) { clear(s.tokens) })
-	mustWrap(t, kek)
+	kmstest.MustWrap(t, kek)
 	if _, logins := s.counts(); logins != 2 {
 		t.Errorf("%d logins after the token died", logins)
 	}
@@ -240,7 +241,7 @@ func TestARoleLogsInOnceAndAgainWhenItsTokenDies(t *testing.T) {
 		t.Errorf("the service account is refused: %v", err)
 	}
 	writeFile(t, c.JWTFile, "another")
-	mustWrap(t, kek) // Kubernetes has written a new one
+	kmstest.MustWrap(t, kek) // Kubernetes has written a new one
 }
 
 // TestALoginThatStallsKeepsNobodyButItself: who waits for another's login can leave.
@@ -321,13 +322,13 @@ func TestATokenFileIsReadAgainWhenItsTokenDies(t *testing.T) {
 	c.Token, c.TokenFile = kms.NewSecret("not asked for"), filepath.Join(t.TempDir(), "token")
 	writeFile(t, c.TokenFile, vaultToken+"\n")
 	kek := s.open(t, c)
-	mustWrap(t, kek)
+	kmstest.MustWrap(t, kek)
 	s.set(func(s *transit) { clear(s.tokens); s.tokens["hvs.next"] = true })
 	if _, err := kek.Wrap(t.Context(), []byte("some bytes"), nil); cell.KEKClassOf(err) != cell.KEKDenied {
 		t.Errorf("the old token: %v", err)
 	}
 	writeFile(t, c.TokenFile, "hvs.next")
-	mustWrap(t, kek)
+	kmstest.MustWrap(t, kek)
 }
 
 func TestANamespaceTravelsWithEveryRequest(t *testing.T) {
@@ -336,7 +337,7 @@ func TestANamespaceTravelsWithEveryRequest(t *testing.T) {
 	s.namespace = "team/a"
 	c := s.config(t)
 	c.Namespace = "team/a"
-	mustWrap(t, s.open(t, c))
+	kmstest.MustWrap(t, s.open(t, c))
 }
 
 // TestAnApplicationsOwnValuesOpen: what an application had the engine encrypt, without associated data.
@@ -352,7 +353,7 @@ func TestAnApplicationsOwnValuesOpen(t *testing.T) {
 	if err != nil || string(got) != "alice@example.com" {
 		t.Fatalf("%q, %v", got, err)
 	}
-	bound := mustWrap(t, kek)
+	bound := kmstest.MustWrap(t, kek)
 	if got, err := foreign.NewTransit(kek).Open(t.Context(), foreign.Value{Cell: bound}); cell.KEKClassOf(err) != cell.KEKCorrupt || got != nil {
 		t.Fatalf("with associated data: %q, %v", got, err)
 	}

@@ -1,4 +1,9 @@
-package kms_test
+// Package kmstest is the table that every kind of key-encryption key passes, those in modules of their own too.
+//
+// A subject is one kind under test, with the place where its key lives. A fault is one thing that can be wrong with
+// that place: Conform causes it and sees that no key comes back, how the failure is classed and that all is well when
+// the fault is over. Every kind answers for the same faults; one that it cannot have, it says why.
+package kmstest
 
 import (
 	"bytes"
@@ -15,31 +20,31 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
-// subject is one kind of key under test, fresh for each test.
-type subject struct {
-	open    func() (cell.KEK, error)
-	secrets []string // what nothing may print
-	faults  map[string]fault
+// Subject is one kind of key under test, fresh for each test.
+type Subject struct {
+	Open    func() (cell.KEK, error)
+	Secrets []string // what nothing may print
+	Faults  map[string]Fault
 }
 
-// fault is one thing that can be wrong with the place where a key lives.
-type fault struct {
-	cause  func()
-	class  cell.KEKClass
-	heal   func()
-	byCell bool   // the key cannot notice it, pkg/cell does, which has no hint
-	cannot string // why this kind of key cannot have the fault
+// Fault is one thing that can be wrong with the place where a key lives.
+type Fault struct {
+	Cause  func()
+	Class  cell.KEKClass
+	Heal   func() // nil: it stays
+	ByCell bool   // the key cannot notice it, pkg/cell does, which has no hint
+	Cannot string // why this kind of key cannot have the fault
 }
 
 // required are the faults that every kind of key answers for.
-var required = []string{
-	"unavailable", "throttled", "denied", "disabled", "destroyed", "empty answer", "slow answer", "truncated answer", "ignores associated data",
+func required() []string {
+	return []string{"unavailable", "throttled", "denied", "disabled", "destroyed", "empty answer", "slow answer", "truncated answer", "ignores associated data"}
 }
 
-// conform is what every kind of key passes. fresh makes a subject of its own for each call.
-func conform(t *testing.T, fresh func(t *testing.T) subject) {
+// Conform is what every kind of key passes. fresh makes a subject of its own for each call.
+func Conform(t *testing.T, fresh func(t *testing.T) Subject) {
 	t.Helper()
-	for name, check := range map[string]func(*testing.T, subject){
+	for name, check := range map[string]func(*testing.T, Subject){
 		"comes back":       conformRoundTrip,
 		"is bound":         conformBinding,
 		"notices damage":   conformDamage,
@@ -52,26 +57,26 @@ func conform(t *testing.T, fresh func(t *testing.T) subject) {
 			check(t, fresh(t))
 		})
 	}
-	faults := fresh(t).faults
-	for _, name := range required {
+	faults := fresh(t).Faults
+	for _, name := range required() {
 		if _, ok := faults[name]; !ok {
 			t.Errorf("nothing said about %q", name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(faults)) {
-		if faults[name].cannot == "" {
+		if faults[name].Cannot == "" {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				s := fresh(t)
-				conformFault(t, s, s.faults[name])
+				conformFault(t, s, s.Faults[name])
 			})
 		}
 	}
 }
 
-func (s subject) must(t *testing.T) cell.KEK {
+func (s Subject) must(t *testing.T) cell.KEK {
 	t.Helper()
-	kek, err := s.open()
+	kek, err := s.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,26 +89,27 @@ func wrap(t *testing.T, kek cell.KEK) (cell.DEK, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped, err := cell.WrapDEK(t.Context(), kek, identity(), dek)
+	wrapped, err := cell.WrapDEK(t.Context(), kek, Identity(), dek)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dek, wrapped
 }
 
-func conformRoundTrip(t *testing.T, s subject) {
+func conformRoundTrip(t *testing.T, s Subject) {
 	dek, wrapped := wrap(t, s.must(t))
-	back, err := cell.UnwrapDEK(t.Context(), s.must(t), identity(), wrapped)
-	if err != nil || !sameKey(t, dek, back) {
+	back, err := cell.UnwrapDEK(t.Context(), s.must(t), Identity(), wrapped)
+	if err != nil || !SameKey(t, dek, back) {
 		t.Fatalf("%v", err)
 	}
 	kek := s.must(t)
-	if a, b := mustWrap(t, kek), mustWrap(t, kek); bytes.Equal(a, b) || bytes.Contains(a, []byte("some bytes")) {
+	if a, b := MustWrap(t, kek), MustWrap(t, kek); bytes.Equal(a, b) || bytes.Contains(a, []byte("some bytes")) {
 		t.Error("wrapping is not encryption with randomness")
 	}
 }
 
-func mustWrap(t *testing.T, kek cell.KEK) []byte {
+// MustWrap wraps "some bytes" for the associated data "aad".
+func MustWrap(t *testing.T, kek cell.KEK) []byte {
 	t.Helper()
 	wrapped, err := kek.Wrap(t.Context(), []byte("some bytes"), []byte("aad"))
 	if err != nil {
@@ -113,7 +119,7 @@ func mustWrap(t *testing.T, kek cell.KEK) []byte {
 }
 
 // conformBinding: what was wrapped for one key of one column unwraps for no other.
-func conformBinding(t *testing.T, s subject) {
+func conformBinding(t *testing.T, s Subject) {
 	kek := s.must(t)
 	_, wrapped := wrap(t, kek)
 	for name, change := range map[string]func(*cell.DEKID){
@@ -122,13 +128,13 @@ func conformBinding(t *testing.T, s subject) {
 		"key id":   func(id *cell.DEKID) { id.KeyID++ },
 		"suite":    func(id *cell.DEKID) { id.Suite++ },
 	} {
-		id := identity()
+		id := Identity()
 		change(&id)
 		if _, err := cell.UnwrapDEK(t.Context(), kek, id, wrapped); cell.KEKClassOf(err) != cell.KEKCorrupt {
 			t.Errorf("another %s: %v", name, err)
 		}
 	}
-	plain := mustWrap(t, kek)
+	plain := MustWrap(t, kek)
 	for _, aad := range []string{"", "aac", "aad ", "aadaad"} {
 		if got, err := kek.Unwrap(t.Context(), plain, []byte(aad)); cell.KEKClassOf(err) != cell.KEKCorrupt || got != nil {
 			t.Errorf("associated data %q: %v", aad, err)
@@ -139,9 +145,9 @@ func conformBinding(t *testing.T, s subject) {
 	}
 }
 
-func conformDamage(t *testing.T, s subject) {
+func conformDamage(t *testing.T, s Subject) {
 	kek := s.must(t)
-	wrapped := mustWrap(t, kek)
+	wrapped := MustWrap(t, kek)
 	for i := range wrapped {
 		for name, bad := range map[string][]byte{"altered": bytes.Clone(wrapped), "cut": wrapped[:i]} {
 			if name == "altered" {
@@ -154,9 +160,9 @@ func conformDamage(t *testing.T, s subject) {
 	}
 }
 
-func conformCancelled(t *testing.T, s subject) {
+func conformCancelled(t *testing.T, s Subject) {
 	kek := s.must(t)
-	wrapped := mustWrap(t, kek)
+	wrapped := MustWrap(t, kek)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := kek.Wrap(ctx, []byte("some bytes"), nil); cell.KEKClassOf(err) != cell.KEKUnavailable || !errors.Is(err, context.Canceled) {
@@ -167,9 +173,9 @@ func conformCancelled(t *testing.T, s subject) {
 	}
 }
 
-func conformConcurrent(t *testing.T, s subject) {
+func conformConcurrent(t *testing.T, s Subject) {
 	kek := s.must(t)
-	wrapped := mustWrap(t, kek)
+	wrapped := MustWrap(t, kek)
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -181,9 +187,9 @@ func conformConcurrent(t *testing.T, s subject) {
 	all.Wait()
 }
 
-func conformSilence(t *testing.T, s subject) {
+func conformSilence(t *testing.T, s Subject) {
 	kek := s.must(t)
-	mustWrap(t, kek)
+	MustWrap(t, kek)
 	s.silent(t, kek.URI())
 	encoded, err := json.Marshal(kek)
 	if err != nil {
@@ -197,9 +203,9 @@ func conformSilence(t *testing.T, s subject) {
 	}
 }
 
-func (s subject) silent(t *testing.T, text string) {
+func (s Subject) silent(t *testing.T, text string) {
 	t.Helper()
-	for _, secret := range s.secrets {
+	for _, secret := range s.Secrets {
 		if strings.Contains(text, secret) {
 			t.Errorf("a secret is printed: %s", text)
 		}
@@ -208,31 +214,47 @@ func (s subject) silent(t *testing.T, text string) {
 
 // conformFault wraps a key, lets the fault happen and unwraps through the same and through a new opening. Nothing
 // may come back, and the failure is classed, has a hint and holds no secret. Afterwards all is well again.
-func conformFault(t *testing.T, s subject, f fault) {
+func conformFault(t *testing.T, s Subject, f Fault) {
 	kek := s.must(t)
 	dek, wrapped := wrap(t, kek)
-	f.cause()
-	again, err := s.open()
+	f.Cause()
+	again, err := s.Open()
 	if err == nil {
 		var got cell.DEK
-		got, err = cell.UnwrapDEK(t.Context(), again, identity(), wrapped)
+		got, err = cell.UnwrapDEK(t.Context(), again, Identity(), wrapped)
 		if got != (cell.DEK{}) {
 			t.Error("a key came back")
 		}
-		_, wrapErr := cell.WrapDEK(t.Context(), again, identity(), dek)
-		if cell.KEKClassOf(wrapErr) != f.class {
-			t.Errorf("wrap: class %q, want %q: %v", cell.KEKClassOf(wrapErr), f.class, wrapErr)
+		_, wrapErr := cell.WrapDEK(t.Context(), again, Identity(), dek)
+		if cell.KEKClassOf(wrapErr) != f.Class {
+			t.Errorf("wrap: class %q, want %q: %v", cell.KEKClassOf(wrapErr), f.Class, wrapErr)
 		}
 	}
 	var e *cell.KEKError
-	if !errors.As(err, &e) || e.Class != f.class || (e.Hint == "") != f.byCell || e.URI == "" {
-		t.Fatalf("class %q, want %q: %v", cell.KEKClassOf(err), f.class, err)
+	if !errors.As(err, &e) || e.Class != f.Class || (e.Hint == "") != f.ByCell || e.URI == "" {
+		t.Fatalf("class %q, want %q: %v", cell.KEKClassOf(err), f.Class, err)
 	}
 	s.silent(t, err.Error()+e.Hint)
-	if f.heal != nil {
-		f.heal()
-		if back, err := cell.UnwrapDEK(t.Context(), s.must(t), identity(), wrapped); err != nil || !sameKey(t, dek, back) {
+	if f.Heal != nil {
+		f.Heal()
+		if back, err := cell.UnwrapDEK(t.Context(), s.must(t), Identity(), wrapped); err != nil || !SameKey(t, dek, back) {
 			t.Errorf("when all is well again: %v", err)
 		}
 	}
+}
+
+// Identity names the key that is wrapped.
+func Identity() cell.DEKID {
+	return cell.DEKID{Registry: [16]byte{0x11, 0x22}, Column: 7, KeyID: 42, Suite: cell.SuiteXAES256GCM}
+}
+
+// SameKey reports whether two DEKs seal alike: one opens the canary of the other.
+func SameKey(t *testing.T, a, b cell.DEK) bool {
+	t.Helper()
+	s := cell.Scheme{Column: 7, Number: 1, Suite: cell.SuiteXAES256GCM, KeyID: 42}
+	canary, err := cell.Canary([16]byte{}, s, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cell.CheckCanary([16]byte{}, s, b, canary) == nil
 }
