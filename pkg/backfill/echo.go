@@ -11,8 +11,8 @@ var errAltered = errors.New("a value was altered on its way into the table")
 // echoFormats are the wire formats of what is read back.
 func (s *Shape) echoFormats() (formats []int16) {
 	for _, c := range s.Columns {
-		if c.Reverse {
-			formats = append(formats, formatCode(c.Binary))
+		if out := c.output(); out.echoed {
+			formats = append(formats, formatCode(out.isBinary))
 		}
 	}
 	return formats
@@ -22,7 +22,7 @@ func (s *Shape) echoFormats() (formats []int16) {
 func (s *Shape) compareEcho(sent span, row int, stored [][]byte) error {
 	next := 0
 	for i, c := range s.Columns {
-		if !c.Reverse {
+		if !c.output().echoed {
 			continue
 		}
 		out := sent.values[i][row].Out

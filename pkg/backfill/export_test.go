@@ -24,8 +24,8 @@ func (s *Shape) Generated() []Generated {
 	}
 	arrays = append(arrays, oidXidArray)
 	for _, c := range s.Columns {
-		_, oid, _, list := c.output()
-		arrays, cells = append(arrays, list.oid), append(cells, oid)
+		out := c.output()
+		arrays, cells = append(arrays, out.list), append(cells, out.oid)
 	}
 	count := []uint32{oidInt8}
 	if1 := func(wanted bool, oids []uint32) []uint32 {

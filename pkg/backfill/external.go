@@ -2,9 +2,11 @@ package backfill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -26,13 +28,14 @@ func (c Column) Foreign() bool { return c.External.Subject != "" }
 // Foreign is the same of a column that is not open.
 func (c SpecColumn) Foreign() bool { return c.External.Subject != "" }
 
-// foreign is how the values of a target are sent and read that holds no cells: always as text.
+// foreign is the kind of a column whose target holds no cells: what a user's own encrypter makes. Its values are sent and
+// read as text.
 type foreign struct {
+	sides
+	reverse bool
 	payload ddl.Payload
 	of      ddl.Column // names, for what a payload has to say
-	oid     uint32     // of a value
-	list    uint32     // of the array that lists them
-	row     string     // the composite type around a value, as SQL; "" for none
+	out     result
 }
 
 // Types of targets that are no cells (pg_type.dat).
@@ -61,52 +64,56 @@ func PayloadOf(target pg.Column) (ddl.Payload, bool) {
 	return "", false
 }
 
-// openForeign is [openColumn] for a column that a user's own encrypter makes. Values of every type travel as text.
-func openForeign(c SpecColumn, source, target pg.Column) (Column, error) {
+// openForeign is the kind of a column that a user's own encrypter makes.
+func openForeign(c SpecColumn, source, target pg.Column) (kind, error) {
 	payload, fits := PayloadOf(target)
 	if !fits {
-		return Column{}, fmt.Errorf("type of %s: %w", c.Target, ErrShape)
+		return nil, fmt.Errorf("type of %s: %w", c.Target, ErrShape)
 	}
-	f := foreign{payload: payload, oid: oidText, list: oidTextArray,
+	k := foreign{sides: sides{c.Source, c.Target}, reverse: c.Reverse, payload: payload,
 		of: ddl.Column{Table: c.External.Table, Source: c.LogColumn, Target: c.External.Target}}
+	k.out = result{name: c.Target, oid: oidText, list: oidTextArray}
 	switch payload {
 	case ddl.PayloadBytea:
-		f.oid, f.list = oidBytea, oidByteaArray
+		k.out.oid, k.out.list = oidBytea, oidByteaArray
 	case ddl.PayloadJSON, ddl.PayloadEQL:
-		f.oid, f.list = oidJSON, oidJSONArray
+		k.out.oid, k.out.list = oidJSON, oidJSONArray
 	}
-	if payload == ddl.PayloadEQL {
-		f.row = target.Base.SQL
+	if payload == ddl.PayloadEQL { // ROW and no cast: EQL has casts of its own from text and jsonb
+		k.out.around = "ROW(%s)::" + target.Base.SQL
 	}
-	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, External: c.External, Reverse: c.Reverse, foreign: f}
-	if c.Source != "" {
-		column.Type = TypeInfo(source.Base)
-	}
-	return column, nil
+	return k, nil
 }
 
-// set is what is written, around the value's expression. ROW and no cast: EQL has casts of its own from text and jsonb.
-func (c Column) set(value string) string {
-	if c.foreign.row != "" {
-		return fmt.Sprintf("ROW(%s)::%s", value, c.foreign.row)
+func (k foreign) input() operand { return operand{present(k.source), false} }
+
+func (k foreign) output() result { return k.out }
+
+func (k foreign) uncovered() string {
+	if k.reverse {
+		return reverseUncovered(k.sides)
 	}
-	return value
+	return k.sides.uncovered()
 }
 
-// target is what is read of a target, of alias t.
-func (c Column) target() string {
-	if c.foreign.row != "" {
-		return "(t." + pg.Ident(c.Target) + ").data"
+func (k foreign) evidence() [2]operand {
+	read := k.sides.evidence(false, false)
+	if k.payload == ddl.PayloadEQL {
+		read[1].sql = "(" + read[1].sql + ").data"
 	}
-	return "t." + pg.Ident(c.Target)
+	return read
+}
+
+func (k foreign) transform(*cell.Keyring) (transform.Transform, error) {
+	return nil, errors.New("make a transform: an encrypter makes the values of this column, and has to be asked")
 }
 
 // fits says whether a value is what the target's CHECK lets in, as far as that can be said of it alone.
-func (c Column) fits(value []byte) bool {
-	if c.foreign.payload != ddl.PayloadJSON && c.foreign.payload != ddl.PayloadEQL {
+func (k foreign) fits(value []byte) bool {
+	if k.payload != ddl.PayloadJSON && k.payload != ddl.PayloadEQL {
 		return true
 	}
-	return c.foreign.payloads().Fits(value)
+	return transform.Payload{Tables: k.of.PayloadTables(), Columns: k.of.PayloadColumns()}.Fits(value)
 }
 
 // Ask asks a user's encrypter; its errors are those of [transform.External].
@@ -114,11 +121,8 @@ type Ask func(ctx context.Context, request messages.ExternalRequest) (messages.E
 
 // Encrypter makes what hands the values of a foreign column to its encrypter.
 func (c Column) Encrypter(ask Ask) transform.Transform {
-	return &transform.External{Table: c.foreign.of.Table.String(), Column: c.foreign.of.Source, Key: c.External.Key, Fits: c.fits, Ask: ask}
-}
-
-func (f foreign) payloads() transform.Payload {
-	return transform.Payload{Tables: f.of.PayloadTables(), Columns: f.of.PayloadColumns()}
+	k := c.kind.(foreign)
+	return &transform.External{Table: k.of.Table.String(), Column: k.of.Source, Key: c.External.Key, Fits: k.fits, Ask: ask}
 }
 
 // foreignAlone is how long a row that is held in a transaction may wait for an encrypter: the server ends idle transactions.
@@ -134,21 +138,16 @@ func (s *Shape) withinLock(ctx context.Context) (context.Context, context.Cancel
 	return ctx, func() {}
 }
 
-// look judges a row of a foreign column: its payload is there exactly if its source is, it is one of this column, and it
-// does not show its source. What is inside only its encrypter can say.
-func (p *page) look(i int, source, target []byte) {
-	report, column := &p.found[i], p.Shape.Columns[i]
-	report.Rows++
+// judge looks: the payload is there exactly if its source is, it is one of this column, and it does not show its source.
+// What is inside only its encrypter can say.
+func (k foreign) judge(w *witness) (verdict, error) {
 	switch {
-	case column.Reverse && source == nil && target != nil && column.fits(target): // written since the cutover
-		report.Covered++
-		report.Ahead++
-	case column.Source != "" && (source == nil) != (target == nil):
-		report.Uncovered++
-	case target != nil && (!column.fits(target) || source != nil && transform.Shows(target, source)):
-		report.Broken++
-		p.example(report)
-	default:
-		report.Covered++
+	case k.reverse && w.source == nil && w.target != nil && k.fits(w.target): // written since the cutover
+		return verdict{outcome: covered, ahead: true}, nil
+	case k.source != "" && (w.source == nil) != (w.target == nil):
+		return verdict{outcome: uncovered}, nil
+	case w.target != nil && (!k.fits(w.target) || w.source != nil && transform.Shows(w.target, w.source)):
+		return verdict{outcome: broken}, nil
 	}
+	return verdict{outcome: covered}, nil
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
-// outcome is how the locked write of one row ended.
-type outcome int
+// ending is how the locked write of one row ended.
+type ending int
 
 const (
-	oneGone       outcome = iota // deleted, moved, or covered meanwhile
-	oneWritten                   // written, and covered afterwards
-	oneSuppressed                // a trigger kept our update from happening
-	oneCleared                   // a trigger changed the source inside our update, so the target was cleared again
+	oneGone       ending = iota // deleted, moved, or covered meanwhile
+	oneWritten                  // written, and covered afterwards
+	oneSuppressed               // a trigger kept our update from happening
+	oneCleared                  // a trigger changed the source inside our update, so the target was cleared again
 )
 
 // alone gives one row the time that a very large value takes. Its waits for others stay as short as a chunk's, by
@@ -65,7 +65,7 @@ func (w *writer) one(ctx context.Context, r row) error {
 }
 
 // lockAndWrite reads the row under its lock, seals it and writes it.
-func (w *writer) lockAndWrite(ctx context.Context, r row) (outcome, error) {
+func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 	r, sources, found, err := w.lock(ctx, r)
 	if err != nil || !found {
 		return oneGone, err
@@ -97,8 +97,7 @@ func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte,
 		statement.Results = append(statement.Results, k.format())
 	}
 	for _, c := range w.shape.Columns {
-		_, isBinary := c.input()
-		statement.Results = append(statement.Results, formatCode(isBinary))
+		statement.Results = append(statement.Results, formatCode(c.input().isBinary))
 	}
 	statement.Row = func(wire [][]byte) error {
 		found = wire[0][0] == 1
@@ -123,13 +122,13 @@ func keepNull(wire []byte) []byte {
 	return append([]byte{}, wire...)
 }
 
-func (w *writer) writeLocked(ctx context.Context, r row, s span) (outcome, error) {
+func (w *writer) writeLocked(ctx context.Context, r row, s span) (ending, error) {
 	result := oneSuppressed
 	statement := pg.Statement{SQL: w.shape.writeOneSQL(), Results: append([]int16{1}, w.shape.echoFormats()...)}
 	w.shape.bind(&statement, bound{parts: r.key})
 	for i, c := range w.shape.Columns {
-		_, oid, isBinary, _ := c.output()
-		statement.Add(s.values[i][0].Out, oid, formatCode(isBinary))
+		out := c.output()
+		statement.Add(s.values[i][0].Out, out.oid, formatCode(out.isBinary))
 	}
 	statement.Row = func(wire [][]byte) error {
 		result = oneWritten

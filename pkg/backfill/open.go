@@ -61,28 +61,18 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	if !found || !both || source.Attnum != c.SourceAttnum || target.Attnum != c.TargetAttnum {
 		return Column{}, fmt.Errorf("column %s or %s of %s: %w", c.Source, c.Target, relation.Table(), ErrShape)
 	}
+	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, Reverse: c.Reverse, External: c.External}
+	var err error
 	if c.Foreign() {
-		return openForeign(c, source, target)
+		column.kind, err = openForeign(c, source, target)
+		return column, err
 	}
-	scheme, known := keyring.Scheme(c.ID, c.Scheme)
-	if !known {
-		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
+	sealed, err := openSealing(c, source, keyring)
+	if column.kind = sealed; c.Reverse {
+		column.kind = openOpening(sealed, source.Base)
 	}
-	codec, err := cell.CodecFor(TypeInfo(source.Base))
-	if err != nil || codec != scheme.Codec {
-		return Column{}, fmt.Errorf("type of %s: %w", c.Source, ErrShape)
-	}
-	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, Reverse: c.Reverse, Binary: codec.Wire() == cell.Binary,
-		Type: TypeInfo(source.Base), Codec: codec, Scheme: scheme, arrayOID: source.Base.ArrayOID}
-	if !arrays(source.Base) {
-		column.arrayOID, column.cast = oidTextArray, "::"+source.Base.SQL
-	}
-	return column, nil
+	return column, err
 }
-
-// arrays says whether values of a type can be sent as an array of it. There are no arrays of arrays, unnest takes those
-// of records to pieces, and a few types have a separator of their own.
-func arrays(t pg.Type) bool { return t.ArrayOID != 0 && t.Kind != "c" && t.Delimiter == "," }
 
 // keyColumns resolves the key's columns, and how they enter a cell's address. The names are in the order of the key's
 // index: the same columns in another order are another key.

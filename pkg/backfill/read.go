@@ -66,8 +66,7 @@ func (r *reader) statement(after, through bound, most int) pg.Statement {
 	}
 	s.Results = append(s.Results, 1, 1)
 	for _, c := range r.shape.Columns {
-		_, isBinary := c.input()
-		s.Results = append(s.Results, formatCode(isBinary))
+		s.Results = append(s.Results, formatCode(c.input().isBinary))
 	}
 	return s
 }

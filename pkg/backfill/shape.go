@@ -1,8 +1,6 @@
 package backfill
 
 import (
-	"fmt"
-
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -51,59 +49,22 @@ func (k KeyColumn) operator(op string) pg.Operator {
 	return k.Operators.Equal
 }
 
-// Column is one column in work. A reverse column is read from its target, and written to its source.
+// Column is one column in work.
 type Column struct {
 	ID             uint32
 	Source, Target string
-	Reverse        bool
-	Binary         bool          // wire format its source is read in, and written
-	Type           cell.TypeInfo // of its source, domains taken off
-	Codec          cell.Codec
-	Scheme         cell.Scheme
+	Reverse        bool     // read from its target, and written to its source
 	External       External // who makes the target's values, if that is somebody else
 
-	foreign  foreign
-	arrayOID uint32 // of the arrays that list values for a reverse column's source
-	cast     string // what brings an element of them to its type, as in [KeyColumn]
+	kind
 }
 
 // Transform makes what carries the column's values from one form to the other, for one goroutine.
 func (c Column) Transform(keyring *cell.Keyring) (transform.Transform, error) {
-	if c.Foreign() {
-		return nil, fmt.Errorf("seal column %d: its values are made by its encrypter", c.ID)
-	}
-	if c.Reverse {
-		return transform.NewDecrypt(keyring, c.Codec, c.Type), nil
-	}
-	return transform.NewEncrypt(keyring, c.Scheme)
+	return c.kind.transform(keyring)
 }
 
-// input is the column that is read, and its wire format.
-func (c Column) input() (name string, isBinary bool) {
-	if c.Reverse {
-		return c.Target, true
-	}
-	return c.Source, c.Binary
-}
-
-// output is the column that is written, the type and wire format of its values, and their array.
-func (c Column) output() (name string, oid uint32, isBinary bool, list wireArray) {
-	if c.Reverse {
-		return c.Source, c.Type.OID, c.Binary, wireArray{oid: c.arrayOID, cast: c.cast}
-	}
-	if c.Foreign() {
-		return c.Target, c.foreign.oid, false, wireArray{oid: c.foreign.list}
-	}
-	return c.Target, oidBytea, true, wireArray{oid: oidByteaArray}
-}
-
-// wireArray is how a list of values is sent: the array's type, and what brings an element of it to the values' type.
-type wireArray struct {
-	oid  uint32
-	cast string
-}
-
-// keyFormat is the protocol's format code of a key column.
+// format is the protocol's format code of a key column.
 func (k KeyColumn) format() int16 { return formatCode(k.Binary) }
 
 func formatCode(isBinary bool) int16 {

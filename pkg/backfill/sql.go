@@ -75,33 +75,26 @@ func (k KeyColumn) compare(op, param string) string {
 	return fmt.Sprintf("t.%s %s %s", pg.Ident(k.Name), k.operator(op).SQL(), param)
 }
 
-// uncovered is true for a row of alias t whose target is missing or left over. IS DISTINCT FROM NULL and not IS NULL:
-// the latter is true of a composite value whose fields are all null. In reverse only a missing plaintext counts: one
-// that has no cell may be all that is left of a value.
+// uncovered is true for a row of alias t that one of the columns has still to be made for.
 func (s *Shape) uncovered() string {
 	terms := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
-		form := "(t.%s IS NULL) OPERATOR(pg_catalog.=) (t.%s IS DISTINCT FROM NULL)"
-		if c.Reverse {
-			form = "t.%s IS NOT NULL AND t.%s IS NOT DISTINCT FROM NULL"
-		}
-		terms[i] = fmt.Sprintf(form, pg.Ident(c.Target), pg.Ident(c.Source))
+		terms[i] = c.uncovered()
 	}
 	return strings.Join(terms, " OR ")
 }
 
-// echoes says whether what is written is read back by the same statement and compared: a type may round a plaintext,
-// a trigger change it. Cells are guarded by their check, and by their tags.
+// echoes says whether what is written is read back by the same statement and compared.
 func (s *Shape) echoes() bool {
-	return slices.ContainsFunc(s.Columns, func(c Column) bool { return c.Reverse })
+	return slices.ContainsFunc(s.Columns, func(c Column) bool { return c.output().echoed })
 }
 
-// echo is the list of what is read back of the columns in reverse, each behind a comma.
+// echo is the list of what is read back, each behind a comma.
 func (s *Shape) echo() string {
 	var b strings.Builder
 	for _, c := range s.Columns {
-		if c.Reverse {
-			b.WriteString(", t." + pg.Ident(c.Source))
+		if out := c.output(); out.echoed {
+			b.WriteString(", " + present(out.name))
 		}
 	}
 	return b.String()
@@ -114,8 +107,7 @@ func (s *Shape) readSQL(lower, upper, sparse bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "SELECT %s, t.xmin, %s", s.keyList(), s.uncovered())
 	for _, c := range s.Columns {
-		name, _ := c.input()
-		source := "t." + pg.Ident(name)
+		source := c.input().sql
 		if !sparse {
 			source = fmt.Sprintf("CASE WHEN %s THEN %s END", s.uncovered(), source)
 		}
@@ -166,8 +158,8 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 	for i, c := range s.Columns {
 		params = append(params, fmt.Sprintf("$%d", keys+2+i))
 		names = append(names, fmt.Sprintf("c%d", i))
-		name, _, _, list := c.output()
-		sets = append(sets, fmt.Sprintf("%s = %s", pg.Ident(name), c.set(fmt.Sprintf("v.c%d%s", i, list.cast))))
+		out := c.output()
+		sets = append(sets, fmt.Sprintf("%s = %s", pg.Ident(out.name), out.set(fmt.Sprintf("v.c%d%s", i, out.cast))))
 	}
 	bounds := s.bound("<=", keys+columns+2)
 	if lower {
@@ -211,8 +203,7 @@ const lookSQL = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u
 func (s *Shape) lockSQL() string {
 	sources := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
-		name, _ := c.input()
-		sources[i] = "t." + pg.Ident(name)
+		sources[i] = c.input().sql
 	}
 	return fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s t WHERE %s FOR NO KEY UPDATE",
 		s.uncovered(), s.keyList(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
@@ -223,8 +214,8 @@ func (s *Shape) lockSQL() string {
 func (s *Shape) writeOneSQL() string {
 	sets := make([]string, len(s.Columns))
 	for i, c := range s.Columns {
-		name, _, _, _ := c.output()
-		sets[i] = fmt.Sprintf("%s = %s", pg.Ident(name), c.set(fmt.Sprintf("$%d", len(s.Key)+1+i)))
+		out := c.output()
+		sets[i] = fmt.Sprintf("%s = %s", pg.Ident(out.name), out.set(fmt.Sprintf("$%d", len(s.Key)+1+i)))
 	}
 	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s RETURNING %s%s", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), s.uncovered(), s.echo())
 }

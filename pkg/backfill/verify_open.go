@@ -15,10 +15,6 @@ func OpenProof(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *ce
 }
 
 func openProven(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Column, error) {
-	if c.Foreign() && c.Source == "" {
-		target, _ := relation.Column(c.Target)
-		return openForeign(c, pg.Column{}, target)
-	}
 	if c.Source != "" {
 		return openColumn(relation, c, keyring)
 	}
@@ -26,9 +22,12 @@ func openProven(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	if !found || target.Attnum != c.TargetAttnum {
 		return Column{}, fmt.Errorf("column %s of %s: %w", c.Target, relation.Table(), ErrShape)
 	}
-	scheme, known := keyring.Scheme(c.ID, c.Scheme)
-	if !known {
-		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
+	column := Column{ID: c.ID, Target: c.Target, External: c.External}
+	if c.Foreign() {
+		var err error
+		column.kind, err = openForeign(c, pg.Column{}, target)
+		return column, err
 	}
-	return Column{ID: c.ID, Target: c.Target, Codec: scheme.Codec, Scheme: scheme}, nil
+	column.kind = proving{sealing{sides: sides{target: c.Target}}}
+	return column, nil
 }

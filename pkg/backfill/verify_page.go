@@ -1,14 +1,11 @@
 package backfill
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -19,7 +16,9 @@ func (r *reader) page(ctx context.Context, statement pg.Statement, most int) err
 		statement.Results = append(statement.Results, k.format())
 	}
 	for _, c := range r.shape.Columns {
-		statement.Results = append(statement.Results, formatCode(c.Binary), formatCode(!c.Foreign()))
+		for _, read := range c.evidence() {
+			statement.Results = append(statement.Results, formatCode(read.isBinary))
+		}
 	}
 	statement.Results = append(statement.Results, 1)
 	err := r.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: r.settings, Keep: true},
@@ -30,16 +29,14 @@ func (r *reader) page(ctx context.Context, statement pg.Statement, most int) err
 	return err
 }
 
-// verifyList is what is read of each row; a source that is gone is read as NULL.
+// verifyList is what is read of each row.
 func (s *Shape) verifyList() string {
 	var b strings.Builder
 	b.WriteString("SELECT " + s.keyList())
 	for _, c := range s.Columns {
-		source := "NULL::pg_catalog.text"
-		if c.Source != "" {
-			source = "t." + pg.Ident(c.Source)
+		for _, read := range c.evidence() {
+			b.WriteString(", " + read.sql)
 		}
-		fmt.Fprintf(&b, ", %s, %s", source, c.target())
 	}
 	fmt.Fprintf(&b, ", t.ctid FROM ONLY %s t", s.Table.SQL())
 	return b.String()
@@ -57,20 +54,19 @@ func (s *Shape) verifySQL(lower bool) string {
 // page judges the rows of one read as they arrive.
 type page struct {
 	*walk
-	found         []Report // what the reports are with this page
-	noted         [][]noted
-	rows          int
-	bytes         int64 // of sources and targets
-	full          bool  // the bytes are met: what still arrives is read again by the next page
-	end           bool  // nothing is left behind it
-	last          bound
-	place         []byte // of the last row: its ctid
-	address       []byte
-	plain, opened []byte
+	found []Report // what the reports are with this page
+	noted [][]noted
+	rows  int
+	bytes int64 // of sources and targets
+	full  bool  // the bytes are met: what still arrives is read again by the next page
+	end   bool  // nothing is left behind it
+	last  bound
+	place []byte // of the last row: its ctid
+	witness
 }
 
 func (w *walk) newPage() *page {
-	return &page{walk: w, found: cloneReports(w.reports), noted: make([][]noted, len(w.reports))}
+	return &page{walk: w, found: cloneReports(w.reports), noted: make([][]noted, len(w.reports)), witness: witness{keyring: w.Keyring}}
 }
 
 // merge makes the page's findings the verification's: it was read to its end.
@@ -96,124 +92,70 @@ func (p *page) row(wire [][]byte) error {
 	p.rows++
 	p.last, p.place = bound{parts: wire[:keys]}.clone(), append(p.place[:0], wire[len(wire)-1]...)
 	var err error
-	if p.address, err = p.Shape.Keys.Append(p.address[:0], wire[:keys]); err != nil {
+	if p.address.Key, err = p.Shape.Keys.Append(p.address.Key[:0], wire[:keys]); err != nil {
 		return err
 	}
 	for i, c := range p.Shape.Columns {
-		if c.Foreign() {
-			p.look(i, values[2*i], values[2*i+1])
-		} else if c.Source == "" {
-			p.authenticate(i, values[2*i+1])
-		} else if err := p.judge(i, values[2*i], values[2*i+1]); err != nil {
+		p.before, p.address.Column, p.source, p.target = p.Before[c.ID], c.ID, values[2*i], values[2*i+1]
+		v, err := c.judge(&p.witness)
+		if err != nil {
 			return err
 		}
+		p.note(i, v)
 	}
 	return nil
 }
 
-// judge compares a source with what its target holds.
-func (p *page) judge(i int, source, target []byte) error {
-	report, column := &p.found[i], p.Shape.Columns[i]
-	if source == nil && (target == nil || column.Reverse) {
-		before := report.Covered
-		p.authenticate(i, target)
-		if target != nil {
-			report.Ahead += report.Covered - before
-		}
-		return nil
-	}
+// note adds a verdict to the column's report.
+func (p *page) note(i int, v verdict) {
+	report := &p.found[i]
 	report.Rows++
-	if source == nil {
-		p.image(i, nil)
-		report.Uncovered++
-		return nil
+	if v.imaged && p.digests[i] != nil {
+		report.sum = report.sum.Add(p.digests[i].Row(p.address.Key, v.image))
 	}
-	source, err := p.Before[column.ID].Wire(source)
-	if err != nil { // a row that the hook refuses has nothing to be covered by
-		if target == nil {
-			report.Uncovered++
-		} else {
-			report.Stale++
-			p.example(report)
+	if v.opened {
+		if x, has := report.nonces.of(p.target); has {
+			p.noted[i] = append(p.noted[i], x)
 		}
-		return nil
 	}
-	if p.plain, err = column.Codec.Encode(p.plain[:0], source); err != nil {
-		return fmt.Errorf("encode a value of column %d: %w", column.ID, err)
-	}
-	p.image(i, p.plain)
-	if target == nil {
+	switch v.outcome {
+	case covered:
+		report.covered(v)
+	case uncovered:
 		report.Uncovered++
-		return nil
-	}
-	opened, header, ok := p.open(i, target)
-	switch {
-	case !ok:
-	case !bytes.Equal(opened, p.plain):
+	case stale:
 		report.Stale++
 		p.example(report)
-	default:
-		report.covered(header)
-	}
-	return nil
-}
-
-// authenticate opens a cell that there is no source to compare with.
-func (p *page) authenticate(i int, target []byte) {
-	report := &p.found[i]
-	report.Rows++
-	if target == nil {
-		p.image(i, nil)
-		report.Covered++
-		return
-	}
-	if opened, header, ok := p.open(i, target); ok {
-		p.image(i, opened)
-		report.covered(header)
-	}
-}
-
-// open opens a cell and notes its nonce; one that does not open is broken.
-func (p *page) open(i int, target []byte) ([]byte, cell.Header, bool) {
-	report := &p.found[i]
-	opened, header, err := p.Keyring.Open(p.opened[:0], cell.Address{Column: p.Shape.Columns[i].ID, Key: p.address}, target)
-	p.opened = opened
-	if err != nil {
+	case broken:
 		report.Broken++
-		if errors.Is(err, cell.ErrUnknownScheme) || errors.Is(err, cell.ErrUnknownKey) {
+		if v.unknown {
 			report.Unknown++
 		}
 		p.example(report)
-		return nil, header, false
-	}
-	if x, has := report.nonces.of(target); has {
-		p.noted[i] = append(p.noted[i], x)
-	}
-	return opened, header, true
-}
-
-// image adds the row to the column's digest, if there is one.
-func (p *page) image(i int, value []byte) {
-	if p.digests[i] != nil {
-		p.found[i].sum = p.found[i].sum.Add(p.digests[i].Row(p.address, value))
 	}
 }
 
-func (r *Report) covered(header cell.Header) {
+func (r *Report) covered(v verdict) {
 	r.Covered++
+	if v.ahead {
+		r.Ahead++
+	}
+	if !v.opened {
+		return
+	}
 	if r.Schemes == nil {
 		r.Schemes = map[uint16]int64{}
 	}
 	if r.Keys == nil {
 		r.Keys = map[uint32]int64{}
 	}
-	r.Schemes[header.Scheme]++
-	r.Keys[header.KeyID]++
+	r.Schemes[v.header.Scheme]++
+	r.Keys[v.header.KeyID]++
 }
 
 // example notes the row by a hash of its encoded key: keys stay in Postgres.
 func (p *page) example(report *Report) {
 	if len(report.Examples) < mostExamples {
-		report.Examples = append(report.Examples, KeyHash(Key{string(p.address)}))
+		report.Examples = append(report.Examples, KeyHash(Key{string(p.address.Key)}))
 	}
 }

@@ -181,8 +181,8 @@ func (w *writer) updateStatement(s span, look bool) pg.Statement {
 	}
 	send(oidXid, oidXidArray, true, func(i int) []byte { return s.rows[i].xmin[:] })
 	for c, column := range w.shape.Columns {
-		_, oid, isBinary, list := column.output()
-		send(oid, list.oid, isBinary, func(i int) []byte { return s.values[c][i].Out })
+		out := column.output()
+		send(out.oid, out.list, out.isBinary, func(i int) []byte { return s.values[c][i].Out })
 	}
 	w.shape.bind(&statement, bound{parts: s.rows[len(s.rows)-1].key})
 	w.shape.bind(&statement, s.after)
