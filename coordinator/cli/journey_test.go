@@ -27,7 +27,7 @@ func TestFromNothingToProven(t *testing.T) {
 	})
 	unchanged(t, db, func() { checkInit(t, s) })
 
-	if o := s.must("install"); o.out != "installed schema cipherfleet, version 2\n" {
+	if o := s.must("install"); o.out != "installed schema cipherfleet, version 3\n" {
 		t.Errorf("install said %q", o.out)
 	}
 	unchanged(t, db, func() {

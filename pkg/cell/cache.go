@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -68,6 +69,14 @@ func (c *Cache) Load(ctx context.Context, s Scheme, wrapped, canary []byte) erro
 	}
 	c.mu.Unlock()
 	return c.confirm(ctx, l)
+}
+
+// Holds reports whether a key was loaded and not taken away since, though its hard lifetime may be over.
+func (c *Cache) Holds(s Scheme) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.keys[(&lease{scheme: s}).key()]
+	return ok
 }
 
 // Refresh asks the KEK again for every key whose soft lifetime is over, and returns what failed. While another Refresh
@@ -139,17 +148,17 @@ func (c *Cache) settle(l *lease, asked time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, loaded := c.keys[l.key()]
-	switch why := verdict(err); {
+	switch why := Verdict(err); {
 	case err == nil:
 		c.keys[l.key()] = l
 	case loaded && why != nil:
-		c.keyring.drop(l.scheme, fmt.Errorf("%w: %w", why, err))
+		c.keyring.withhold(l.scheme, fmt.Errorf("%w: %w", why, err))
 		delete(c.keys, l.key())
 	case loaded:
 		l.due = asked.Add(c.lifetimes.Soft / retryPart)
 		c.keys[l.key()] = l
 		if !asked.Before(l.until) {
-			c.keyring.drop(l.scheme, fmt.Errorf("%w: %w", ErrKeyExpired, err))
+			c.keyring.withhold(l.scheme, fmt.Errorf("%w: %w", ErrKeyExpired, err))
 		}
 	}
 }
@@ -168,8 +177,9 @@ func (c *Cache) unwrap(ctx context.Context, l *lease) (DEK, error) {
 	return dek, nil
 }
 
-// verdict returns what a failure makes of a key that is held, or nil if it stays for now.
-func verdict(err error) error {
+// Verdict returns what a failure of a KEK makes of a key that is held, ErrKeyRevoked or ErrKeyDestroyed; or nil if the
+// key stays for now.
+func Verdict(err error) error {
 	switch KEKClassOf(err) {
 	case KEKDenied, KEKDisabled, KEKExposed:
 		return ErrKeyRevoked
@@ -183,9 +193,36 @@ func (l *lease) key() cachedKey {
 	return cachedKey{slot{l.scheme.Column, l.scheme.Number}, l.scheme.KeyID}
 }
 
-// drop takes a key from the keyring and from every sealer; its scheme stays known.
-func (k *Keyring) drop(s Scheme, why error) {
-	if _, key, err := k.find(s.Header()); err == nil {
+// Withhold takes a key of a scheme away at once, everywhere; or, of one that was never loaded, makes known that there is
+// none. Until it is loaded again, why is what every use of it returns.
+func (c *Cache) Withhold(s Scheme, why error) {
+	c.keyring.withhold(s, why)
+	c.asking.Lock() // an answer that is under way must not bring it back
+	defer c.asking.Unlock()
+	c.mu.Lock()
+	delete(c.keys, (&lease{scheme: s}).key())
+	c.mu.Unlock()
+	c.keyring.withhold(s, why)
+}
+
+// withhold takes a key from the keyring and from every sealer; its scheme is known afterwards, also if it was not.
+func (k *Keyring) withhold(s Scheme, why error) {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	next := maps.Clone(*k.schemes.Load())
+	e, ok := next[slot{s.Column, s.Number}]
+	switch key, loaded := e.keys[s.KeyID]; {
+	case loaded:
 		key.drop(why)
+		return
+	case !ok:
+		e = entry{scheme: s}
 	}
+	e.keys = maps.Clone(e.keys)
+	if e.keys == nil {
+		e.keys = map[uint32]*held{}
+	}
+	e.keys[s.KeyID] = withheld(why)
+	next[slot{s.Column, s.Number}] = e
+	k.schemes.Store(&next)
 }

@@ -471,3 +471,32 @@ func TestLifetimesMustMakeSense(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is withheld is gone from everybody's hands, is not asked for again, and comes back only when it is loaded.
+func TestWhatIsWithheldIsGoneUntilItIsLoaded(t *testing.T) {
+	t.Parallel()
+	f := newCache(t)
+	w, c := f.sealer(t, 0)
+	why := errors.New("out of service")
+	f.cache.Withhold(f.schemes[0], why)
+	if err := f.uses(t, 0, w, c); !errors.Is(err, why) || f.cache.Holds(f.schemes[0]) || !f.cache.Holds(f.schemes[1]) {
+		t.Errorf("withheld: %v", err)
+	}
+	f.clock.pass(soft)
+	if err := f.refresh(t); err != nil || f.service.count() != 1 {
+		t.Errorf("what is withheld is asked for: %v", err)
+	}
+	f.load(t, 0)
+	if err := f.uses(t, 0, w, c); err != nil || !f.cache.Holds(f.schemes[0]) {
+		t.Errorf("loaded again: %v", err)
+	}
+	never := f.schemes[0]
+	never.Number, never.KeyID = 900, 900
+	f.cache.Withhold(never, why)
+	if _, err := f.ring.Seal(nil, never, at(1), []byte("x")); !errors.Is(err, why) {
+		t.Errorf("a key that was never there: %v", err)
+	}
+	if s, ok := f.ring.Scheme(never.Column, never.Number); !ok || s != never {
+		t.Error("its scheme is not known")
+	}
+}

@@ -54,6 +54,9 @@ var (
 	ErrKeyDestroyed = errors.New("key was destroyed")
 	// ErrKeyExpired: nobody could confirm for too long that this program may still use the key.
 	ErrKeyExpired = errors.New("key was not confirmed in time")
+	// ErrKeyRetired: the scheme was retired, which Postgres had proved that no cell was left of; such a cell comes from
+	// a backup, or from before. Nothing is sealed under it any more.
+	ErrKeyRetired = errors.New("scheme was retired")
 	// ErrTooLong: the plaintext is longer than MaxPlaintext.
 	ErrTooLong = errors.New("value too long to seal")
 )

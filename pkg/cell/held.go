@@ -30,6 +30,13 @@ func hold(x body, t terms) *held {
 	return h
 }
 
+// withheld is a key that there is none of.
+func withheld(why error) *held {
+	h := new(held)
+	h.drop(why)
+	return h
+}
+
 // use returns the cipher while it may be used. Its error wraps ErrKeyRevoked, ErrKeyDestroyed or ErrKeyExpired.
 func (h *held) use() (body, error) {
 	s := h.state.Load()

@@ -49,7 +49,8 @@ const (
 	KindRolledBack      Kind = "rolled_back" // a cut-over was taken back, or what was prepared before it
 	KindAdvanced        Kind = "advanced"    // an operator moved the column to a phase against the order, with a reason
 	KindDropPlanned     Kind = "drop_planned"
-	KindCleaned         Kind = "cleaned" // plaintext that had outlived its column was removed
+	KindCleaned         Kind = "cleaned"        // plaintext that had outlived its column was removed
+	KindSchemeChanged   Kind = "scheme_changed" // a scheme of the column came, or went to another state
 )
 
 // Event is one row of the log: what happened to one column. Cursor may hold keys: it stays in Postgres.

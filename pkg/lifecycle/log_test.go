@@ -183,11 +183,23 @@ func TestTheMemoryIsAppendOnly(t *testing.T) {
 		}
 	}
 	db.Run(t, "UPDATE cipherfleet.schemes SET state = 'active'")
-	db.Run(t, "UPDATE cipherfleet.schemes SET state = 'destroyed'")
-	if err := runAs(t.Context(), db, "origin", "UPDATE cipherfleet.schemes SET state = 'active'"); pg.Code(err) != "23001" {
-		t.Errorf("a destroyed scheme came back: %v", err)
-	}
 	db.Run(t, "UPDATE cipherfleet.deks SET wrapped = '\\x03'") // under another KEK
+	refused := func(what, sql string) {
+		if err := runAs(t.Context(), db, "replica", sql); pg.Code(err) != "23001" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	refused("a scheme that is written with was destroyed", "UPDATE cipherfleet.schemes SET state = 'destroyed', retired_at = now(), destroyed_at = now()")
+	db.Run(t, "UPDATE cipherfleet.schemes SET state = 'retired', retired_at = now()")
+	refused("a retired scheme came back", "UPDATE cipherfleet.schemes SET state = 'readable', retired_at = NULL")
+	db.Run(t, "UPDATE cipherfleet.schemes SET state = 'destroyed', destroyed_at = now()")
+	refused("a destroyed scheme came back", "UPDATE cipherfleet.schemes SET state = 'retired', destroyed_at = NULL")
+	db.Run(t, "UPDATE cipherfleet.deks SET wrapped = NULL, destroyed_at = now()")
+	refused("a destroyed key came back", "UPDATE cipherfleet.deks SET wrapped = '\\x03', destroyed_at = NULL")
+	db.Run(t, "INSERT INTO cipherfleet.decryptions (column_id, reason) VALUES ($1, 'court order')", c.ID)
+	refused("a decryption was forgotten", "DELETE FROM cipherfleet.decryptions")
+	refused("decryptions were forgotten", "TRUNCATE cipherfleet.decryptions")
+	refused("a decryption was changed", "UPDATE cipherfleet.decryptions SET reason = 'none'")
 }
 
 func runAs(ctx context.Context, db *testenv.DB, role, sql string) error {

@@ -9,26 +9,34 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// findKey is the key of want's number, or ok = false if there is none yet.
-func findKey(ctx context.Context, q pg.Querier, want cell.Scheme) (k key, ok bool, err error) {
-	keys, err := collect(ctx, q, scanKey, keySQL+` AND s.column_id = $1 AND s.number = $2 AND d.tenant IS NULL`, want.Column, want.Number)
+// wanted is one key to make: of a scheme, and of one tenant where the scheme has several.
+type wanted struct {
+	Definition
+	tenant string
+	told   func(context.Context, pg.Tx, cell.Scheme) error // appends the event
+}
+
+// findKey is the wanted key, or ok = false if there is none yet. Its number is the registry's if want names none.
+func findKey(ctx context.Context, q pg.Querier, want wanted) (k key, ok bool, err error) {
+	keys, err := collect(ctx, q, scanKey, keySQL+` AND s.column_id = $1 AND s.number = $2 AND coalesce(d.tenant, '') = $3`, want.Column, want.Number, want.tenant)
 	if err != nil || len(keys) == 0 {
 		return key{}, false, wrap("read key", err)
 	}
-	if keys[0].wrapped == nil {
-		return key{}, false, keys[0].damage(errKeyGone)
+	k = keys[0]
+	if k.wrapped == nil {
+		return key{}, false, k.damage(errKeyGone)
 	}
-	want.KeyID = keys[0].scheme.KeyID
-	if keys[0].scheme != want {
-		return key{}, false, &SchemeConflictError{Have: keys[0].scheme, Want: want}
+	want.KeyID = k.scheme.KeyID
+	if k.scheme != want.Scheme || k.tenantColumn != want.Tenant || k.retain != want.Retain {
+		return key{}, false, &SchemeConflictError{Have: k.scheme, Want: want.Scheme}
 	}
-	return keys[0], true, nil
+	return k, true, nil
 }
 
 // persistKey commits a scheme with a fresh wrapped DEK, unless the number has one. The KEK is asked before the
 // transaction: it may be far away, and the registry stands still while the transaction is open. The connection is
 // thrown away afterwards, so that whoever reads the key next is another one.
-func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK, want cell.Scheme) error {
+func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK, want wanted) error {
 	if _, ok, err := findKey(ctx, db, want); err != nil || ok {
 		return err
 	}
@@ -41,7 +49,7 @@ func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK,
 	if err != nil {
 		return fmt.Errorf("draw key id: %w", err)
 	}
-	fresh, err := freshKey(ctx, registry, kek, want)
+	fresh, err := freshKey(ctx, registry, kek, want.Scheme)
 	if err != nil {
 		return err
 	}
@@ -50,7 +58,7 @@ func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK,
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it does nothing
-	if err := insertKey(ctx, tx, fresh); err != nil {
+	if err := insertKey(ctx, tx, want, fresh); err != nil {
 		return err
 	}
 	return wrap("commit", tx.Commit(ctx))
@@ -61,7 +69,7 @@ func freshKey(ctx context.Context, registry [16]byte, kek cell.KEK, s cell.Schem
 	if err := s.Validate(); err != nil {
 		return key{}, err
 	}
-	dek, err := cell.NewDEK()
+	dek, err := s.Suite.NewDEK()
 	if err != nil {
 		return key{}, err
 	}
@@ -78,39 +86,52 @@ func dekID(registry [16]byte, s cell.Scheme) cell.DEKID {
 	return cell.DEKID{Registry: registry, Column: s.Column, KeyID: s.KeyID, Suite: s.Suite}
 }
 
-const insertSchemeSQL = `INSERT INTO cipherfleet.schemes (column_id, number, suite, codec, binding, padding, nulls, state)
- SELECT $1, $2, $3, $4, $5, $6, 'keep', 'readable' WHERE NOT EXISTS (SELECT FROM cipherfleet.schemes s WHERE s.column_id = $1 AND s.number >= $2)`
+const insertSchemeSQL = `INSERT INTO cipherfleet.schemes (column_id, number, suite, codec, binding, padding, nulls, state, tenant_column, retain, revision)
+ SELECT $1, $2, $3, $4, $5, $6, 'keep', 'readable', nullif($7, ''), $8::interval, $9
+ WHERE NOT EXISTS (SELECT FROM cipherfleet.schemes s WHERE s.column_id = $1 AND s.number >= $2)`
 
-const insertKeySQL = `INSERT INTO cipherfleet.deks (id, column_id, scheme, kek, wrapped, canary) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6)`
+const insertKeySQL = `INSERT INTO cipherfleet.deks (id, column_id, scheme, kek, wrapped, canary, tenant) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, nullif($7, ''))`
 
 // durable makes the commit wait for the disk where the database's default is not to.
 const durable = `SELECT pg_catalog.set_config('synchronous_commit', 'on', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
 
 // insertKey adds scheme and key, unless somebody else was quicker: the registry's lock orders them.
-func insertKey(ctx context.Context, tx pg.Tx, k key) error {
+func insertKey(ctx context.Context, tx pg.Tx, want wanted, k key) error {
 	if _, err := tx.Exec(ctx, durable); err != nil {
 		return fmt.Errorf("make the commit durable: %w", err)
 	}
-	if err := bumpRevision(ctx, tx); err != nil {
+	revision, err := nextRevision(ctx, tx)
+	if err != nil {
 		return err
 	}
-	s := k.scheme
-	if _, ok, err := findKey(ctx, tx, s); err != nil || ok {
+	if _, ok, err := findKey(ctx, tx, want); err != nil || ok {
 		return err
 	}
-	tag, err := tx.Exec(ctx, insertSchemeSQL, s.Column, s.Number, s.Suite, s.Codec, binding(s), s.Padding)
+	if want.tenant == "" {
+		if err := insertScheme(ctx, tx, want, revision); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec(ctx, insertKeySQL, k.scheme.KeyID, k.scheme.Column, k.scheme.Number, k.kek, k.wrapped, k.canary, want.tenant)
+	return wrap("insert wrapped key", err)
+}
+
+func insertScheme(ctx context.Context, tx pg.Tx, want wanted, revision int64) error {
+	tag, err := tx.Exec(ctx, insertSchemeSQL, want.Column, want.Number, want.Suite, want.Codec, binding(want.Scheme), want.Padding, want.Tenant, want.Retain, revision)
 	if err != nil {
 		return fmt.Errorf("insert scheme: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
-		return errors.New("the number was used before: schemes are numbered upwards")
+		return &NumberError{Column: want.Column, Number: want.Number}
 	}
-	_, err = tx.Exec(ctx, insertKeySQL, s.KeyID, s.Column, s.Number, k.kek, k.wrapped, k.canary)
-	return wrap("insert wrapped key", err)
+	if want.told == nil {
+		return nil
+	}
+	return want.told(ctx, tx, want.Scheme)
 }
 
 // proveKey reads the key as everybody else will read it, unwraps it and opens its canary.
-func proveKey(ctx context.Context, q pg.Querier, registry [16]byte, kek cell.KEK, want cell.Scheme) (key, error) {
+func proveKey(ctx context.Context, q pg.Querier, registry [16]byte, kek cell.KEK, want wanted) (key, error) {
 	k, ok, err := findKey(ctx, q, want)
 	if err != nil {
 		return key{}, err
@@ -146,21 +167,4 @@ var errKeyGone = errors.New("its wrapped key is gone")
 
 func (k key) damage(err error) error {
 	return &DamageError{Column: k.scheme.Column, Scheme: k.scheme.Number, Err: err}
-}
-
-// activate makes s the scheme its column is sealed with; the one before stays readable.
-func activate(ctx context.Context, db *pg.DB, s cell.Scheme) error {
-	return db.InTx(ctx, func(tx pg.Tx) error {
-		if err := bumpRevision(ctx, tx); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'readable' WHERE column_id = $1 AND state = 'active' AND number <> $2`, s.Column, s.Number); err != nil {
-			return fmt.Errorf("step the scheme before down: %w", err)
-		}
-		tag, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'active' WHERE column_id = $1 AND number = $2 AND state IN ('readable', 'active')`, s.Column, s.Number)
-		if err == nil && tag.RowsAffected() == 0 {
-			err = errors.New("it was retired meanwhile")
-		}
-		return wrap("step up", err)
-	})
 }

@@ -140,9 +140,22 @@ func ReadInstallation(ctx context.Context, q pg.Querier) (i Installation, err er
 	return i, wrap("read installation", err)
 }
 
+// Channel is what is notified with the new revision whenever the registry moved. It is a hint: who hears nothing polls.
+const Channel = "cipherfleet_registry"
+
+const bumpSQL = `WITH moved AS (UPDATE cipherfleet.installation SET revision = revision + 1 RETURNING revision)
+SELECT m.revision FROM moved m, pg_catalog.pg_notify('` + Channel + `', m.revision::pg_catalog.text)`
+
+// bumpRevision locks the registry until the end of the transaction.
 func bumpRevision(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, `UPDATE cipherfleet.installation SET revision = revision + 1`)
-	return wrap("move the registry's revision", err)
+	_, err := nextRevision(ctx, tx)
+	return err
+}
+
+// nextRevision is the same; it returns the revision that is the registry's if the transaction commits.
+func nextRevision(ctx context.Context, tx pgx.Tx) (revision int64, err error) {
+	err = tx.QueryRow(ctx, bumpSQL).Scan(&revision)
+	return revision, wrap("move the registry's revision", err)
 }
 
 func collect[T any](ctx context.Context, q pg.Querier, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -29,6 +30,20 @@ func (e *SchemeConflictError) Error() string {
 	return fmt.Sprintf("scheme %d of column %d is another one already (suite %s, codec %s, row-bound %t, padding %d): give the new definition the next number",
 		e.Have.Number, e.Have.Column, e.Have.Suite, e.Have.Codec, e.Have.RowBound, e.Have.Padding)
 }
+
+// NumberError refuses a scheme whose number is not above every one its column ever had.
+type NumberError struct {
+	Column uint32
+	Number uint16
+}
+
+// Error says which number.
+func (e *NumberError) Error() string {
+	return fmt.Sprintf("scheme %d of column %d: its number was used before, or a higher one was", e.Number, e.Column)
+}
+
+// Hint says what to do.
+func (e *NumberError) Hint() string { return "schemes are numbered upwards: take the next number" }
 
 // DamageError says that the registry is not as it was written: a key is gone from it, or another one stands in its
 // place. Cells of that scheme can be neither sealed nor opened until it is brought back.
@@ -57,17 +72,20 @@ type key struct {
 	state           SchemeState
 	kek             string
 	wrapped, canary []byte
+	tenant          string // whose rows it seals; "": all, or those of no tenant
+	tenantColumn    string // of the scheme, like retain
+	retain          time.Duration
 }
 
 // A scheme is written together with its key, and marked before its key is destroyed: one without is found, as damage.
-const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary
+const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain
  FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL
  WHERE s.state IN ('readable', 'active')`
 
 func scanKey(row pgx.CollectableRow) (k key, err error) {
 	var binding string
 	s := &k.scheme
-	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary); err != nil {
+	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary, &k.tenant, &k.tenantColumn, &k.retain); err != nil {
 		return k, err
 	}
 	s.RowBound, err = parseBinding(binding)
@@ -93,24 +111,15 @@ func parseBinding(text string) (rowBound bool, err error) {
 	return false, fmt.Errorf("binding %.20q is unknown to this program", text)
 }
 
-// ActivateScheme makes a scheme the one its column is sealed with, and returns it with its key id. A new number gets a
-// fresh DEK: wrapped, committed with its canary, read back on another connection, unwrapped and proven before the
-// scheme becomes active. A number that exists must have the same definition ([*SchemeConflictError]); its key is proven
-// again. After a failure half-way the next call goes on where this one stood.
+// ActivateScheme makes a scheme if the registry has none of its number, and has its column sealed with it: what
+// [Registrar.NewScheme] and [Registrar.ActivateScheme] do, for a rung whose own event tells of it. A number that exists
+// must have the same definition ([*SchemeConflictError]). After a failure half-way the next call goes on where this one
+// stood.
 func ActivateScheme(ctx context.Context, db *pg.DB, kek cell.KEK, want cell.Scheme) (cell.Scheme, error) {
-	installation, err := ReadInstallation(ctx, db)
+	r := Registrar{DB: db, KEK: kek, silent: true}
+	made, err := r.NewScheme(ctx, Definition{Scheme: want})
 	if err != nil {
 		return cell.Scheme{}, err
 	}
-	if err := persistKey(ctx, db, installation.Registry, kek, want); err != nil {
-		return cell.Scheme{}, fmt.Errorf("persist key of scheme %d of column %d: %w", want.Number, want.Column, err)
-	}
-	proven, err := proveKey(ctx, db, installation.Registry, kek, want)
-	if err != nil {
-		return cell.Scheme{}, fmt.Errorf("prove key of scheme %d of column %d: %w", want.Number, want.Column, err)
-	}
-	if proven.state == SchemeActive {
-		return proven.scheme, nil
-	}
-	return proven.scheme, wrap(fmt.Sprintf("activate scheme %d of column %d", want.Number, want.Column), activate(ctx, db, proven.scheme))
+	return made, r.ActivateScheme(ctx, made.Column, made.Number)
 }

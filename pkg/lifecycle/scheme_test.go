@@ -21,6 +21,7 @@ import (
 type memoryKEK struct {
 	aead  cipher.AEAD
 	down  atomic.Bool
+	class atomic.Pointer[cell.KEKClass] // of what every call is refused with; nil: none is
 	after atomic.Int64 // of so many calls it goes down; 0: never
 }
 
@@ -64,6 +65,9 @@ func (k *memoryKEK) Unwrap(_ context.Context, wrapped, aad []byte) ([]byte, erro
 func (k *memoryKEK) reach() error {
 	if k.after.Load() > 0 && k.after.Add(-1) == 0 {
 		k.down.Store(true)
+	}
+	if class := k.class.Load(); class != nil {
+		return &cell.KEKError{Class: *class, URI: k.URI(), Err: errors.New("refused")}
 	}
 	if k.down.Load() {
 		return &cell.KEKError{Class: cell.KEKUnavailable, URI: k.URI(), Err: errors.New("out of reach")}
@@ -257,7 +261,7 @@ func TestOnlyUsableKeysAreLoaded(t *testing.T) {
 	if keys, err := lifecycle.LoadKeys(t.Context(), db, kek, want.Column+1); err != nil || len(keys.Active) != 0 {
 		t.Errorf("keys of a column nobody asked for: %v, %v", keys, err)
 	}
-	db.Run(t, "UPDATE cipherfleet.schemes SET state = 'retired'")
+	db.Run(t, "UPDATE cipherfleet.schemes SET state = 'retired', retired_at = now()")
 	keys, err := lifecycle.LoadKeys(t.Context(), db, kek)
 	if err != nil || len(keys.Active) != 0 {
 		t.Fatalf("keys of a retired scheme: %v, %v", keys, err)

@@ -127,6 +127,8 @@ func (s State) step(e Event) (State, string) {
 		return s.run(e)
 	case KindVerified:
 		return s.verify(e)
+	case KindSchemeChanged:
+		return s, ""
 	case KindError:
 		if e.Range == "" && e.Job == s.Run.Job && s.Run.Live() {
 			s.Run.State = RunStopped
