@@ -8,13 +8,13 @@ COMPOSE     := docker compose
 GO_BUILD := CGO_ENABLED=0 go build -trimpath
 
 # Modules of their own, so that what they need stays out of the product.
-MODULES := deploy/postgres/download deploy/compose/check
+MODULES := deploy/postgres/download deploy/compose/check pkg/cell/kms/awskms pkg/cell/kms/gcpkms
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench fuzz mutate lint up down clean
+.PHONY: help demo test build build-kms bench fuzz mutate lint up down clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## encrypt a live table before your eyes, on private servers (DEMO_ROWS, DEMO_DATABASE_URL, DEMO_INSTALL)
 	@programs=$$([ -n "$$DEMO_DATABASE_URL" ] || deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs bin/cipherfleet demo $(DEMO_FLAGS)
@@ -27,6 +27,10 @@ test: ## run every test, on real servers; ends with a count (PKG, SEEDS)
 build: ## build both programs into bin/
 	@$(GO_BUILD) -o bin/cipherfleet ./coordinator
 	@$(GO_BUILD) -o bin/cipherfleet-worker ./worker
+
+build-kms: ## build both programs with the keys of AWS KMS into bin/aws-kms/, with those of Cloud KMS into bin/gcp-kms/
+	@cd pkg/cell/kms/awskms && $(GO_BUILD) -o $(CURDIR)/bin/aws-kms/ ./cipherfleet ./cipherfleet-worker
+	@cd pkg/cell/kms/gcpkms && $(GO_BUILD) -o $(CURDIR)/bin/gcp-kms/ ./cipherfleet ./cipherfleet-worker
 
 bench: build ## measure the fleet against the ceiling; writes build/bench.json
 	@$(GO_BUILD) -o bin/loadtest ./loadtest
