@@ -98,11 +98,11 @@ func (o *residueOptions) run(c *cobra.Command, args []string, read settings) err
 	}
 	defer s.close(c.Context())
 	report := residueReport{Accepted: append([]string{}, o.accept...), Statements: []string{}}
-	ladder := &control.Ladder{DB: s.db}
+	cleaner := &control.Cleaner{DB: s.db}
 	if o.clean {
-		err = o.tidy(c, ladder, name, &report)
+		err = o.tidy(c, cleaner, name, &report)
 	} else {
-		report.Residue, err = ladder.Residue(c.Context(), name)
+		report.Residue, err = cleaner.Look(c.Context(), name)
 	}
 	if err != nil {
 		return err
@@ -120,8 +120,8 @@ func (o *residueOptions) run(c *cobra.Command, args []string, read settings) err
 }
 
 // tidy cleans, or says what it would do.
-func (o *residueOptions) tidy(c *cobra.Command, ladder *control.Ladder, name control.ColumnName, report *residueReport) error {
-	cleaning, err := ladder.PlanCleaning(c.Context(), name, o.rewrite)
+func (o *residueOptions) tidy(c *cobra.Command, cleaner *control.Cleaner, name control.ColumnName, report *residueReport) error {
+	cleaning, err := cleaner.Plan(c.Context(), name, o.rewrite)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (o *residueOptions) tidy(c *cobra.Command, ladder *control.Ladder, name con
 	if o.dryRun {
 		return nil
 	}
-	report.Residue, err = ladder.Clean(c.Context(), name, cleaning)
+	report.Residue, err = cleaner.Clean(c.Context(), name, cleaning)
 	return err
 }
 

@@ -145,7 +145,7 @@ func newStanding(ctx context.Context, q pg.Querier, n ColumnName, s *Standing) (
 	}
 	found := false
 	if s.Plain, found = s.Relation.Column(n.Column); !found {
-		return (&preflight{plan: Plan{Relation: s.Relation}}).noColumn("column", n.Column)
+		return noColumn(s.Relation, "column", n.Column)
 	}
 	s.Column = lifecycle.Column{Relid: s.Relation.OID, SourceNum: s.Plain.Attnum, Table: s.Relation.Table(), Source: n.Column}
 	return nil

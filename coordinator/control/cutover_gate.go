@@ -152,7 +152,7 @@ SELECT pg_catalog.format_type(oid, NULL) FROM chain WHERE typtype = 'd' AND typn
 
 // checkDomain refuses a plaintext that could not be NULL afterwards, where applications write cells alone.
 func (g *Gated) checkDomain(ctx context.Context, q pg.Querier) error {
-	domains, err := column[string](ctx, q, requiredDomainSQL, g.Plain.TypeOID)
+	domains, err := pg.Values[string](ctx, q, requiredDomainSQL, g.Plain.TypeOID)
 	if err != nil || len(domains) == 0 {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -67,22 +66,4 @@ func placesOf(ctx context.Context, q pg.Querier, s Standing) (moved []CutoverPla
 		}
 	}
 	return moved, nil
-}
-
-// swap is the cutover's SQL, or its undo, for a column under the names that it has before.
-func (d Cutover) swap(c ddl.Column) ddl.Swap {
-	c.Source, c.Target = d.PlainWas, d.SealedWas
-	s := ddl.Swap{Column: c, Strict: d.Strict}
-	if d.Strategy == StrategySwap {
-		s.Plain = d.PlainName
-	}
-	for _, p := range d.Places {
-		place := ddl.Place{Table: pg.Table{Schema: p.Schema, Name: p.Name}, Default: p.Default, NullDefault: p.NullDefault, NotNull: p.NotNull,
-			PlainComment: p.PlainComment, SealedComment: p.SealedComment}
-		for _, g := range p.Grants {
-			place.Grants = append(place.Grants, ddl.Grant(g))
-		}
-		s.Places = append(s.Places, place)
-	}
-	return s
 }

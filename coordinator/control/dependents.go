@@ -171,15 +171,21 @@ const treeNamesSQL = `SELECT relname::text FROM pg_catalog.pg_class WHERE oid IN
 
 // namedInFunctions are those that know the column by its name alone.
 func namedInFunctions(ctx context.Context, q pg.Querier, relation uint32, attnum int16) ([]Dependent, error) {
-	tables, err := column[string](ctx, q, treeNamesSQL, relation)
+	names, err := pg.Values[string](ctx, q, `SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2 AND NOT attisdropped`, relation, attnum)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	return dependentsByName(ctx, q, relation, names)
+}
+
+// dependentsByName lists what knows a column of the table by one of these names alone: of a column that is gone nothing
+// else can be found.
+func dependentsByName(ctx context.Context, q pg.Querier, relation uint32, names []string) ([]Dependent, error) {
+	tables, err := pg.Values[string](ctx, q, treeNamesSQL, relation)
 	if err != nil {
 		return nil, fmt.Errorf("look for dependents: %w", err)
 	}
-	columns, err := column[string](ctx, q, `SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2 AND NOT attisdropped`, relation, attnum)
-	if err != nil || len(columns) == 0 {
-		return nil, err
-	}
-	return dependents(ctx, q, namedSQL, relation, words(columns), words(tables))
+	return dependents(ctx, q, namedSQL, relation, words(names), words(tables))
 }
 
 // words is a regular expression of Postgres's for any of the names as a whole word, as it stands in SQL.

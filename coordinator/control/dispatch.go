@@ -178,13 +178,3 @@ func (p *Plane) findOrphans(ctx context.Context) error {
 }
 
 const orphanAge = 10 // ack waits after which an offer that nobody took is made again
-
-// column reads the first value of every row.
-func column[T any](ctx context.Context, q pg.Querier, sql string, args ...any) ([]T, error) {
-	rows, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	values, err := pgx.CollectRows(rows, pgx.RowTo[T])
-	return values, pg.Safe(err)
-}

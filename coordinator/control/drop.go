@@ -61,21 +61,6 @@ func (d Drop) ready(n ColumnName) error {
 	return refuse("column", "`"+n.backfill()+"` comes next, then verify and cutover", "%s is %s: not every row has its cell", name, phaseWord(d.State.Phase))
 }
 
-// command is the command line of a verb for this column, for a shell; names with a dot in them need flags.
-func (n ColumnName) command(verb string) string {
-	if quoted(n.String()) != n.String() || strings.Count(n.String(), ".") != 2 {
-		return fmt.Sprintf("cipherfleet %s --schema %s --table %s --column %s", verb, quoted(n.Schema), quoted(n.Table), quoted(n.Column))
-	}
-	return "cipherfleet " + verb + " " + strings.TrimPrefix(n.String(), "public.")
-}
-
-func (n ColumnName) backfill() string {
-	if n.Schema == "public" {
-		return fmt.Sprintf("cipherfleet backfill --table %s --column %s", quoted(n.Table), quoted(n.Column))
-	}
-	return fmt.Sprintf("cipherfleet backfill --schema %s --table %s --column %s", quoted(n.Schema), quoted(n.Table), quoted(n.Column))
-}
-
 // column is the column for statements about its end: the plaintext is the source, by today's names.
 func (d Drop) column() ddl.Column {
 	return ddl.Column{ID: d.ID, Table: d.Relation.Table(), Source: d.Plain.Name, Target: d.Sealed.Name}
@@ -138,7 +123,7 @@ SELECT c.relname::text FROM places p JOIN pg_catalog.pg_index i ON i.indrelid = 
 
 // checkIdentity: without its replica identity Postgres refuses every UPDATE and DELETE of a table that is published.
 func (d *Drop) checkIdentity(ctx context.Context, q pg.Querier) error {
-	indexes, err := column[string](ctx, q, identitySQL, d.Relid, d.SourceNum)
+	indexes, err := pg.Values[string](ctx, q, identitySQL, d.Relid, d.SourceNum)
 	if err != nil {
 		return fmt.Errorf("look for the replica identity: %w", err)
 	}

@@ -84,14 +84,3 @@ func writersLine(missed []MissedBy) string {
 	}
 	return strings.Join(words, "; ")
 }
-
-// strictlyWritten says that writes which miss the column's target fail.
-func strictlyWritten(r pg.Relation, id uint32) bool {
-	on := 0
-	for _, t := range r.Triggers {
-		if slices.Contains(ddl.StrictTriggers(id), t.Name) && t.Table.OID == r.OID && (t.Enabled == "O" || t.Enabled == "A") {
-			on++
-		}
-	}
-	return on == len(ddl.StrictTriggers(id))
-}

@@ -3,10 +3,13 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -42,4 +45,20 @@ func missedBy(ctx context.Context, q pg.Querier, column uint32, window time.Dura
 		return nil, fmt.Errorf("look for missed writes: %w", pg.Safe(err))
 	}
 	return list, nil
+}
+
+// strictlyWritten says that writes which miss the column's target fail.
+func strictlyWritten(r pg.Relation, id uint32) bool {
+	on := 0
+	for _, t := range r.Triggers {
+		if slices.Contains(ddl.StrictTriggers(id), t.Name) && t.Table.OID == r.OID && (t.Enabled == "O" || t.Enabled == "A") {
+			on++
+		}
+	}
+	return on == len(ddl.StrictTriggers(id))
+}
+
+// isOurs says that cipherfleet made the trigger.
+func isOurs(t pg.Trigger) bool {
+	return strings.HasPrefix(t.Name, ddl.TriggerPrefix) && strings.HasPrefix(t.Function, "cipherfleet.")
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -33,7 +32,7 @@ func Intend(ctx context.Context, db *pg.DB, request messages.StartRequest, kek s
 	i := Intention{Plan: plan, Asks: wanted.UserTriggers == "" && len(plan.Triggers) > 0}
 	i.Manifest = intent(plan, wanted, kek)
 	if plan.Installed {
-		if i.Wrapped, err = column[string](ctx, db, `SELECT DISTINCT kek FROM cipherfleet.deks WHERE wrapped IS NOT NULL ORDER BY 1`); err != nil {
+		if i.Wrapped, err = pg.Values[string](ctx, db, `SELECT DISTINCT kek FROM cipherfleet.deks WHERE wrapped IS NOT NULL ORDER BY 1`); err != nil {
 			return Intention{}, fmt.Errorf("look for wrapped keys: %w", err)
 		}
 	}
@@ -62,22 +61,3 @@ func intent(plan Plan, r messages.StartRequest, kek string) manifest.Manifest {
 
 // firstScheme is the number that a column's first scheme gets.
 const firstScheme = 1
-
-// checkInstalled refuses a database without schema cipherfleet, or with one that this program is too old for.
-func checkInstalled(ctx context.Context, q pg.Querier) error {
-	have, err := lifecycle.Installed(ctx, q)
-	if err != nil {
-		return err
-	}
-	known, err := lifecycle.Version()
-	if err != nil {
-		return err
-	}
-	switch {
-	case have == 0:
-		return refuse("", "cipherfleet install creates it, and so does the first cipherfleet backfill", "schema cipherfleet is not installed in this database")
-	case have > known:
-		return &lifecycle.NewerError{Installed: have, Known: known}
-	}
-	return nil
-}

@@ -80,7 +80,7 @@ func Introspect(ctx context.Context, db *pg.DB, r IntrospectRequest) (i Introspe
 		if err != nil {
 			return err
 		}
-		tables, err := column[uint32](ctx, tx, userTablesSQL, only)
+		tables, err := pg.Values[uint32](ctx, tx, userTablesSQL, only)
 		if err != nil {
 			return fmt.Errorf("list tables: %w", err)
 		}
@@ -126,7 +126,7 @@ func (i *Introspection) propose(ctx context.Context, q pg.Querier, v *survey, r 
 		return fmt.Errorf("look for dependents: %w", err)
 	}
 	widths := map[place]float64{}
-	_, err = collected(ctx, q, widthsSQL, func(row pgx.CollectableRow) (p place, err error) {
+	_, err = pg.Collect(ctx, q, widthsSQL, func(row pgx.CollectableRow) (p place, err error) {
 		var bytes, nulls float64
 		err = row.Scan(&p.relation, &p.attnum, &bytes, &nulls)
 		widths[p] = bytes
@@ -198,7 +198,7 @@ func (i *Introspection) column(ctx context.Context, q pg.Querier, v *survey, rel
 		return nil
 	}
 	request := messages.StartRequest{Schema: relation.Schema, Table: relation.Name, Prepare: true, UserTriggers: messages.TriggersFire, Columns: []messages.ColumnRequest{{Source: c.Name}}}
-	refused, err := v.preflight(ctx, q, relation, request, true)
+	refused, err := asked(ctx, q, v, relation, request, true)
 	p.Refused = append(p.Refused, refused...)
 	return err
 }

@@ -49,7 +49,7 @@ func (s *Jobs) Find(ctx context.Context, prefix string) (backfill.Job, error) {
 	if prefix = strings.ToLower(prefix); !idPrefix.MatchString(prefix) {
 		return backfill.Job{}, reject("job", hint, "was %.40q; accepted is the id of a job, or its beginning", prefix)
 	}
-	ids, err := column[string](ctx, s.DB, `SELECT id::text FROM cipherfleet.jobs WHERE starts_with(id::text, $1) ORDER BY id LIMIT 3`, prefix)
+	ids, err := pg.Values[string](ctx, s.DB, `SELECT id::text FROM cipherfleet.jobs WHERE starts_with(id::text, $1) ORDER BY id LIMIT 3`, prefix)
 	switch {
 	case err != nil:
 		return backfill.Job{}, fmt.Errorf("find a job: %w", err)

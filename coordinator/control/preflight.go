@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
@@ -130,26 +129,22 @@ func (p *preflight) inspect(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("preflight: %w", err)
 	}
-	if err := p.q.QueryRow(ctx, installedSQL).Scan(&p.plan.Installed, &p.mayInstall); err != nil {
+	if p.plan.Installed, p.mayInstall, err = installed(ctx, p.q); err != nil {
 		return fmt.Errorf("preflight: %w", err)
 	}
 	return nil
 }
 
-func nearHint(near []pg.Table) string {
-	if len(near) == 0 {
-		return "names are taken literally: upper and lower case differ, and the schema is given apart"
-	}
-	names := make([]string, len(near))
-	for i, t := range near {
-		names[i] = fmt.Sprintf("table %q in schema %q", t.Name, t.Schema)
-	}
-	return "did you mean " + strings.Join(names, ", or ") + "?"
+// installed says whether schema cipherfleet is there, and whether this role may make it, or what is missing in it.
+func installed(ctx context.Context, q pg.Querier) (is, may bool, err error) {
+	err = q.QueryRow(ctx, installedSQL).Scan(&is, &may)
+	return is, may, err
 }
 
 // oldest is the first version of Postgres that everything works on.
 const oldest = 14
 
+// checkServer refuses a server that nothing can be written to, or that is too old.
 func checkServer(s pg.Server) error {
 	switch {
 	case s.Major() < oldest:
@@ -161,4 +156,12 @@ func checkServer(s pg.Server) error {
 			"database %q is read-only by default_transaction_read_only", s.Database)
 	}
 	return nil
+}
+
+// triggersWord is what becomes of the user's own triggers, as a job's spec says it.
+func triggersWord(skip bool) string {
+	if skip {
+		return messages.TriggersSkip
+	}
+	return messages.TriggersFire
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -70,7 +72,7 @@ func (p *preflight) checkStanding(ctx context.Context, i int, registered []lifec
 		return fmt.Errorf("preflight: %w", err)
 	case state.Phase == lifecycle.PhaseCutOver:
 		return refuse(field, "cipherfleet rollback takes the cutover back; cipherfleet status shows where it stands",
-			"column %q is cut over: the cells of %q are in %q", r.Source, r.Source, byNumber(p.plan.Relation, r.TargetNum).Name)
+			"column %q is cut over: the cells of %q are in %q", r.Source, r.Source, p.plan.Relation.ColumnAt(r.TargetNum).Name)
 	case r.TargetNum == source.Attnum:
 		return refuse(field, "name the plaintext column", "column %q holds cells already: it is the target of %q", source.Name, r.Source)
 	}
@@ -91,7 +93,7 @@ func (p *preflight) column(ctx context.Context, i int, external backfill.Externa
 	}
 	var found bool
 	if c.Source, found = p.plan.Relation.Column(asked.Source); !found {
-		return c, p.noColumn(field+".source", asked.Source)
+		return c, noColumn(p.plan.Relation, field+".source", asked.Source)
 	}
 	if c.Codec, err = p.checkSource(field+".source", c); err != nil {
 		return c, err
@@ -144,14 +146,12 @@ func (p *preflight) checkSource(field string, c PlanColumn) (cell.Codec, error) 
 	return codec, nil
 }
 
-const byteaOID = 17
-
 // checkTarget refuses an existing target that could not hold a cell in one row and NULL in the next.
 func (p *preflight) checkTarget(field string, c PlanColumn) error {
 	target := c.Target
 	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", p.plan.Relation.Table().SQL(), pg.Ident(target.Name))
 	switch {
-	case target.TypeOID != byteaOID && !c.Foreign():
+	case target.TypeOID != pgtype.ByteaOID && !c.Foreign():
 		return refuse(field, "name another target, or leave it out and let --prepare add one", "target %q has type %s, accepted is bytea", target.Name, target.Type)
 	case target.Generated != "":
 		return refuse(field, "name another target", "target %q is generated: nothing can be written to it", target.Name)

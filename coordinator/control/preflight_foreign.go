@@ -1,12 +1,12 @@
 package control
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
@@ -24,7 +24,7 @@ func (p Plan) Foreign() bool { return slices.ContainsFunc(p.Columns, PlanColumn.
 // steps is the column as package ddl takes it.
 func (c PlanColumn) steps(p Plan, id uint32) ddl.Column {
 	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(),
-		Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == byteaOID}
+		Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID}
 }
 
 // external is what a job's spec says of the column's encrypter.
@@ -84,44 +84,6 @@ func (p *preflight) maker(ctx context.Context, id uint32) (last backfill.Externa
 		return last, false, fmt.Errorf("preflight: %w", err)
 	}
 	return last, own, nil
-}
-
-// maker is the same as the survey saw it.
-func (v *survey) maker(id uint32) (last backfill.External, own bool) {
-	_, own = v.schemes[id]
-	return foreignIn(v.jobs[id], id), own
-}
-
-// foreignIn is a column's encrypter in one job.
-func foreignIn(job backfill.Job, id uint32) backfill.External {
-	for _, c := range job.Spec.Columns {
-		if c.ID == id {
-			return c.External
-		}
-	}
-	return backfill.External{}
-}
-
-// wantedOf is what the manifest asks for a column, as a request says it.
-func wantedOf(l *look) messages.ColumnRequest {
-	r := messages.ColumnRequest{Source: l.plain.Name, Target: cmp.Or(l.sealed.Name, l.wanted.Target)}
-	if l.wanted.Transform == messages.TransformExternal {
-		r.Transform, r.External = l.wanted.Transform, messages.Encrypter{Subject: l.wanted.External.Subject, Key: l.wanted.External.Key}
-		r.Type = l.wanted.Type
-	}
-	return r
-}
-
-// foreignOf is the encrypter of a column's newest job; none if it makes cells, or had no job.
-func foreignOf(ctx context.Context, q pg.Querier, id uint32) (backfill.External, error) {
-	job, err := backfill.Newest(ctx, q, id)
-	if errors.Is(err, backfill.ErrNoJob) {
-		return backfill.External{}, nil
-	}
-	if err != nil {
-		return backfill.External{}, err
-	}
-	return foreignIn(job, id), nil
 }
 
 // checkForeignTarget refuses a target that cannot hold what an encrypter makes, or is to be added with no such type.
@@ -205,14 +167,6 @@ func (p *preflight) findEQL(ctx context.Context, field string, c *PlanColumn) er
 	return nil
 }
 
-// refuseUnreachable refuses a job whose encrypter no worker could ask.
-func (p *Plane) refuseUnreachable(plan Plan) error {
-	if at := slices.IndexFunc(plan.Columns, PlanColumn.Foreign); at >= 0 && (p.Bus == nil || p.Private) {
-		return Unreachable(plan)
-	}
-	return nil
-}
-
 // Unreachable is the refusal of a plan whose encrypter is to be asked where there is no NATS that it could listen on;
 // nil if it needs none.
 func Unreachable(plan Plan) error {
@@ -228,13 +182,3 @@ func columnsField(i int) string { return fmt.Sprintf("columns[%d]", i) }
 
 // Payload is what the column's target holds, if it is no cell.
 func (c PlanColumn) Payload() ddl.Payload { return c.payload }
-
-// checkOpenable refuses to open what a user's own encrypter made.
-func checkOpenable(ctx context.Context, q pg.Querier, s Standing) error {
-	e, err := foreignOf(ctx, q, s.ID)
-	if err != nil || e.Subject == "" {
-		return err
-	}
-	return refuse("column", fmt.Sprintf("have them opened by it, write their plaintext into column %q, and ask for the same again", s.Plain.Name),
-		"rows of %s were written since the cutover, and only the encrypter on %s can open %q", s.Relation.Table(), e.Subject, s.Sealed.Name)
-}

@@ -23,6 +23,7 @@ func (p *preflight) checkKey(context.Context) (err error) {
 	return p.checkKeyTypes()
 }
 
+// keyHint is what to do about a table without a usable key.
 const keyHint = "add a primary key, or a unique index on columns that are all NOT NULL: CREATE UNIQUE INDEX CONCURRENTLY"
 
 func (p *preflight) ownKey() (pg.Key, error) {
@@ -40,7 +41,7 @@ func (p *preflight) givenKey() (pg.Key, error) {
 	r := p.plan.Relation
 	for i, name := range p.request.Key {
 		if _, found := r.Column(name); !found {
-			return pg.Key{}, p.noColumn(fmt.Sprintf("key[%d]", i), name)
+			return pg.Key{}, noColumn(r, fmt.Sprintf("key[%d]", i), name)
 		}
 	}
 	key, found := r.KeyOf(p.request.Key)
@@ -89,16 +90,16 @@ func (p *preflight) needUTF8(field, column string) error {
 }
 
 // noColumn is the refusal of a name that no column has.
-func (p *preflight) noColumn(field, name string) error {
+func noColumn(r pg.Relation, field, name string) error {
 	var names []string
-	for _, c := range p.plan.Relation.Columns {
+	for _, c := range r.Columns {
 		names = append(names, c.Name)
 	}
 	hint := "its columns are " + strings.Join(names, ", ")
 	if near := pg.Near(name, names); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %q?", near[0])
 	}
-	return lack(field, hint, "%s has no column %q", p.plan.Relation.Table(), name)
+	return lack(field, hint, "%s has no column %q", r.Table(), name)
 }
 
 func usableHint(r pg.Relation) string {

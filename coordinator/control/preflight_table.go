@@ -132,10 +132,6 @@ func (p *preflight) fired() (fired []pg.Trigger) {
 	return fired
 }
 
-func isOurs(t pg.Trigger) bool {
-	return strings.HasPrefix(t.Name, ddl.TriggerPrefix) && strings.HasPrefix(t.Function, ownSchema+".")
-}
-
 func firesOn(t pg.Trigger, events ...string) bool {
 	return slices.ContainsFunc(events, func(e string) bool { return slices.Contains(t.Events, e) })
 }

@@ -3,10 +3,10 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
-	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -22,14 +22,6 @@ const quarantineBudget = 100
 func (p Prepared) spec(r messages.StartRequest) backfill.Spec {
 	return backfill.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.Key.Names(), Columns: p.columns,
 		Limits: backfill.Limits{Rows: r.ChunkRows}, UserTriggers: triggersWord(p.Skip), Budget: quarantineBudget}
-}
-
-// triggersWord is what becomes of the user's own triggers, as a job's spec says it.
-func triggersWord(skip bool) string {
-	if skip {
-		return messages.TriggersSkip
-	}
-	return messages.TriggersFire
 }
 
 // Prepare checks everything first and then climbs the missing rungs, each recorded in the event log in the
@@ -53,26 +45,18 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 		prepared.columns = append(prepared.columns, column)
 	}
 	if r.Strict {
-		return prepared, p.refuseMissedWrites(ctx, plan, prepared.columns)
+		return prepared, climb.strict(ctx, plan, prepared.columns)
 	}
 	return prepared, nil
 }
 
-// refuseMissedWrites makes writes that miss one of the columns fail. It is done when all of them are ready, and again
-// changes nothing.
-func (p *Plane) refuseMissedWrites(ctx context.Context, plan Plan, columns []backfill.SpecColumn) error {
-	return p.alter(ctx, func(tx pg.Tx) error {
-		for _, c := range columns {
-			if strictlyWritten(plan.Relation, c.ID) {
-				continue
-			}
-			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names()}
-			if err := run(ctx, tx, steps.Strict()); err != nil {
-				return fmt.Errorf("let writes fail that miss %s: %w", c.Target, err)
-			}
-		}
-		return nil
-	})
+// prepareReverse plans the job that opens cells into the plaintext. It alters nothing.
+func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Prepared, error) {
+	plan, column, err := reverse(ctx, p.DB, p.KEK, r)
+	if err != nil {
+		return Prepared{}, err
+	}
+	return Prepared{Plan: plan, columns: []backfill.SpecColumn{column}}, nil
 }
 
 // alter runs f as [patiently] does, while this coordinator leads.
@@ -83,4 +67,12 @@ func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
 		}
 		return f(tx)
 	})
+}
+
+// refuseUnreachable refuses a job whose encrypter no worker could ask.
+func (p *Plane) refuseUnreachable(plan Plan) error {
+	if at := slices.IndexFunc(plan.Columns, PlanColumn.Foreign); at >= 0 && (p.Bus == nil || p.Private) {
+		return Unreachable(plan)
+	}
+	return nil
 }

@@ -195,5 +195,5 @@ const lookSQL = `SELECT concat_ws(' ', 'column', attname, atttypid, atttypmod, a
  UNION ALL SELECT pg_catalog.pg_get_indexdef(indexrelid) FROM pg_catalog.pg_index WHERE indrelid = $1 ORDER BY 1`
 
 func (r *rehearsal) look(ctx context.Context, relation uint32) ([]string, error) {
-	return column[string](ctx, r.tx, lookSQL, relation)
+	return pg.Values[string](ctx, r.tx, lookSQL, relation)
 }

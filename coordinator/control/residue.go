@@ -73,14 +73,20 @@ type Residue struct {
 	emptied  bool // the plaintext is there, but every value of it is NULL, as far as statistics tell
 }
 
-// Residue looks for plaintext that outlives the encryption of a column, before or after its drop. It changes nothing.
-func (l *Ladder) Residue(ctx context.Context, n ColumnName) (Residue, error) {
+// Cleaner looks for residue, and removes what can be removed without harm.
+type Cleaner struct {
+	DB    *pg.DB
+	Actor string // who asked; empty: the database role
+}
+
+// Look looks for plaintext that outlives the encryption of a column, before or after its drop. It changes nothing.
+func (l *Cleaner) Look(ctx context.Context, n ColumnName) (Residue, error) {
 	return l.seek(ctx, n, cleaned{})
 }
 
 // seek knows of a cleaning that the log does not know yet.
-func (l *Ladder) seek(ctx context.Context, n ColumnName, now cleaned) (r Residue, err error) {
-	s, err := l.Find(ctx, n)
+func (l *Cleaner) seek(ctx context.Context, n ColumnName, now cleaned) (r Residue, err error) {
+	s, err := standingOf(ctx, l.DB, n)
 	if err != nil {
 		return r, err
 	}

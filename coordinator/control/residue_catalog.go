@@ -109,10 +109,7 @@ func (x *search) dependents(ctx context.Context) error {
 	if x.s.Plain.Attnum != 0 {
 		all, err = Dependents(ctx, x.q, x.s.Relid, x.s.SourceNum)
 	} else {
-		var tables []string
-		if tables, err = column[string](ctx, x.q, treeNamesSQL, x.s.Relid); err == nil {
-			all, err = dependents(ctx, x.q, namedSQL, x.s.Relid, words(x.names), words(tables))
-		}
+		all, err = dependentsByName(ctx, x.q, x.s.Relid, x.names)
 	}
 	if err != nil {
 		return err

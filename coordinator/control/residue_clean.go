@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/sethvargo/go-retry"
 
@@ -23,11 +22,11 @@ type Cleaning struct {
 // rewriteSpeed is how fast a table with its indexes is written anew on modest storage, in bytes a second.
 const rewriteSpeed = 50 << 20
 
-// PlanCleaning looks for residue and says what can be done about it without harm: VACUUM and ANALYZE always; indexes of
+// Plan looks for residue and says what can be done about it without harm: VACUUM and ANALYZE always; indexes of
 // a plaintext that was emptied are built anew; what an interrupted build left is dropped. With rewrite, which makes
 // sense after the drop only, the table is written anew under an ACCESS EXCLUSIVE lock.
-func (l *Ladder) PlanCleaning(ctx context.Context, n ColumnName, rewrite bool) (c Cleaning, err error) {
-	if c.Residue, err = l.Residue(ctx, n); err != nil {
+func (l *Cleaner) Plan(ctx context.Context, n ColumnName, rewrite bool) (c Cleaning, err error) {
+	if c.Residue, err = l.Look(ctx, n); err != nil {
 		return c, err
 	}
 	s := c.standing
@@ -63,7 +62,7 @@ func (l *Ladder) PlanCleaning(ctx context.Context, n ColumnName, rewrite bool) (
 
 // Clean runs the statements, looks again, and records what it did and how much is left. A statement that fails ends
 // it; what was done before stays done.
-func (l *Ladder) Clean(ctx context.Context, n ColumnName, c Cleaning) (Residue, error) {
+func (l *Cleaner) Clean(ctx context.Context, n ColumnName, c Cleaning) (Residue, error) {
 	for _, statement := range c.Statements {
 		if err := l.maintain(ctx, statement, c.Rewrites); err != nil {
 			return Residue{}, settled(c.standing, fmt.Errorf("clean %s: %w", c.Table, err))
@@ -84,7 +83,7 @@ func (l *Ladder) Clean(ctx context.Context, n ColumnName, c Cleaning) (Residue, 
 	return after, nil
 }
 
-func (l *Ladder) recordCleaned(ctx context.Context, s Standing, did cleaned) error {
+func (l *Cleaner) recordCleaned(ctx context.Context, s Standing, did cleaned) error {
 	detail, err := json.Marshal(did)
 	if err != nil {
 		return err
@@ -97,13 +96,12 @@ func (l *Ladder) recordCleaned(ctx context.Context, s Standing, did cleaned) err
 
 // maintain runs one statement that cannot be part of a transaction, on a connection of its own. Only one that locks
 // everybody out gives up its place in the queue now and then; the others must not be cut short, and hold up nobody.
-func (l *Ladder) maintain(ctx context.Context, statement string, exclusive bool) error {
+func (l *Cleaner) maintain(ctx context.Context, statement string, exclusive bool) error {
 	limits := `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '0', false)`
 	if exclusive {
 		limits = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '1s', false)`
 	}
-	backoff := retry.WithMaxDuration(ddlLongest, retry.WithJitterPercent(30, retry.WithCappedDuration(2*time.Second, retry.NewExponential(ddlFirstPause))))
-	return retry.Do(ctx, backoff, func(ctx context.Context) error {
+	return retry.Do(ctx, backoff(), func(ctx context.Context) error {
 		conn, err := l.DB.Acquire(ctx)
 		if err != nil {
 			return err

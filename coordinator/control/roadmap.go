@@ -119,7 +119,8 @@ type mapper struct {
 
 func (m *mapper) run(ctx context.Context, q pg.Querier, looks []*look) error {
 	// InspectAll has read the server's facts with each table; without tables nobody needs them.
-	if err := q.QueryRow(ctx, installedSQL).Scan(new(bool), &m.mayInstall); err != nil {
+	var err error
+	if _, m.mayInstall, err = installed(ctx, q); err != nil {
 		return err
 	}
 	var listed []*look
@@ -131,7 +132,6 @@ func (m *mapper) run(ctx context.Context, q pg.Querier, looks []*look) error {
 		}
 		listed = append(listed, l)
 	}
-	var err error
 	if m.facts, err = readFacts(ctx, q, m.survey, listed, cmp.Or(m.request.Holds, holdsLong)); err != nil {
 		return err
 	}
@@ -150,12 +150,12 @@ func (m *mapper) run(ctx context.Context, q pg.Querier, looks []*look) error {
 // column is what is to be done about one column, and what stands in the way.
 func (m *mapper) column(ctx context.Context, q pg.Querier, l *look) (RoadmapColumn, error) {
 	c := RoadmapColumn{ID: l.column.ID, Table: l.table.String(), Column: l.name(), Target: l.status.Target, Phase: l.state.Phase, Reach: lifecycle.Phase(l.wanted.Reach),
-		Steps: []RoadmapStep{}, Differences: l.differences(), Blockers: []Obstacle{}, Warnings: []Obstacle{}, Flags: l.status.Flags}
-	c.Steps = append(c.Steps, l.steps()...)
+		Steps: []RoadmapStep{}, Differences: differences(l), Blockers: []Obstacle{}, Warnings: []Obstacle{}, Flags: l.status.Flags}
+	c.Steps = append(c.Steps, steps(l)...)
 	if rank(c.Phase) > rank(c.Reach) {
 		c.Warnings = append(c.Warnings, backward(l, c))
 	}
-	if absent, is := l.absent(); is && rank(c.Phase) < rank(c.Reach) {
+	if absent, is := absent(l); is && rank(c.Phase) < rank(c.Reach) {
 		c.Blockers = append(c.Blockers, absent)
 	}
 	if len(c.Steps) == 0 {
@@ -167,7 +167,7 @@ func (m *mapper) column(ctx context.Context, q pg.Querier, l *look) (RoadmapColu
 	}
 	c.Blockers = append(c.Blockers, blockers...)
 	c.Warnings = append(c.Warnings, m.cautions(l)...)
-	if l.writes(c.Steps) && !l.gone {
+	if writes(l, c.Steps) && !l.gone {
 		c.Cost = m.cost(l)
 	}
 	return c, nil

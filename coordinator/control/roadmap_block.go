@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -8,12 +9,13 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // absent says that a column of the manifest is nowhere.
-func (l *look) absent() (Obstacle, bool) {
+func absent(l *look) (Obstacle, bool) {
 	switch {
 	case l.gone && l.column.ID == 0:
 		return Obstacle{"manifest", fmt.Sprintf("there is no table %q in schema %q", l.column.Table.Name, l.column.Table.Schema),
@@ -82,7 +84,7 @@ func unable(l *look) (list []Obstacle) {
 // needsKey says that a step makes, seals or opens something under the key.
 func needsKey(l *look, steps []RoadmapStep) bool {
 	return slices.ContainsFunc(steps, func(s RoadmapStep) bool {
-		return s.To == lifecycle.PhaseDualWriting || s.To == lifecycle.PhaseBackfilled || s.Command == l.verify()
+		return s.To == lifecycle.PhaseDualWriting || s.To == lifecycle.PhaseBackfilled || s.Command == verifyLine(l)
 	})
 }
 
@@ -90,34 +92,39 @@ func needsKey(l *look, steps []RoadmapStep) bool {
 func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *look) ([]Obstacle, error) {
 	r := messages.StartRequest{Schema: l.table.Schema, Table: l.table.Name, Key: l.within.Key, Prepare: true, UserTriggers: m.request.Manifest.Fleet.UserTriggers,
 		Columns: []messages.ColumnRequest{wantedOf(l)}}
-	return m.survey.preflight(ctx, q, l.relation, r, m.mayInstall)
+	return asked(ctx, q, m.survey, l.relation, r, m.mayInstall)
 }
 
-// preflight makes the checks of [Preflight] on what the survey has seen. What builds on a check that failed is not
-// looked at.
-func (v *survey) preflight(ctx context.Context, q pg.Querier, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
-	p := &preflight{q: q, request: filled(r), mayInstall: mayInstall, registered: []lifecycle.Column{}, states: v.states, makers: v.maker}
-	p.plan.Relation, p.plan.Installed = relation, v.installed
+// asked makes the checks of a preflight on what the survey has seen.
+func asked(ctx context.Context, q pg.Querier, v *survey, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
+	seen := seen{relation: relation, installed: v.installed, mayInstall: mayInstall, registered: []lifecycle.Column{}, states: v.states,
+		makers: func(id uint32) (backfill.External, bool) { return maker(v, id) }}
 	for _, c := range v.columns {
 		if c.Relid == relation.OID {
-			p.registered = append(p.registered, c)
+			seen.registered = append(seen.registered, c)
 		}
 	}
-	for _, check := range p.checks() {
-		err := check(ctx)
-		if err == nil {
-			continue
-		}
-		o, refused := asObstacle("preflight", err)
-		if !refused {
-			return nil, err
-		}
-		list = append(list, o)
-		if len(p.plan.Key.Columns) == 0 || len(p.plan.Columns) == 0 {
-			break // without a key and a column there is nothing that later checks could look at
-		}
+	refused, err := refusals(ctx, q, r, seen)
+	for _, r := range refused {
+		list = append(list, Obstacle{"preflight", r.Message, r.Hint})
 	}
-	return list, nil
+	return list, err
+}
+
+// maker is the encrypter of a column's last job as the survey saw it, and whether the column has a scheme of its own.
+func maker(v *survey, id uint32) (last backfill.External, own bool) {
+	_, own = v.schemes[id]
+	return foreignIn(v.jobs[id], id), own
+}
+
+// wantedOf is what the manifest asks for a column, as a request says it.
+func wantedOf(l *look) messages.ColumnRequest {
+	r := messages.ColumnRequest{Source: l.plain.Name, Target: cmp.Or(l.sealed.Name, l.wanted.Target)}
+	if l.wanted.Transform == messages.TransformExternal {
+		r.Transform, r.External = l.wanted.Transform, messages.Encrypter{Subject: l.wanted.External.Subject, Key: l.wanted.External.Key}
+		r.Type = l.wanted.Type
+	}
+	return r
 }
 
 // dependents are what a cutover would silently change the meaning of.

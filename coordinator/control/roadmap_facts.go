@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -19,12 +18,6 @@ type facts struct {
 	widths  map[place]width
 	holders map[uint32][]holder // who has held a lock for long, by the table that it is on
 	depends map[place][]Dependent
-}
-
-// place is a column in its table.
-type place struct {
-	relation uint32
-	attnum   int16
 }
 
 // width is what the statistics say of a column's values.
@@ -83,21 +76,6 @@ const (
  LEFT JOIN pg_prepared_xacts p ON l.pid IS NULL AND '-1/' || p.transaction::text = l.virtualtransaction
  WHERE coalesce(a.backend_type, '') <> 'autovacuum worker' AND clock_timestamp() - coalesce(a.xact_start, p.prepared) > $3::interval
  GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 3 DESC`
-	// dependsSQL says whether the catalog knows anything to depend on a column, and whether the body of any function names
-	// it. Both are wider than what stops a cutover: they say where a closer look is needed. In partitions a column may have
-	// another number.
-	dependsSQL = `WITH w AS MATERIALIZED (SELECT * FROM unnest($1::oid[], $2::int2[], $3::text[]) AS w (relation, attnum, name)),
- bodies AS MATERIALIZED (SELECT lower(string_agg(f.prosrc, ' ')) AS text FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
-  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'cipherfleet') AND l.lanname NOT IN ('c', 'internal')),
- named AS MATERIALIZED (SELECT n.name FROM (SELECT DISTINCT w.name FROM w) n, bodies WHERE position(replace(lower(n.name), '"', '""') IN bodies.text) > 0)
-SELECT * FROM (SELECT w.relation, w.attnum,
-  EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = w.relation
-   AND (d.refobjsubid = w.attnum OR d.classid = 'pg_rewrite'::regclass)
-   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger g WHERE g.oid = d.objid AND g.tgname ^@ '` + ddl.TriggerPrefix + `'))
-   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint k WHERE k.oid = d.objid AND k.conname ^@ 'cipherfleet_')))
-  OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = w.relation) OR EXISTS (SELECT FROM pg_publication)
-  OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum = w.attnum AND a.attidentity <> '') AS known,
-  w.name IN (SELECT name FROM named) OR EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = w.relation) AS named FROM w) x WHERE known OR named`
 )
 
 // holdsLong is how old a transaction is that may hold a lock for hours.
@@ -108,13 +86,13 @@ func readFacts(ctx context.Context, q pg.Querier, v *survey, looks []*look, hold
 	if err := q.QueryRow(ctx, factsSQL).Scan(&s.block, &s.fullPages, &s.seesSessions, &s.keepsWAL, &s.idle, &s.prepared); err != nil {
 		return f, fmt.Errorf("read the server's settings: %w", err)
 	}
-	if s.slots, err = collected(ctx, q, holdingSlotsSQL, func(row pgx.CollectableRow) (x slot, err error) {
+	if s.slots, err = pg.Collect(ctx, q, holdingSlotsSQL, func(row pgx.CollectableRow) (x slot, err error) {
 		return x, row.Scan(&x.name, &x.active, &x.behind)
 	}); err != nil {
 		return f, fmt.Errorf("read replication slots: %w", err)
 	}
 	if v.installed {
-		rates, err := column[float64](ctx, q, rateSQL)
+		rates, err := pg.Values[float64](ctx, q, rateSQL)
 		if err != nil {
 			return f, fmt.Errorf("read the rate of the last job: %w", err)
 		}
@@ -147,7 +125,7 @@ func (f *facts) readTables(ctx context.Context, q pg.Querier, looks []*look, hol
 		}
 	}
 	f.widths, f.holders = map[place]width{}, map[uint32][]holder{}
-	_, err := collected(ctx, q, widthsSQL, func(row pgx.CollectableRow) (p place, err error) {
+	_, err := pg.Collect(ctx, q, widthsSQL, func(row pgx.CollectableRow) (p place, err error) {
 		var w width
 		err = row.Scan(&p.relation, &p.attnum, &w.bytes, &w.nulls)
 		f.widths[p] = w
@@ -156,7 +134,7 @@ func (f *facts) readTables(ctx context.Context, q pg.Querier, looks []*look, hol
 	if err != nil {
 		return fmt.Errorf("read the widths of columns: %w", err)
 	}
-	_, err = collected(ctx, q, holdersSQL, func(row pgx.CollectableRow) (relation uint32, err error) {
+	_, err = pg.Collect(ctx, q, holdersSQL, func(row pgx.CollectableRow) (relation uint32, err error) {
 		var h holder
 		var seconds int64
 		err = row.Scan(&relation, &h.pid, &seconds, &h.user, &h.app, &h.prepared)
@@ -172,14 +150,4 @@ func (f *facts) readTables(ctx context.Context, q pg.Querier, looks []*look, hol
 		return fmt.Errorf("look for dependents: %w", err)
 	}
 	return nil
-}
-
-// collected is a query's rows.
-func collected[T any](ctx context.Context, q pg.Querier, sql string, scan pgx.RowToFunc[T], args ...any) ([]T, error) {
-	rows, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	all, err := pgx.CollectRows(rows, scan)
-	return all, pg.Safe(err)
 }

@@ -20,7 +20,7 @@ func rank(p lifecycle.Phase) int {
 
 // steps are what leads from where the column stands to where the manifest wants it, in order. A column that is not there
 // has none.
-func (l *look) steps() (steps []RoadmapStep) {
+func steps(l *look) (steps []RoadmapStep) {
 	at, want := rank(l.state.Phase), rank(lifecycle.Phase(l.wanted.Reach))
 	add := func(to lifecycle.Phase, does, command, lock string) {
 		steps = append(steps, RoadmapStep{to, does, command, lock})
@@ -30,35 +30,35 @@ func (l *look) steps() (steps []RoadmapStep) {
 	}
 	byBackfill := l.wanted.Transform == messages.TransformExternal // it climbs all rungs of such a column itself
 	if at < 1 && want >= 1 && !byBackfill {
-		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", l.command("advance")+" --to schema-added",
+		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", commandLine(l, "advance")+" --to schema-added",
 			"ACCESS EXCLUSIVE for a moment; no row is read")
 	}
 	if at < 2 && want >= 2 && !byBackfill {
-		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", l.command("advance")+" --to dual-writing",
+		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", commandLine(l, "advance")+" --to dual-writing",
 			"SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
-	} else if at == 2 && want == 2 && l.mends() {
-		add(lifecycle.PhaseDualWriting, "put back what is missing", l.command("advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
+	} else if at == 2 && want == 2 && mends(l) {
+		add(lifecycle.PhaseDualWriting, "put back what is missing", commandLine(l, "advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
 	}
-	if want >= 4 && at < 5 && (at < 4 || l.mends()) {
-		add(lifecycle.PhaseBackfilled, "encrypt what is not covered", l.backfill(), "of rows, a chunk at a time")
+	if want >= 4 && at < 5 && (at < 4 || mends(l)) {
+		add(lifecycle.PhaseBackfilled, "encrypt what is not covered", backfillLine(l), "of rows, a chunk at a time")
 	}
 	if slices.Contains(l.status.Flags, FlagQuarantined) && l.status.Job != nil {
 		add("", "look at the rows in quarantine, and try them again", "cipherfleet job retry "+l.status.Job.ID+" --quarantined", "of rows, a chunk at a time")
 	}
 	if want >= 5 && at < 5 {
-		l.cutoverSteps(add)
+		cutoverSteps(l, add)
 	}
 	if want >= 6 && at < 6 {
-		add("", "write the migration that drops the plaintext, for review", l.command("drop"), "none")
-		add(lifecycle.PhaseDropped, "drop the plaintext", l.command("drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
+		add("", "write the migration that drops the plaintext, for review", commandLine(l, "drop"), "none")
+		add(lifecycle.PhaseDropped, "drop the plaintext", commandLine(l, "drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
 	}
 	return steps
 }
 
-func (l *look) cutoverSteps(add func(to lifecycle.Phase, does, command, lock string)) {
+func cutoverSteps(l *look, add func(to lifecycle.Phase, does, command, lock string)) {
 	state := l.state
 	if state.Verified.IsZero() || !state.Proven || !state.VerifiedFrom.After(state.Run.Ended) || rank(state.Phase) < 4 {
-		add("", "open every cell and compare it with its source", l.verify(), "none; every row is read")
+		add("", "open every cell and compare it with its source", verifyLine(l), "none; every row is read")
 	}
 	if l.wanted.Soak > 0 {
 		add("", fmt.Sprintf("wait until no write has missed the target for %v", l.wanted.Soak), "", "none")
@@ -67,11 +67,11 @@ func (l *look) cutoverSteps(add func(to lifecycle.Phase, does, command, lock str
 	if l.wanted.Cutover == StrategyByName {
 		does = "record that applications read the cells by their own name"
 	}
-	add(lifecycle.PhaseCutOver, does, l.command("cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
+	add(lifecycle.PhaseCutOver, does, commandLine(l, "cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
 }
 
 // mends says that the backfill's preparation, or a sweep, has something to put right.
-func (l *look) mends() bool {
+func mends(l *look) bool {
 	return slices.ContainsFunc(l.status.Flags, func(flag string) bool {
 		return slices.Contains([]string{FlagUncovered, FlagTargetMissing, FlagCheckMissing, FlagCheckNotValidated, FlagCaptureMissing, FlagCaptureAltered,
 			FlagCaptureDisabled, FlagCaptureNotAlways, FlagKeyMissing}, flag)
@@ -79,22 +79,22 @@ func (l *look) mends() bool {
 }
 
 // writes says that one of the steps writes rows.
-func (l *look) writes(steps []RoadmapStep) bool {
+func writes(l *look, steps []RoadmapStep) bool {
 	return slices.ContainsFunc(steps, func(s RoadmapStep) bool { return s.To == lifecycle.PhaseBackfilled })
 }
 
-// command is the command line of a verb for the column. A shell takes it as it stands, whatever is in a name.
-func (l *look) command(verb string) string {
+// commandLine is that of a verb for the column. A shell takes it as it stands, whatever is in a name.
+func commandLine(l *look, verb string) string {
 	name := ColumnName{l.table.Schema, l.table.Name, l.name()}
 	if quoted(name.String()) != name.String() || strings.Count(name.String(), ".") != 2 {
-		return strings.Join(append([]string{"cipherfleet", verb}, l.flagWords()...), " ")
+		return strings.Join(append([]string{"cipherfleet", verb}, flagWords(l)...), " ")
 	}
 	return "cipherfleet " + verb + " " + strings.TrimPrefix(name.String(), "public.")
 }
 
-// backfill is the command that encrypts the column, as the manifest wants it.
-func (l *look) backfill() string {
-	words := append([]string{"cipherfleet", "backfill"}, l.flagWords()...)
+// backfillLine is the command that encrypts the column, as the manifest wants it.
+func backfillLine(l *look) string {
+	words := append([]string{"cipherfleet", "backfill"}, flagWords(l)...)
 	if target := cmp.Or(l.sealed.Name, l.wanted.Target); target != l.name()+"_encrypted" {
 		words = append(words, "--target", quoted(target))
 	}
@@ -110,32 +110,21 @@ func (l *look) backfill() string {
 	return strings.Join(words, " ")
 }
 
-func (l *look) verify() string {
-	return strings.Join(append([]string{"cipherfleet", "verify"}, l.flagWords()...), " ")
+func verifyLine(l *look) string {
+	return strings.Join(append([]string{"cipherfleet", "verify"}, flagWords(l)...), " ")
 }
 
-func (l *look) flagWords() (words []string) {
+func flagWords(l *look) (words []string) {
 	if l.table.Schema != "public" {
 		words = append(words, "--schema", quoted(l.table.Schema))
 	}
 	return append(words, "--table", quoted(l.table.Name), "--column", quoted(l.name()))
 }
 
-// quoted is a word for a shell.
-func quoted(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:,+", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
 // backward is the warning that the manifest wants less than there is.
 func backward(l *look, c RoadmapColumn) Obstacle {
 	o := Obstacle{Kind: "backward", Message: fmt.Sprintf("the manifest wants %s, but the column is %s already", c.Reach, c.Phase),
-		Hint: fmt.Sprintf("no plan goes backward: say reach: %s in the manifest, or go back yourself with `%s`", c.Phase, l.command("rollback"))}
+		Hint: fmt.Sprintf("no plan goes backward: say reach: %s in the manifest, or go back yourself with `%s`", c.Phase, commandLine(l, "rollback"))}
 	switch c.Phase {
 	case lifecycle.PhaseDropped:
 		o.Hint = "nothing brings the plaintext back but decrypting: say reach: dropped in the manifest"
@@ -146,7 +135,7 @@ func backward(l *look, c RoadmapColumn) Obstacle {
 }
 
 // differences are what the manifest wants otherwise.
-func (l *look) differences() []Difference {
+func differences(l *look) []Difference {
 	list := []Difference{}
 	differ := func(what, wanted, is string) {
 		if wanted != is {

@@ -178,7 +178,7 @@ func (p *RollbackPlan) back(places []CutoverPlace) []string {
 
 // covered looks again under the lock, by the leaves' indexes alone. A leaf that has none is new: errUnindexed.
 func (p *RollbackPlan) covered(ctx context.Context, tx pg.Tx) error {
-	leaves, err := column[uint32](ctx, tx, leavesSQL, p.Relation.OID)
+	leaves, err := leavesOf(ctx, tx, p.Relation.OID)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (p *RollbackPlan) covered(ctx context.Context, tx pg.Tx) error {
 		return errUnindexed
 	}
 	for _, leaf := range p.Relation.Leaves {
-		valid, err := column[bool](ctx, tx, reverseIndexSQL, leaf.OID, p.column.ReverseIndexName(leaf.Named))
+		valid, err := pg.Values[bool](ctx, tx, reverseIndexSQL, leaf.OID, p.column.ReverseIndexName(leaf.Named))
 		if err != nil {
 			return err
 		}

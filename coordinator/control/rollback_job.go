@@ -9,20 +9,20 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// prepareReverse plans the job that opens the cells of a column that is cut over into its plaintext, where that fell
-// behind. It alters nothing.
-func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Prepared, error) {
+// reverse plans the job that opens the cells of a column that is cut over into its plaintext, where that fell behind.
+// It alters nothing.
+func reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartRequest) (plan Plan, column backfill.SpecColumn, err error) {
 	if err := r.Validate(); err != nil {
-		return Prepared{}, err
+		return plan, column, err
 	}
-	var plan Plan
 	var s Standing
-	err := reading(ctx, p.DB, "30s", func(tx pg.Tx) (err error) {
+	err = reading(ctx, db, "30s", func(tx pg.Tx) (err error) {
 		if s, err = standing(ctx, tx, ColumnName{cmp.Or(r.Schema, "public"), r.Table, r.Columns[0].Source}); err != nil {
 			return err
 		}
@@ -36,17 +36,27 @@ func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Pr
 		return err
 	})
 	if err != nil {
-		return Prepared{}, err
+		return Plan{}, column, err
 	}
-	keys, err := lifecycle.LoadKeys(ctx, p.DB, p.KEK, s.ID)
+	keys, err := lifecycle.LoadKeys(ctx, db, kek, s.ID)
 	if err != nil {
-		return Prepared{}, err
+		return Plan{}, column, err
 	}
 	scheme, has := keys.Active[s.ID]
 	if !has {
-		return Prepared{}, refuse("columns", "cipherfleet history shows what was done to it", "column %q of %s has no key", s.Source, s.Relation.Table())
+		return Plan{}, column, refuse("columns", "cipherfleet history shows what was done to it", "column %q of %s has no key", s.Source, s.Relation.Table())
 	}
-	return Prepared{Plan: plan, columns: []backfill.SpecColumn{reverseColumn(s, scheme.Number)}}, nil
+	return plan, reverseColumn(s, scheme.Number), nil
+}
+
+// checkOpenable refuses to open what a user's own encrypter made.
+func checkOpenable(ctx context.Context, q pg.Querier, s Standing) error {
+	e, err := foreignOf(ctx, q, s.ID)
+	if err != nil || e.Subject == "" {
+		return err
+	}
+	return refuse("column", fmt.Sprintf("have them opened by it, write their plaintext into column %q, and ask for the same again", s.Plain.Name),
+		"rows of %s were written since the cutover, and only the encrypter on %s can open %q", s.Relation.Table(), e.Subject, s.Sealed.Name)
 }
 
 // reverseColumn is the column as a job in reverse knows it.
@@ -85,14 +95,7 @@ func reversePlan(ctx context.Context, q pg.Querier, s Standing, triggers string)
 	} else if !errors.Is(err, backfill.ErrNoJob) {
 		return Plan{}, err
 	}
-	p := &preflight{q: q, request: messages.StartRequest{Columns: []messages.ColumnRequest{{Source: s.Sealed.Name, Target: s.Plain.Name}}, UserTriggers: triggers},
-		plan: Plan{Relation: s.Relation, Key: key, Installed: true, Columns: []PlanColumn{{Source: s.Sealed, Target: s.Plain, Guarded: true}}}}
-	for _, check := range []func(context.Context) error{p.checkTable, p.checkIdentity, p.checkPrivileges, p.checkTriggers} {
-		if err := check(ctx); err != nil {
-			return Plan{}, err
-		}
-	}
-	return p.plan, nil
+	return reversed(ctx, q, s.Relation, key, s.Sealed, s.Plain, triggers)
 }
 
 // watchesReverse says that the column's reverse capture stands, there and in every partition, and fires for every
@@ -130,7 +133,7 @@ func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf
 		return err
 	}
 	for _, leaf := range leaves {
-		valid, err := column[bool](ctx, conn, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
+		valid, err := pg.Values[bool](ctx, conn, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
 		step := c.ReverseUncoveredIndex(leaf.Named)
 		if err == nil && slices.Contains(valid, false) {
 			_, err = conn.Exec(ctx, step.Undo[0])

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -30,7 +31,7 @@ func (p *RollbackPlan) present(places []CutoverPlace) (step ddl.Step) {
 func (p *RollbackPlan) bare() ddl.Step {
 	c := p.column
 	c.Source = p.detail.PlainWas
-	isBytes := p.Plain.Base.OID == byteaOID
+	isBytes := p.Plain.Base.OID == pgtype.ByteaOID
 	if p.detail.Strategy == StrategySwap && (isBytes || p.Plain.Base.Category == "S") {
 		return c.Bare(isBytes)
 	}

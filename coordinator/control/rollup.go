@@ -42,7 +42,7 @@ SELECT count(*) FROM gone`
 // rollup keeps the record of missed writes small: a row for each minute, application and role, for a month. What one
 // look leaves, the next one finds.
 func (p *Plane) rollup(ctx context.Context) error {
-	columns, err := column[int64](ctx, p.DB, missedColumnsSQL)
+	columns, err := pg.Values[int64](ctx, p.DB, missedColumnsSQL)
 	if err != nil {
 		return fmt.Errorf("add missed writes up: %w", err)
 	}

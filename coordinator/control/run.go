@@ -194,10 +194,7 @@ func (p *Plane) step(ctx context.Context, job backfill.Job) error {
 	return p.refill(ctx, job)
 }
 
-const leavesSQL = `SELECT c.oid FROM pg_catalog.pg_class c
- WHERE c.relkind = 'r' AND (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))`
-
 // leaves are the relations that hold the job's rows now: a partition may have been added since.
 func (p *Plane) leaves(ctx context.Context, job backfill.Job) ([]uint32, error) {
-	return column[uint32](ctx, p.DB, leavesSQL, job.Relation)
+	return leavesOf(ctx, p.DB, job.Relation)
 }

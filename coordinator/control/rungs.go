@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -130,6 +131,23 @@ func (r *rungs) both(ctx context.Context, plan Plan, c PlanColumn) (backfill.Spe
 	}
 	return backfill.SpecColumn{ID: column.ID, Source: c.Source.Name, Target: c.Target.Name, SourceAttnum: c.Source.Attnum, TargetAttnum: target,
 		Scheme: scheme.Number, External: c.external(plan), LogTable: column.Table.String(), LogColumn: column.Source}, nil
+}
+
+// strict makes writes that miss one of the columns fail. It is done when all of them are ready, and again changes
+// nothing.
+func (r *rungs) strict(ctx context.Context, plan Plan, columns []backfill.SpecColumn) error {
+	return r.alter(ctx, func(tx pg.Tx) error {
+		for _, c := range columns {
+			if strictlyWritten(plan.Relation, c.ID) {
+				continue
+			}
+			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names()}
+			if err := run(ctx, tx, steps.Strict()); err != nil {
+				return fmt.Errorf("let writes fail that miss %s: %w", c.Target, err)
+			}
+		}
+		return nil
+	})
 }
 
 func run(ctx context.Context, tx pgx.Tx, s ddl.Step) error { return each(ctx, tx, s.Do) }

@@ -113,7 +113,7 @@ func (s *Solo) step(ctx context.Context, job backfill.Job) error {
 		}
 		return err
 	}
-	ids, err := column[int64](ctx, s.DB, claimableSQL, job.ID)
+	ids, err := pg.Values[int64](ctx, s.DB, claimableSQL, job.ID)
 	if err != nil {
 		return fmt.Errorf("find ranges: %w", err)
 	}

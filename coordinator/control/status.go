@@ -133,21 +133,6 @@ const mayRecordSQL = `SELECT has_table_privilege('cipherfleet.events', 'INSERT')
 func (v *survey) behind() bool {
 	return slices.ContainsFunc(v.columns, func(c lifecycle.Column) bool {
 		relation, there := v.relations[c.Relid]
-		return there && v.states[c.ID].State.Phase == lifecycle.PhaseCutOver && byNumber(relation, c.SourceNum).Attnum == 0
-	})
-}
-
-// reading runs f in a read-only transaction whose statements are given up after a while.
-func reading(ctx context.Context, db *pg.DB, timeout string, f func(pg.Tx) error) error {
-	return db.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, `SET TRANSACTION READ ONLY`); err != nil {
-			return err
-		}
-		const limitsSQL = `SELECT set_config('lock_timeout', '3s', true), set_config('row_security', 'off', true), set_config('statement_timeout', $1, true),
- set_config('bytea_output', 'hex', true), set_config('quote_all_identifiers', 'off', true), set_config('jit', 'off', true)`
-		if _, err := tx.Exec(ctx, limitsSQL, timeout); err != nil {
-			return err
-		}
-		return f(tx)
+		return there && v.states[c.ID].State.Phase == lifecycle.PhaseCutOver && relation.ColumnAt(c.SourceNum).Attnum == 0
 	})
 }

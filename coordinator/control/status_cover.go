@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -125,7 +126,7 @@ func (c count) sql(number int) string {
 	if c.percent < 100 {
 		sample = fmt.Sprintf(" TABLESAMPLE SYSTEM (%f) REPEATABLE (1)", c.percent) // the same pages each time: no number flickers
 	}
-	if l.sealed.TypeOID == byteaOID {
+	if l.sealed.TypeOID == pgtype.ByteaOID {
 		scheme = fmt.Sprintf(headSQL, pg.Ident(l.sealed.Name))
 	}
 	return fmt.Sprintf(countSQL, number, pg.Ident(l.plain.Name), pg.Ident(l.sealed.Name), scheme, from, sample)

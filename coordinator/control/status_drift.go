@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -96,7 +98,7 @@ func (l *look) fits(target pg.Column) bool {
 	}
 	switch {
 	case wanted == "bytea":
-		return target.TypeOID == byteaOID || l.wanted == nil && target.Base.Name == eqlType
+		return target.TypeOID == pgtype.ByteaOID || l.wanted == nil && target.Base.Name == eqlType
 	case wanted == eqlType:
 		return target.Base.Name == eqlType
 	}
@@ -143,7 +145,7 @@ func (l *look) flagCheck() {
 	}
 	check := l.relation.Checks[at]
 	ours := ddl.Column{ID: l.column.ID, Target: l.sealed.Name}.IsCheck(check.SQL)
-	l.flag(FlagCheckAltered, !ours && l.sealed.TypeOID == byteaOID && !l.foreign())
+	l.flag(FlagCheckAltered, !ours && l.sealed.TypeOID == pgtype.ByteaOID && !l.foreign())
 	l.flag(FlagCheckNotValidated, !check.Validated)
 }
 

@@ -98,16 +98,7 @@ func (l *look) place() {
 		l.sealed, _ = relation.Column(l.column.Target)
 		return
 	}
-	l.plain, l.sealed = byNumber(relation, l.column.SourceNum), byNumber(relation, l.column.TargetNum)
-}
-
-// byNumber is the column with this number, or the zero one if it is gone.
-func byNumber(r pg.Relation, attnum int16) pg.Column {
-	at := slices.IndexFunc(r.Columns, func(c pg.Column) bool { return c.Attnum == attnum })
-	if at < 0 {
-		return pg.Column{}
-	}
-	return r.Columns[at]
+	l.plain, l.sealed = relation.ColumnAt(l.column.SourceNum), relation.ColumnAt(l.column.TargetNum)
 }
 
 // swapped says that the cells have taken the plaintext's name.

@@ -194,3 +194,23 @@ func (r *registry) readHistory(ctx context.Context, q pg.Querier) error {
 	}
 	return nil
 }
+
+// finding is a verification as the event log keeps it: counts, no keys.
+type finding struct {
+	lifecycle.Verification
+	Rows          int64            `json:"rows"`
+	Covered       int64            `json:"covered"`
+	Uncovered     int64            `json:"uncovered"`
+	Stale         int64            `json:"stale"`
+	Broken        int64            `json:"broken"`
+	Unknown       int64            `json:"unknown,omitempty"`
+	Schemes       map[uint16]int64 `json:"schemes,omitempty"`
+	Keys          map[uint32]int64 `json:"keys,omitempty"`
+	Repeated      int64            `json:"repeated_nonces,omitempty"`
+	Digest        string           `json:"digest,omitempty"`
+	PlaintextGone bool             `json:"plaintext_gone,omitempty"`
+	Missed        int64            `json:"missed"` // writes that capture had caught when it began
+	Seconds       float64          `json:"seconds"`
+
+	at time.Time
+}

@@ -126,7 +126,7 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 	}
 	var found []testColumn
 	for _, c := range wanted {
-		source, target := byNumber(relation, c.SourceNum), byNumber(relation, c.TargetNum)
+		source, target := relation.ColumnAt(c.SourceNum), relation.ColumnAt(c.TargetNum)
 		if target.Attnum == 0 {
 			return nil, refuse("columns", "cipherfleet status says what is missing", "column %q of %s or its target %q is gone", c.Source, relation.Table(), c.Target)
 		}
@@ -152,7 +152,7 @@ func wantedColumns(relation pg.Relation, registered []lifecycle.Column, asked []
 	for i, name := range asked {
 		at := slices.IndexFunc(registered, func(c lifecycle.Column) bool { return c.Source == name })
 		if at < 0 {
-			at = slices.IndexFunc(registered, func(c lifecycle.Column) bool { return byNumber(relation, c.SourceNum).Name == name })
+			at = slices.IndexFunc(registered, func(c lifecycle.Column) bool { return relation.ColumnAt(c.SourceNum).Name == name })
 		}
 		if at >= 0 {
 			if !slices.Contains(wanted, registered[at]) {
@@ -162,7 +162,7 @@ func wantedColumns(relation pg.Relation, registered []lifecycle.Column, asked []
 		}
 		field := fmt.Sprintf("columns[%d]", i)
 		if _, exists := relation.Column(name); !exists {
-			return nil, (&preflight{plan: Plan{Relation: relation}}).noColumn(field, name)
+			return nil, noColumn(relation, field, name)
 		}
 		return nil, refuse(field, "cipherfleet backfill encrypts it first", "column %q of %s was never prepared: there is nothing to verify", name, relation.Table())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -99,6 +100,15 @@ func (r Relation) Column(name string) (Column, bool) {
 		}
 	}
 	return Column{}, false
+}
+
+// ColumnAt is the column with this number, or the zero one if it is gone.
+func (r Relation) ColumnAt(attnum int16) Column {
+	at := slices.IndexFunc(r.Columns, func(c Column) bool { return c.Attnum == attnum })
+	if at < 0 {
+		return Column{}
+	}
+	return r.Columns[at]
 }
 
 // RowSecurity says whether policies exist and whether they filter what the present user sees, in any leaf.
