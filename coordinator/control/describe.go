@@ -25,11 +25,6 @@ const progressSQL = `SELECT job.place, p.* FROM unnest($1::uuid[], $2::int[], $3
    AND e.id > (SELECT coalesce(max(id), 0) - 5000 FROM cipherfleet.events) AND e.created_at > clock_timestamp() - interval '10 seconds')
  FROM cipherfleet.ranges r WHERE r.job_id = job.id) AS p`
 
-// describe says how a job stands.
-func (p *Plane) describe(ctx context.Context, j backfill.Job) (messages.Job, error) {
-	return DescribeJob(ctx, p.DB, j)
-}
-
 // DescribeJob says how a job stands, from Postgres alone.
 func DescribeJob(ctx context.Context, q pg.Querier, j backfill.Job) (messages.Job, error) {
 	all, err := DescribeJobs(ctx, q, []backfill.Job{j})

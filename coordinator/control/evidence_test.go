@@ -53,13 +53,13 @@ func wantGate(t *testing.T, r *Refusal, code int, message, hint string) {
 	case r == nil || r.Code != code || !regexp.MustCompile(message).MatchString(r.Message) || !regexp.MustCompile(hint).MatchString(r.Hint):
 		t.Errorf("have %+v\nwant %d, %q, %q", r, code, message, hint)
 	}
-	if explained, _ := app.Explain(r.orNil()); explained != code {
+	if explained, _ := app.Explain(orNil(r)); explained != code {
 		t.Errorf("a command would end with %d, want %d", explained, code)
 	}
 }
 
 // orNil is an error that is nil if the refusal is.
-func (r *Refusal) orNil() error {
+func orNil(r *Refusal) error {
 	if r == nil {
 		return nil
 	}

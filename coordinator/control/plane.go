@@ -174,6 +174,11 @@ func (p *Plane) find(ctx context.Context, r messages.JobRequest) (backfill.Job, 
 	return job, nil
 }
 
+// describe says how a job stands.
+func (p *Plane) describe(ctx context.Context, j backfill.Job) (messages.Job, error) {
+	return DescribeJob(ctx, p.DB, j)
+}
+
 // problem turns the refusals that a requester can do something about into problems.
 func problem(err error) error {
 	var refusal *Refusal

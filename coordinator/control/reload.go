@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -26,6 +25,3 @@ func ReloadProxy(ctx context.Context, url string) error {
 	}
 	return nil
 }
-
-// IsEQL says that the column's values are EQL's.
-func (s Standing) IsEQL() bool { return s.Sealed.Base.Name == backfill.EQLType }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -75,3 +76,6 @@ const leavesSQL = `SELECT c.oid FROM pg_catalog.pg_class c
 func leavesOf(ctx context.Context, q pg.Querier, relation uint32) ([]uint32, error) {
 	return pg.Values[uint32](ctx, q, leavesSQL, relation)
 }
+
+// IsEQL says that the column's values are EQL's.
+func (s Standing) IsEQL() bool { return s.Sealed.Base.Name == backfill.EQLType }
