@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -37,7 +37,7 @@ const advanceExample = `  cipherfleet advance users.email --to schema-added --no
 
 type advanceOptions struct {
 	column         oneColumn
-	request        control.AdvanceRequest
+	request        ladder.AdvanceRequest
 	to, triggers   string
 	dryRun, asJSON bool
 }
@@ -91,9 +91,9 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	switch plan.Way {
-	case control.WayBackfill:
+	case ladder.WayBackfill:
 		return o.backfill(c, config, plan)
-	case control.WayCutover:
+	case ladder.WayCutover:
 		return o.cutover(c, config)
 	}
 	if o.asJSON {
@@ -103,14 +103,14 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 }
 
 // climb plans, and does what is no other command's.
-func (o *advanceOptions) climb(c *cobra.Command, config app.Coordinator) (plan control.AdvancePlan, err error) {
+func (o *advanceOptions) climb(c *cobra.Command, config app.Coordinator) (plan ladder.AdvancePlan, err error) {
 	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
 	if err != nil {
 		return plan, err
 	}
 	defer s.close(c.Context())
-	ladder := &control.Ladder{DB: s.db}
-	if plan, err = ladder.PlanAdvance(c.Context(), o.request); err != nil || o.dryRun || plan.Way != control.WayClimb && plan.Way != control.WayRecord {
+	l := &ladder.Ladder{DB: s.db}
+	if plan, err = l.PlanAdvance(c.Context(), o.request); err != nil || o.dryRun || plan.Way != ladder.WayClimb && plan.Way != ladder.WayRecord {
 		return plan, err
 	}
 	if plan.NeedsKey() {
@@ -121,10 +121,10 @@ func (o *advanceOptions) climb(c *cobra.Command, config app.Coordinator) (plan c
 	if err := lifecycle.Install(c.Context(), s.db); err != nil {
 		return plan, err
 	}
-	ladder.KEK = s.kek
+	l.KEK = s.kek
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
-	err = ladder.Advance(drain, o.request, plan)
+	err = l.Advance(drain, o.request, plan)
 	if short := cutShort(work); err != nil && short != nil {
 		return plan, short
 	}
@@ -132,7 +132,7 @@ func (o *advanceOptions) climb(c *cobra.Command, config app.Coordinator) (plan c
 }
 
 // backfill does what the command of that name does.
-func (o *advanceOptions) backfill(c *cobra.Command, config app.Coordinator, plan control.AdvancePlan) error {
+func (o *advanceOptions) backfill(c *cobra.Command, config app.Coordinator, plan ladder.AdvancePlan) error {
 	b := &backfillOptions{dryRun: o.dryRun, asJSON: o.asJSON}
 	b.request = messages.StartRequest{V: messages.Version, RequestID: uuid.NewString(), Schema: o.request.Column.Schema, Table: o.request.Column.Table,
 		Columns: []messages.ColumnRequest{plan.Pair(o.request)}, Key: o.request.Key, Prepare: true, UserTriggers: o.triggers}
@@ -149,25 +149,25 @@ func (o *advanceOptions) cutover(c *cobra.Command, config app.Coordinator) error
 		return err
 	}
 	v := &cutoverOptions{dryRun: o.dryRun, asJSON: o.asJSON}
-	v.request = control.CutoverRequest{Column: o.request.Column, Strategy: wanted.Cutover, Soak: wanted.Soak, Reason: o.request.Reason, Note: o.request.Note}
+	v.request = ladder.CutoverRequest{Column: o.request.Column, Strategy: wanted.Cutover, Soak: wanted.Soak, Reason: o.request.Reason, Note: o.request.Note}
 	return v.execute(c, config)
 }
 
-func (o *advanceOptions) print(w io.Writer, p control.AdvancePlan) error {
+func (o *advanceOptions) print(w io.Writer, p ladder.AdvancePlan) error {
 	name := p.Table + "." + p.Column
 	switch {
-	case p.Way == control.WayNone:
+	case p.Way == ladder.WayNone:
 		fmt.Fprintf(w, "%s is %s already\n", name, p.To)
 	case o.dryRun:
 		for _, step := range p.Steps {
 			fmt.Fprintf(w, "-- %s; lock: %s\n%s;\n", step.Stage, step.Lock, step.SQL)
 		}
-		if p.Way == control.WayRecord {
+		if p.Way == ladder.WayRecord {
 			fmt.Fprintf(w, "-- recorded: %s is %s, by hand\n", name, p.To)
 		}
 		_, err := fmt.Fprintln(w, "-- nothing was changed")
 		return err
-	case p.Way == control.WayRecord:
+	case p.Way == ladder.WayRecord:
 		fmt.Fprintf(w, "%s is %s, by hand\n", name, p.To)
 	default:
 		fmt.Fprintf(w, "%s is %s\n", name, p.To)

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -50,7 +50,7 @@ func TestAdvanceClimbsTheWholeLadder(t *testing.T) {
 		t.Errorf("noted: %s", note)
 	}
 	unchanged(t, db, func() {
-		if plan := parsed[control.AdvancePlan](t, s.must("advance", "users.email", "--to", "dual-writing", "--json").out); plan.Way != control.WayNone {
+		if plan := parsed[ladder.AdvancePlan](t, s.must("advance", "users.email", "--to", "dual-writing", "--json").out); plan.Way != ladder.WayNone {
 			t.Errorf("again: %+v", plan)
 		}
 		s.run("advance", "users.email", "--to", "cut-over").refusedWith(t, app.CodeRefused, "is dual-writing, not backfilled", "cipherfleet backfill")
@@ -107,8 +107,8 @@ func TestAPhaseSetByHandIsRecordedAsSuch(t *testing.T) {
 		s.run("cutover", "users.email", "--soak", "0").refusedWith(t, app.CodeRefused, "was not verified since", "cipherfleet verify")
 	})
 	before := columnsOf(t, db, "users")
-	plan := parsed[control.AdvancePlan](t, s.must("advance", "users.email", "--to", "dual-writing", "--reason", "a restore", "--json").out)
-	if plan.Way != control.WayRecord || plan.From != lifecycle.PhaseBackfilled || phaseOf(t, db) != string(lifecycle.PhaseDualWriting) || columnsOf(t, db, "users") != before {
+	plan := parsed[ladder.AdvancePlan](t, s.must("advance", "users.email", "--to", "dual-writing", "--reason", "a restore", "--json").out)
+	if plan.Way != ladder.WayRecord || plan.From != lifecycle.PhaseBackfilled || phaseOf(t, db) != string(lifecycle.PhaseDualWriting) || columnsOf(t, db, "users") != before {
 		t.Errorf("%+v, and it is %s", plan, phaseOf(t, db))
 	}
 	if reason := testenv.One[string](t, db, `SELECT details ->> 'reason' FROM cipherfleet.events ORDER BY id DESC LIMIT 1`); reason != "a restore" {

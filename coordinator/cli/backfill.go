@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
@@ -102,9 +103,9 @@ func (o *backfillOptions) execute(c *cobra.Command, config app.Coordinator) erro
 	defer s.close(c.Context())
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
-	plan, err := control.Preflight(work, s.db, o.request)
+	plan, err := preflight.Check(work, s.db, o.request)
 	if err == nil && config.NATSURL == "" {
-		err = control.Unreachable(plan)
+		err = preflight.Unreachable(plan)
 	}
 	if err != nil {
 		return err
@@ -129,7 +130,7 @@ func (o *backfillOptions) execute(c *cobra.Command, config app.Coordinator) erro
 }
 
 // announce is the one line that says what is about to be done.
-func announce(p control.Plan, r messages.StartRequest) string {
+func announce(p preflight.Plan, r messages.StartRequest) string {
 	columns := make([]string, len(p.Columns))
 	for i, c := range p.Columns {
 		columns[i] = fmt.Sprintf("%s (%s, codec %s) into %s", c.Source.Name, c.Source.Type, c.Codec, c.Target.Name)
@@ -143,7 +144,7 @@ func announce(p control.Plan, r messages.StartRequest) string {
 }
 
 // rungs are the changes to the table before the first row is encrypted, with the lock each takes on it.
-func rungs(p control.Plan, strict bool) []string {
+func rungs(p preflight.Plan, strict bool) []string {
 	var list []string
 	for _, c := range p.Columns {
 		if c.Add {

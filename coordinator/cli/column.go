@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 )
 
 // oneColumn is the column that a command is about: users.email or crm.users.email as its argument, or by flags where a
@@ -21,8 +21,8 @@ func (o *oneColumn) flags(f *pflag.FlagSet) {
 }
 
 // name reads argument and flags. Names are literal.
-func (o *oneColumn) name(c *cobra.Command, args []string) (control.ColumnName, error) {
-	n := control.ColumnName{Schema: o.schema, Table: o.table, Column: o.column}
+func (o *oneColumn) name(c *cobra.Command, args []string) (standing.Name, error) {
+	n := standing.Name{Schema: o.schema, Table: o.table, Column: o.column}
 	if len(args) == 0 {
 		return n, required(c, "table", "column")
 	}

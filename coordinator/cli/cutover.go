@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
@@ -44,7 +45,7 @@ const cutoverExample = `  cipherfleet cutover users.email --dry-run
 
 type cutoverOptions struct {
 	column         oneColumn
-	request        control.CutoverRequest
+	request        ladder.CutoverRequest
 	dryRun, asJSON bool
 }
 
@@ -87,9 +88,9 @@ func (o *cutoverOptions) execute(c *cobra.Command, config app.Coordinator) error
 		return err
 	}
 	defer s.close(c.Context())
-	ladder := &control.Ladder{DB: s.db}
+	l := &ladder.Ladder{DB: s.db}
 	if o.dryRun {
-		plan, err := ladder.PlanCutover(c.Context(), o.request)
+		plan, err := l.PlanCutover(c.Context(), o.request)
 		if err != nil {
 			return err
 		}
@@ -98,14 +99,14 @@ func (o *cutoverOptions) execute(c *cobra.Command, config app.Coordinator) error
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
 	o.request.Sweep = func(_ context.Context, r messages.StartRequest) error { return sweep(work, drain, c, config, r) }
-	result, err := ladder.Cutover(drain, o.request)
+	result, err := l.Cutover(drain, o.request)
 	if err != nil {
 		if short := cutShort(work); short != nil {
 			return short
 		}
 		return err
 	}
-	tellProxy(work, c.ErrOrStderr(), config, ladder, o.request.Column)
+	tellProxy(work, c.ErrOrStderr(), config, l, o.request.Column)
 	return o.print(c.OutOrStdout(), result)
 }
 
@@ -122,8 +123,8 @@ func (o *cutoverOptions) fill(c *cobra.Command, config app.Coordinator) error {
 		o.request.Strategy = wanted.Cutover
 	}
 	switch {
-	case o.request.Strategy != control.StrategySwap && o.request.Strategy != control.StrategyByName:
-		return usage(fmt.Errorf("--strategy was %q; accepted are %s and %s", o.request.Strategy, control.StrategySwap, control.StrategyByName), c)
+	case o.request.Strategy != standing.StrategySwap && o.request.Strategy != standing.StrategyByName:
+		return usage(fmt.Errorf("--strategy was %q; accepted are %s and %s", o.request.Strategy, standing.StrategySwap, standing.StrategyByName), c)
 	case o.request.Soak < 0:
 		return usage(fmt.Errorf("--soak was %v; accepted is 0 or more", o.request.Soak), c)
 	}
@@ -132,7 +133,7 @@ func (o *cutoverOptions) fill(c *cobra.Command, config app.Coordinator) error {
 
 // manifestColumn is what the manifest wants of a column, and by which key its table is walked, or the defaults where it
 // says nothing.
-func manifestColumn(config app.Coordinator, n control.ColumnName) (c manifest.Column, key []string, err error) {
+func manifestColumn(config app.Coordinator, n standing.Name) (c manifest.Column, key []string, err error) {
 	m, err := loadManifest(config.Manifest)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return c, nil, err
@@ -164,7 +165,7 @@ func sweep(work, drain context.Context, c *cobra.Command, config app.Coordinator
 	return o.inProcess(work, drain, aside, s)
 }
 
-func (o *cutoverOptions) print(w io.Writer, r control.CutoverResult) error {
+func (o *cutoverOptions) print(w io.Writer, r ladder.CutoverResult) error {
 	if o.asJSON {
 		return json.NewEncoder(w).Encode(r)
 	}
@@ -176,12 +177,12 @@ func (o *cutoverOptions) print(w io.Writer, r control.CutoverResult) error {
 	return err
 }
 
-func (o *cutoverOptions) printPlan(w io.Writer, p control.CutoverPlan) error {
+func (o *cutoverOptions) printPlan(w io.Writer, p ladder.CutoverPlan) error {
 	if o.asJSON {
 		return json.NewEncoder(w).Encode(p)
 	}
 	if p.Already {
-		return o.print(w, control.CutoverResult{Table: p.Table, Column: p.Column, Already: true, Cutover: p.Cutover})
+		return o.print(w, ladder.CutoverResult{Table: p.Table, Column: p.Column, Already: true, Cutover: p.Cutover})
 	}
 	stage := ""
 	for _, step := range p.Steps {

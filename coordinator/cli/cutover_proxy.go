@@ -5,22 +5,23 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
 // tellProxy has EQL's proxy see that a column has another name now. The cutover is done: what goes wrong here is told,
 // and fails nothing.
-func tellProxy(ctx context.Context, errout io.Writer, config app.Coordinator, ladder *control.Ladder, column control.ColumnName) {
+func tellProxy(ctx context.Context, errout io.Writer, config app.Coordinator, l *ladder.Ladder, column standing.Name) {
 	if config.ProxyURL == "" {
 		return
 	}
-	s, err := ladder.Find(ctx, column)
+	s, err := l.Find(ctx, column)
 	if err == nil && !s.IsEQL() {
 		return
 	}
 	if err == nil {
-		err = control.ReloadProxy(ctx, config.ProxyURL.Raw())
+		err = ladder.ReloadProxy(ctx, config.ProxyURL.Raw())
 	}
 	if err != nil {
 		fmt.Fprintf(errout, "warning: the proxy of CIPHERFLEET_PROXY_URL was not told to reload: %v; it does so by itself after a while, or after SELECT eql_v2.reload_config() through it\n", err)

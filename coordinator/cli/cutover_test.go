@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -39,8 +40,8 @@ func TestCutoverTakesOver(t *testing.T) {
 	if have := columnsOf(t, db, "users"); have != "id email_plaintext note email" {
 		t.Errorf("columns: %s", have)
 	}
-	result := parsed[control.CutoverResult](t, s.must("cutover", "users.email", "--json").out)
-	if !result.Already || result.Proof != control.ProofFull || result.Strategy != control.StrategySwap {
+	result := parsed[ladder.CutoverResult](t, s.must("cutover", "users.email", "--json").out)
+	if !result.Already || result.Proof != standing.ProofFull || result.Strategy != standing.StrategySwap {
 		t.Errorf("%+v", result)
 	}
 	s.must("verify", "--table", "users")

@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 )
@@ -41,7 +42,7 @@ const dropExample = `  cipherfleet drop users.email --dry-run
 
 type dropOptions struct {
 	column                oneColumn
-	name                  control.ColumnName
+	name                  standing.Name
 	file                  migrationOut
 	apply, dryRun, asJSON bool
 }
@@ -90,8 +91,8 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 		return err
 	}
 	defer s.close(c.Context())
-	ladder := &control.Ladder{DB: s.db}
-	plan, err := ladder.PlanDrop(c.Context(), o.name)
+	l := &ladder.Ladder{DB: s.db}
+	plan, err := l.PlanDrop(c.Context(), o.name)
 	if err != nil {
 		return err
 	}
@@ -99,10 +100,10 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 		Scripts: []script{}, Along: named(plan.Along), Mind: named(plan.Mind)}
 	if plan.Gone {
 		if !o.dryRun {
-			_, err = control.RecordDropped(c.Context(), s.db)
+			_, err = standing.RecordDropped(c.Context(), s.db)
 		}
 	} else {
-		err = o.drop(c, ladder, plan, &done)
+		err = o.drop(c, l, plan, &done)
 	}
 	if err != nil {
 		return err
@@ -113,7 +114,7 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 	return o.print(c.OutOrStdout(), c.ErrOrStderr(), done)
 }
 
-func named(all []control.Dependent) []string {
+func named(all []standing.Dependent) []string {
 	names := make([]string, len(all))
 	for i, d := range all {
 		names[i] = d.String()
@@ -122,7 +123,7 @@ func named(all []control.Dependent) []string {
 }
 
 // drop does what is left to do: proves, writes, applies. A file that could not be recorded does not stay.
-func (o *dropOptions) drop(c *cobra.Command, ladder *control.Ladder, plan control.Drop, done *dropDone) error {
+func (o *dropOptions) drop(c *cobra.Command, l *ladder.Ladder, plan ladder.Drop, done *dropDone) error {
 	scripts, err := o.file.render(dropMigration(plan), time.Now())
 	if err != nil {
 		return err
@@ -133,14 +134,14 @@ func (o *dropOptions) drop(c *cobra.Command, ladder *control.Ladder, plan contro
 	if !o.asJSON {
 		fmt.Fprintf(c.ErrOrStderr(), "proving that every plaintext of %s has its cell: reads the table once, beside readers and writers\n", done.Table)
 	}
-	if err := ladder.ProveCoverage(c.Context(), plan, o.name); err != nil {
+	if err := l.ProveCoverage(c.Context(), plan, o.name); err != nil {
 		return err
 	}
 	if done.State = "planned"; o.file.out != "" || !o.apply {
 		if err := o.file.save(scripts); err != nil {
 			return err
 		}
-		if err := ladder.RecordPlan(c.Context(), plan, baseName(scripts[0].Path), o.file.style, checksum(scripts[0].Text)); err != nil {
+		if err := l.RecordPlan(c.Context(), plan, baseName(scripts[0].Path), o.file.style, checksum(scripts[0].Text)); err != nil {
 			return errors.Join(err, remove(scripts))
 		}
 	}
@@ -153,7 +154,7 @@ func (o *dropOptions) drop(c *cobra.Command, ladder *control.Ladder, plan contro
 		if o.file.out == "" {
 			done.Scripts = []script{}
 		}
-		if err := ladder.Apply(c.Context(), plan); err != nil {
+		if err := l.Apply(c.Context(), plan); err != nil {
 			return err
 		}
 		done.State = "dropped"
@@ -169,7 +170,7 @@ func baseName(path string) string {
 }
 
 // dropMigration is the plan as a file, with what its reviewer should know.
-func dropMigration(d control.Drop) migration {
+func dropMigration(d ladder.Drop) migration {
 	m := migration{name: fileName("drop", d.Relation.Name, d.Plain.Name), up: d.SQL.Do, down: d.SQL.Undo, about: []string{
 		fmt.Sprintf("Takes the plaintext of %s.%s away for good: column %q. Its cells stay, in column %q.", d.Relation.Table(), d.Source, d.Plain.Name, d.Sealed.Name),
 		"It waits briefly for its lock on the table and reads no row under it: constraint " + ddl.CoverageName(d.ID) + " proves",

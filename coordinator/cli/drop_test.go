@@ -11,7 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -299,10 +300,10 @@ func dropKilledAt(t *testing.T, db *testenv.DB, n int64) (last string, err error
 		t.Fatal(err)
 	}
 	defer watched.Close()
-	ladder, name := &control.Ladder{DB: watched}, control.ColumnName{Schema: "public", Table: "users", Column: "email"}
-	plan := must((&control.Ladder{DB: db.DB}).PlanDrop(t.Context(), name)) // it only reads
-	if err = ladder.ProveCoverage(t.Context(), plan, name); err == nil {
-		err = ladder.Apply(t.Context(), plan)
+	l, name := &ladder.Ladder{DB: watched}, standing.Name{Schema: "public", Table: "users", Column: "email"}
+	plan := must((&ladder.Ladder{DB: db.DB}).PlanDrop(t.Context(), name)) // it only reads
+	if err = l.ProveCoverage(t.Context(), plan, name); err == nil {
+		err = l.Apply(t.Context(), plan)
 	}
 	if at := k.last.Load(); at != nil {
 		last = *at
@@ -328,7 +329,7 @@ func writeNotes(ctx context.Context, db *testenv.DB, stop chan struct{}) error {
 // after the drop was planned takes its constraint away, and none is possible after the drop.
 func TestDropAfterARealCutover(t *testing.T) {
 	t.Parallel()
-	for strategy, columns := range map[string]string{control.StrategySwap: "id note email", control.StrategyByName: "id note email_encrypted"} {
+	for strategy, columns := range map[string]string{standing.StrategySwap: "id note email", standing.StrategyByName: "id note email_encrypted"} {
 		t.Run(strategy, func(t *testing.T) {
 			t.Parallel()
 			db := testenv.Database(t)

@@ -19,7 +19,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/embedded"
@@ -109,14 +110,14 @@ func TestAnEncrypterInNode(t *testing.T) {
 			if n := testenv.One[int](t, db, "SELECT count(*) FROM users WHERE email IS NULL AND email_encrypted IS NOT NULL"); n != 0 || len(plain) < 1300 {
 				t.Errorf("%d rows hold something of nothing; %d have a value", n, len(plain))
 			}
-			v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--json").out)
+			v := parsed[verify.Result](t, s.must("verify", "--table", "users", "--json").out)
 			if !v.Proven || !v.Columns[0].Foreign || v.Columns[0].Covered != 1500 || len(v.Columns[0].Schemes) != 0 {
 				t.Errorf("verification found %+v", v)
 			}
 			if text := s.must("verify", "--table", "users").out; !strings.Contains(text, "nothing was opened") || strings.Contains(text, ": proven") {
 				t.Errorf("verify says\n%s", text)
 			}
-			if o := s.must("status", "--table", "users", "--json").out; strings.Contains(o, control.FlagTargetType) || strings.Contains(o, control.FlagCheckAltered) {
+			if o := s.must("status", "--table", "users", "--json").out; strings.Contains(o, status.FlagTargetType) || strings.Contains(o, status.FlagCheckAltered) {
 				t.Errorf("status says %s", o)
 			}
 			if n := testenv.One[int](t, db, "SELECT count(*) FROM cipherfleet.schemes"); n != 0 {
@@ -329,7 +330,7 @@ func TestAColumnOfEQLIsCutOverAlone(t *testing.T) {
 			if _, err := db.Exec(t.Context(), `INSERT INTO users (id, email) VALUES (1002, ROW('"new@example.org"'::jsonb)::eql_v2_encrypted)`); pg.Code(err) != "23514" {
 				t.Errorf("plaintext was let in: %v", err)
 			}
-			v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--json").out)
+			v := parsed[verify.Result](t, s.must("verify", "--table", "users", "--json").out)
 			if !v.Proven || v.Columns[0].Rows != 302 || v.Columns[0].Ahead != 1 {
 				t.Errorf("verification found %+v", v)
 			}
@@ -348,7 +349,7 @@ func TestAColumnOfEQLIsCutOverAlone(t *testing.T) {
 			s.must("cutover", "users.email", "--reason", "once more")
 			s.must("drop", "users.email", "--apply")
 			o = s.must("verify", "--table", "users", "--json")
-			if v := parsed[control.Verification](t, o.out); !v.Proven || v.Columns[0].Covered != 302 || v.Columns[0].Source != "" {
+			if v := parsed[verify.Result](t, o.out); !v.Proven || v.Columns[0].Covered != 302 || v.Columns[0].Source != "" {
 				t.Errorf("without its plaintext verification found %+v", v)
 			}
 			if _, err := db.Exec(t.Context(), `UPDATE users SET email = ROW('"new@example.org"'::jsonb)::eql_v2_encrypted`); pg.Code(err) != "23514" {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
@@ -32,7 +32,7 @@ const historyExample = `  cipherfleet history users.email
 
 type historyOptions struct {
 	column  oneColumn
-	request control.HistoryRequest
+	request status.HistoryRequest
 	since   string
 	asJSON  bool
 }
@@ -52,7 +52,7 @@ func newHistory(read settings) *cobra.Command {
 }
 
 func (o *historyOptions) run(c *cobra.Command, args []string, read settings) (err error) {
-	if o.request.ColumnName, err = o.column.name(c, args); err != nil {
+	if o.request.Name, err = o.column.name(c, args); err != nil {
 		return err
 	}
 	if o.request.Limit < 0 {
@@ -70,7 +70,7 @@ func (o *historyOptions) run(c *cobra.Command, args []string, read settings) (er
 		return err
 	}
 	defer s.close(c.Context())
-	history, err := control.ReadHistory(c.Context(), s.db, o.request)
+	history, err := status.ReadHistory(c.Context(), s.db, o.request)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func sinceWhen(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--since was %q; accepted is 90m, 24h, 7d, 2026-01-31 (UTC) or 2026-01-31T12:00:00Z", text)
 }
 
-func printHistory(w io.Writer, h control.History) error {
+func printHistory(w io.Writer, h status.History) error {
 	if len(h.Events) == 0 {
 		_, err := fmt.Fprintf(w, "%s.%s: nothing happened\n", h.Table, h.Column)
 		return err
@@ -121,7 +121,7 @@ func printHistory(w io.Writer, h control.History) error {
 }
 
 // entryNote is what there is to say about an event, on one line.
-func entryNote(e control.Entry) string {
+func entryNote(e status.Entry) string {
 	var notes []string
 	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if e.Kind == lifecycle.KindBackfillStarted {

@@ -5,14 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
 // kinds are the events of a history.
-func kinds(h control.History) (list []lifecycle.Kind) {
+func kinds(h status.History) (list []lifecycle.Kind) {
 	for _, e := range h.Events {
 		list = append(list, e.Kind)
 	}
@@ -32,7 +32,7 @@ func TestHistoryIsTheWholeLog(t *testing.T) {
 	}
 
 	unchanged(t, db, func() {
-		h := parsed[control.History](t, s.must("history", "users.email", "--json").out)
+		h := parsed[status.History](t, s.must("history", "users.email", "--json").out)
 		if h.Table != "public.users" || h.Column != "email" || len(h.Events) != 6 {
 			t.Fatalf("the history is %+v", kinds(h))
 		}
@@ -64,7 +64,7 @@ func checkEachCheckpoint(t *testing.T, s *shell, chunks int) {
 		if keys {
 			command = append(command, "--keys")
 		}
-		h := parsed[control.History](t, s.must(command...).out)
+		h := parsed[status.History](t, s.must(command...).out)
 		rows, cursors := int64(0), 0
 		for _, e := range h.Events {
 			rows += e.Rows
@@ -94,7 +94,7 @@ func TestHistoryOfAPart(t *testing.T) {
 	s := newShell(t, db.URL).withKey()
 	s.must(backfillUsers()...)
 	for limit, want := range map[string]string{"1": "backfilled", "2": "backfill_checkpoint backfilled"} {
-		h := parsed[control.History](t, s.must("history", "users.email", "--limit", limit, "--json").out)
+		h := parsed[status.History](t, s.must("history", "users.email", "--limit", limit, "--json").out)
 		var got []string
 		for _, kind := range kinds(h) {
 			got = append(got, string(kind))
@@ -104,7 +104,7 @@ func TestHistoryOfAPart(t *testing.T) {
 		}
 	}
 	for since, want := range map[string]int{"1h": 5, "7d": 5, "2020-01-31": 5, "0s": 0, time.Now().Add(time.Hour).Format(time.RFC3339): 0} {
-		if h := parsed[control.History](t, s.must("history", "users.email", "--since", since, "--json").out); len(h.Events) != want {
+		if h := parsed[status.History](t, s.must("history", "users.email", "--since", since, "--json").out); len(h.Events) != want {
 			t.Errorf("--since %s: %d events, want %d", since, len(h.Events), want)
 		}
 	}
@@ -123,7 +123,7 @@ func TestHistoryOutlivesItsColumn(t *testing.T) {
 	same := func(names ...string) {
 		t.Helper()
 		for _, name := range names {
-			if h := parsed[control.History](t, s.must("history", name, "--json").out); h.Table != "public.users" || h.Column != "email" || len(h.Events) != 5 {
+			if h := parsed[status.History](t, s.must("history", name, "--json").out); h.Table != "public.users" || h.Column != "email" || len(h.Events) != 5 {
 				t.Errorf("%s is the history of %s.%s with %d events", name, h.Table, h.Column, len(h.Events))
 			}
 		}

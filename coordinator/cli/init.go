@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
@@ -109,7 +109,7 @@ func (o *initOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	defer s.close(c.Context())
-	intention, err := control.Intend(c.Context(), s.db, request, relativeKEK(uri, base, config.Manifest))
+	intention, err := preflight.Intend(c.Context(), s.db, request, relativeKEK(uri, base, config.Manifest))
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func writeManifest(path string, m manifest.Manifest, replace bool) error {
 }
 
 // next is the command that does what the manifest says.
-func (o *initOptions) next(r messages.StartRequest, i control.Intention) string {
+func (o *initOptions) next(r messages.StartRequest, i preflight.Intention) string {
 	words := []string{"cipherfleet", "backfill"}
 	if r.Schema != "public" {
 		words = append(words, "--schema", r.Schema)
@@ -247,7 +247,7 @@ type initialised struct {
 	KeyCreated bool   `json:"kek_created"`
 	Next       string `json:"next"`
 
-	intention control.Intention
+	intention preflight.Intention
 }
 
 func (i initialised) print(w io.Writer) error {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/roadmap"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -20,7 +20,7 @@ func (o *initOptions) introspect(c *cobra.Command, read settings) error {
 			return usage(errors.New("--introspect writes no manifest: leave --"+flag+" out"), c)
 		}
 	}
-	request := control.IntrospectRequest{Columns: o.scope.columns}
+	request := roadmap.IntrospectRequest{Columns: o.scope.columns}
 	if o.scope.table != "" {
 		schema, table := o.scope.names(c)
 		request.Table = &pg.Table{Schema: schema, Name: table}
@@ -36,7 +36,7 @@ func (o *initOptions) introspect(c *cobra.Command, read settings) error {
 		return err
 	}
 	defer s.close(c.Context())
-	found, err := control.Introspect(c.Context(), s.db, request)
+	found, err := roadmap.Introspect(c.Context(), s.db, request)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (o *initOptions) introspect(c *cobra.Command, read settings) error {
 	return printIntrospection(c.OutOrStdout(), found)
 }
 
-func printIntrospection(w io.Writer, i control.Introspection) error {
+func printIntrospection(w io.Writer, i roadmap.Introspection) error {
 	var b strings.Builder
 	for _, t := range i.Tables {
 		printProposals(&b, t)
@@ -58,7 +58,7 @@ func printIntrospection(w io.Writer, i control.Introspection) error {
 	return err
 }
 
-func printProposals(b *strings.Builder, t control.IntrospectedTable) {
+func printProposals(b *strings.Builder, t roadmap.ProposedTable) {
 	key := "no usable key"
 	if len(t.Key) > 0 {
 		key = "key " + strings.Join(t.Key, ", ")
@@ -98,7 +98,7 @@ func printProposals(b *strings.Builder, t control.IntrospectedTable) {
 	}
 }
 
-func proposalNote(c control.ProposedColumn) string {
+func proposalNote(c roadmap.ProposedColumn) string {
 	note := ""
 	if c.Bytes > 0 {
 		note += fmt.Sprintf(", about %.0f bytes each", c.Bytes)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/roadmap"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -22,8 +22,8 @@ CREATE VIEW v AS SELECT "homePhone" FROM people; CREATE PUBLICATION pub FOR TABL
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER touch BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION f();
 CREATE SCHEMA "S.p"; CREATE TABLE "S.p"."T; $(id)" (ssn text, id int); CREATE TABLE plain (id int PRIMARY KEY, what text)`)
 	s := newShell(t, db.URL)
-	var i control.Introspection
-	unchanged(t, db, func() { i = parsed[control.Introspection](t, s.must("init", "--introspect", "--json").out) })
+	var i roadmap.Introspection
+	unchanged(t, db, func() { i = parsed[roadmap.Introspection](t, s.must("init", "--introspect", "--json").out) })
 	if i.Looked != 3 || len(i.Tables) != 2 || i.Tables[0].Table != "S.p.T; $(id)" || i.Tables[1].Table != "public.people" {
 		t.Fatalf("%+v", i)
 	}
@@ -67,7 +67,7 @@ func (s *shell) look(db *testenv.DB) {
 	}
 	s.withKey().must("init", "--table", "people", "--column", "email", "--user-triggers", "fire")
 	s.must("backfill", "--table", "people", "--column", "email", "--prepare", "--user-triggers", "fire")
-	i := parsed[control.Introspection](s.t, s.must("init", "--introspect", "--table", "people", "--column", "email", "--column", "note", "--json").out)
+	i := parsed[roadmap.Introspection](s.t, s.must("init", "--introspect", "--table", "people", "--column", "email", "--column", "note", "--json").out)
 	if len(i.Tables) != 1 || len(i.Tables[0].Columns) != 2 || !i.Tables[0].Columns[0].Registered || i.Tables[0].Columns[1].Column != "note" || i.Tables[0].Columns[1].Why != "" {
 		s.t.Errorf("%+v", i)
 	}

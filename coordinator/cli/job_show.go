@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 )
@@ -40,7 +41,7 @@ func newJobShow(read settings) *cobra.Command {
 			return usage(fmt.Errorf("--keys is for --quarantined"), c)
 		}
 		return withJob(c, args[0], read, func(s *station, job backfill.Job) error {
-			described, err := control.DescribeJob(c.Context(), s.db, job)
+			described, err := status.DescribeJob(c.Context(), s.db, job)
 			if err != nil {
 				return err
 			}

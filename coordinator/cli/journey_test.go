@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -75,18 +76,18 @@ func checkInit(t *testing.T, s *shell) {
 
 func checkBackfilled(t *testing.T, s *shell) {
 	t.Helper()
-	status := parsed[control.Status](t, s.must("status", "--json").out)
-	if len(status.Columns) != 1 {
-		t.Fatalf("status is %+v", status)
+	report := parsed[status.Report](t, s.must("status", "--json").out)
+	if len(report.Columns) != 1 {
+		t.Fatalf("status is %+v", report)
 	}
-	c := status.Columns[0]
+	c := report.Columns[0]
 	if c.Table != "public.users" || c.Column != "email" || c.Target != "email_encrypted" || c.Phase != lifecycle.PhaseBackfilled || *c.Reach != "backfilled" || len(c.Flags) > 0 {
 		t.Errorf("the column is %+v", c)
 	}
 	if c.Coverage.Total != 3000 || c.Coverage.Covered != 3000 || c.Coverage.Uncovered != 0 || !c.Coverage.Exact || c.Coverage.Stale != nil {
 		t.Errorf("coverage is %+v", c.Coverage)
 	}
-	if len(c.Schemes) != 1 || c.Schemes[0] != (control.SchemeRows{Number: 1, Rows: 2700}) || *c.Missed != 0 || *c.PerMinute != 0 || c.Verified != nil {
+	if len(c.Schemes) != 1 || c.Schemes[0] != (status.SchemeRows{Number: 1, Rows: 2700}) || *c.Missed != 0 || *c.PerMinute != 0 || c.Verified != nil {
 		t.Errorf("schemes %+v, missed %d, verified %v", c.Schemes, *c.Missed, c.Verified)
 	}
 	if c.Job == nil || c.Job.State != "done" || c.Job.Rows != 2700 || c.Job.StoppedBy != nil || c.Job.ETASeconds != nil {
@@ -96,7 +97,7 @@ func checkBackfilled(t *testing.T, s *shell) {
 
 func checkProven(t *testing.T, s *shell) {
 	t.Helper()
-	v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--column", "email", "--json").out)
+	v := parsed[verify.Result](t, s.must("verify", "--table", "users", "--column", "email", "--json").out)
 	if !v.Proven || v.Table != "public.users" || len(v.Columns) != 1 {
 		t.Fatalf("verify said %+v", v)
 	}

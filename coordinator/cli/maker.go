@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
@@ -76,14 +76,14 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 }
 
 // addedAs and letIn describe a target in a rung.
-func addedAs(c control.PlanColumn) string {
+func addedAs(c preflight.Column) string {
 	if c.Foreign() {
 		return fmt.Sprintf("%s, nullable", c.Payload())
 	}
 	return "bytea, nullable, STORAGE EXTERNAL"
 }
 
-func letIn(c control.PlanColumn) string {
+func letIn(c preflight.Column) string {
 	switch c.Payload() {
 	case ddl.PayloadCell:
 		return "cells"
@@ -94,8 +94,8 @@ func letIn(c control.PlanColumn) string {
 }
 
 // schemeWords says how cells are made, where any are.
-func schemeWords(p control.Plan) string {
-	if !slices.ContainsFunc(p.Columns, func(c control.PlanColumn) bool { return !c.Foreign() }) {
+func schemeWords(p preflight.Plan) string {
+	if !slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return !c.Foreign() }) {
 		return ""
 	}
 	return "; scheme 1, XAES-256-GCM, bound to the row"

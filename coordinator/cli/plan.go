@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/roadmap"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
@@ -61,7 +61,7 @@ func newPlan(read settings) *cobra.Command {
 }
 
 func runPlan(c *cobra.Command, config app.Coordinator, table string, asJSON bool) error {
-	request := control.RoadmapRequest{Table: table}
+	request := roadmap.Request{Table: table}
 	var err error
 	if request.Manifest, err = loadManifest(config.Manifest); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -76,29 +76,29 @@ func runPlan(c *cobra.Command, config app.Coordinator, table string, asJSON bool
 	}
 	defer s.close(c.Context())
 	request.Key = keyObstacle(c, config)
-	roadmap, err := control.ReadRoadmap(c.Context(), s.db, request)
+	r, err := roadmap.Read(c.Context(), s.db, request)
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		err = json.NewEncoder(c.OutOrStdout()).Encode(roadmap)
+		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
 	} else {
-		err = printRoadmap(c.OutOrStdout(), roadmap)
+		err = printRoadmap(c.OutOrStdout(), r)
 	}
 	if err != nil {
 		return err
 	}
-	switch roadmap.Verdict {
-	case control.VerdictWork:
+	switch r.Verdict {
+	case roadmap.VerdictWork:
 		return exitCode(app.CodeWaiting)
-	case control.VerdictBlocked:
+	case roadmap.VerdictBlocked:
 		return exitCode(app.CodeRefused)
 	}
 	return nil
 }
 
 // keyObstacle says why the key-encryption key cannot be used; nil if it can.
-func keyObstacle(c *cobra.Command, config app.Coordinator) *control.Obstacle {
+func keyObstacle(c *cobra.Command, config app.Coordinator) *roadmap.Obstacle {
 	uri, base, err := kekURI(config)
 	if err == nil {
 		_, err = config.OpenKEK(c.Context(), uri, base)
@@ -107,10 +107,10 @@ func keyObstacle(c *cobra.Command, config app.Coordinator) *control.Obstacle {
 		return nil
 	}
 	_, hint := app.Explain(err)
-	return &control.Obstacle{Kind: "key", Message: err.Error(), Hint: cmp.Or(hint, "cipherfleet init makes one; CIPHERFLEET_KEK names another")}
+	return &roadmap.Obstacle{Kind: "key", Message: err.Error(), Hint: cmp.Or(hint, "cipherfleet init makes one; CIPHERFLEET_KEK names another")}
 }
 
-func printRoadmap(w io.Writer, r control.Roadmap) error {
+func printRoadmap(w io.Writer, r roadmap.Roadmap) error {
 	var b strings.Builder
 	for _, step := range r.Steps {
 		fmt.Fprintf(&b, "first: %s\n  %s\n", step.Does, step.Command)
@@ -132,7 +132,7 @@ func printRoadmap(w io.Writer, r control.Roadmap) error {
 }
 
 // printRoad is a column: a line if there is nothing to say, else a paragraph.
-func printRoad(b *strings.Builder, c control.RoadmapColumn) {
+func printRoad(b *strings.Builder, c roadmap.Column) {
 	from, mark := cmp.Or(string(c.Phase), "not begun"), "→"
 	switch {
 	case len(c.Blockers) > 0:
@@ -167,13 +167,13 @@ func printRoad(b *strings.Builder, c control.RoadmapColumn) {
 	}
 }
 
-func printObstacles(b *strings.Builder, indent, word string, list []control.Obstacle) {
+func printObstacles(b *strings.Builder, indent, word string, list []roadmap.Obstacle) {
 	for _, o := range list {
 		fmt.Fprintf(b, "%s%s  %s\n%s         %s\n", indent, word, o.Message, indent, o.Hint)
 	}
 }
 
-func costLine(c control.Cost) string {
+func costLine(c roadmap.Cost) string {
 	how := "measured by the last job"
 	if !c.Measured {
 		how = "a guess: no job here was large enough to measure"
@@ -195,7 +195,7 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.0f %s", amount, units[0])
 }
 
-func conclusion(r control.Roadmap) string {
+func conclusion(r roadmap.Roadmap) string {
 	work, blocked := 0, 0
 	for _, c := range r.Columns {
 		if len(c.Blockers) > 0 {
@@ -206,9 +206,9 @@ func conclusion(r control.Roadmap) string {
 		}
 	}
 	switch r.Verdict {
-	case control.VerdictDone:
+	case roadmap.VerdictDone:
 		return fmt.Sprintf("nothing to do: columns as the manifest wants them: %d", len(r.Columns))
-	case control.VerdictBlocked:
+	case roadmap.VerdictBlocked:
 		return fmt.Sprintf("blocked: of %d columns %d have steps to take, and %d are blocked", len(r.Columns), work, blocked)
 	}
 	return fmt.Sprintf("work to do: of %d columns %d have steps to take", len(r.Columns), work)

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/roadmap"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -16,17 +17,17 @@ import (
 )
 
 // plan is the roadmap, which ends with this exit code.
-func (s *shell) plan(code int, args ...string) control.Roadmap {
+func (s *shell) plan(code int, args ...string) roadmap.Roadmap {
 	s.t.Helper()
 	o := s.run(append([]string{"plan", "--json"}, args...)...)
 	if o.code != code || o.err != "" {
 		s.t.Fatalf("exit code %d, want %d\n%s%s", o.code, code, o.out, o.err)
 	}
-	return parsed[control.Roadmap](s.t, o.out)
+	return parsed[roadmap.Roadmap](s.t, o.out)
 }
 
 // commands of a column's steps.
-func commands(c control.RoadmapColumn) (list []string) {
+func commands(c roadmap.Column) (list []string) {
 	for _, step := range c.Steps {
 		list = append(list, step.Command)
 	}
@@ -56,7 +57,7 @@ func TestPlanLeadsAllTheWay(t *testing.T) {
 		r := s.plan(app.CodeWaiting)
 		equal(t, "steps", commands(r.Columns[0]), all)
 		c := r.Columns[0].Cost
-		if len(r.Steps) != 1 || r.Steps[0].Command != "cipherfleet install" || r.Verdict != control.VerdictWork || c.Rows != 2700 || c.Measured || c.Guessed || c.Seconds != 1 || len(r.Unknown) == 0 {
+		if len(r.Steps) != 1 || r.Steps[0].Command != "cipherfleet install" || r.Verdict != roadmap.VerdictWork || c.Rows != 2700 || c.Measured || c.Guessed || c.Seconds != 1 || len(r.Unknown) == 0 {
 			t.Errorf("%+v, %+v", r, c)
 		}
 		if perRow := c.WALBytes / c.Rows; perRow < 150 || perRow > 900 {
@@ -76,7 +77,7 @@ func TestPlanLeadsAllTheWay(t *testing.T) {
 	s.must("status")
 	s.intent(usersTable(", reach: dropped"))
 	r := s.plan(app.CodeDone)
-	if r.Verdict != control.VerdictDone || r.Columns[0].Phase != lifecycle.PhaseDropped {
+	if r.Verdict != roadmap.VerdictDone || r.Columns[0].Phase != lifecycle.PhaseDropped {
 		t.Errorf("%+v", r)
 	}
 	if text := s.must("plan").out; text != "✓ public.users.email: dropped\nnothing to do: columns as the manifest wants them: 1\n" {
@@ -144,14 +145,14 @@ func TestPlanSaysWhatStandsInTheWay(t *testing.T) {
 			if test.manifest != "" {
 				s.intent(test.manifest)
 			}
-			var r control.Roadmap
+			var r roadmap.Roadmap
 			unchanged(t, db, func() { r = s.plan(test.code) })
 			s.checkPlan(name, test, r)
 		})
 	}
 }
 
-func (s *shell) checkPlan(name string, test planned, r control.Roadmap) {
+func (s *shell) checkPlan(name string, test planned, r roadmap.Roadmap) {
 	s.t.Helper()
 	obstacles, text := slices.Clone(r.Blockers), s.run("plan").out
 	for _, c := range r.Columns {
@@ -169,16 +170,16 @@ func (s *shell) checkPlan(name string, test planned, r control.Roadmap) {
 	if !told {
 		s.t.Errorf("no blocker says %q: %+v", test.message, obstacles)
 	}
-	first := control.RoadmapColumn{}
+	first := roadmap.Column{}
 	if len(r.Columns) > 0 {
 		first = r.Columns[0]
 	}
 	said := map[string]bool{
 		"backward":     len(first.Warnings) == 1 && first.Warnings[0].Kind == "backward",
-		"drift":        len(first.Steps) == 1 && slices.Equal(first.Flags, []string{control.FlagCaptureDisabled}),
-		"padding":      len(first.Differences) == 1 && first.Differences[0] == control.Difference{What: "scheme padding", Wanted: "32", Is: "16"},
+		"drift":        len(first.Steps) == 1 && slices.Equal(first.Flags, []string{status.FlagCaptureDisabled}),
+		"padding":      len(first.Differences) == 1 && first.Differences[0] == roadmap.Difference{What: "scheme padding", Wanted: "32", Is: "16"},
 		"quarantined":  len(first.Steps) == 1 && strings.HasPrefix(first.Steps[0].Command, "cipherfleet job retry "),
-		"renamed":      slices.Equal(first.Flags, []string{control.FlagTableRenamed}),
+		"renamed":      slices.Equal(first.Flags, []string{status.FlagTableRenamed}),
 		"row security": len(first.Warnings) == 1 && first.Warnings[0].Kind == "row-security",
 		"no key":       len(r.Unlisted) == 1 && r.Unlisted[0].Column == "email" && strings.Contains(text, "not in the manifest: public.users.email, which is backfilled\n"),
 	}

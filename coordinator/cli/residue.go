@@ -10,7 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/residue"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
@@ -57,7 +58,7 @@ func newResidue(read settings) *cobra.Command {
 
 // residueReport is what residue found, and did.
 type residueReport struct {
-	control.Residue
+	residue.Report
 	Accepted   []string `json:"accepted"`
 	Left       int      `json:"left"`       // findings that are not accepted
 	Statements []string `json:"statements"` // that --clean ran, or would run
@@ -73,8 +74,8 @@ func (o *residueOptions) check(c *cobra.Command) error {
 		return usage(errors.New("--dry-run is about --clean; without it nothing is changed anyway"), c)
 	}
 	for _, kind := range o.accept {
-		if !slices.Contains(control.ResidueKinds(), kind) {
-			return usage(fmt.Errorf("--accept was %q; accepted is %s", kind, strings.Join(control.ResidueKinds(), ", ")), c)
+		if !slices.Contains(residue.Kinds(), kind) {
+			return usage(fmt.Errorf("--accept was %q; accepted is %s", kind, strings.Join(residue.Kinds(), ", ")), c)
 		}
 	}
 	return nil
@@ -98,16 +99,16 @@ func (o *residueOptions) run(c *cobra.Command, args []string, read settings) err
 	}
 	defer s.close(c.Context())
 	report := residueReport{Accepted: append([]string{}, o.accept...), Statements: []string{}}
-	cleaner := &control.Cleaner{DB: s.db}
+	cleaner := &residue.Cleaner{DB: s.db}
 	if o.clean {
 		err = o.tidy(c, cleaner, name, &report)
 	} else {
-		report.Residue, err = cleaner.Look(c.Context(), name)
+		report.Report, err = cleaner.Look(c.Context(), name)
 	}
 	if err != nil {
 		return err
 	}
-	report.Left = len(report.Residue.Left(o.accept))
+	report.Left = len(report.Report.Left(o.accept))
 	if o.asJSON {
 		err = json.NewEncoder(c.OutOrStdout()).Encode(report)
 	} else {
@@ -120,23 +121,23 @@ func (o *residueOptions) run(c *cobra.Command, args []string, read settings) err
 }
 
 // tidy cleans, or says what it would do.
-func (o *residueOptions) tidy(c *cobra.Command, cleaner *control.Cleaner, name control.ColumnName, report *residueReport) error {
+func (o *residueOptions) tidy(c *cobra.Command, cleaner *residue.Cleaner, name standing.Name, report *residueReport) error {
 	cleaning, err := cleaner.Plan(c.Context(), name, o.rewrite)
 	if err != nil {
 		return err
 	}
-	report.Residue, report.Statements, report.Seconds, report.DryRun = cleaning.Residue, cleaning.Statements, cleaning.MaxSeconds, o.dryRun
+	report.Report, report.Statements, report.Seconds, report.DryRun = cleaning.Report, cleaning.Statements, cleaning.MaxSeconds, o.dryRun
 	if !o.asJSON {
 		report.announce(c.ErrOrStderr(), cleaning)
 	}
 	if o.dryRun {
 		return nil
 	}
-	report.Residue, err = cleaner.Clean(c.Context(), name, cleaning)
+	report.Report, err = cleaner.Clean(c.Context(), name, cleaning)
 	return err
 }
 
-func (r residueReport) announce(w io.Writer, c control.Cleaning) {
+func (r residueReport) announce(w io.Writer, c residue.Cleaning) {
 	if c.Rewrites {
 		fmt.Fprintf(w, "writing %s anew, %s: nobody can read or write it meanwhile, for about %d s or less\n", c.Table, c.Size(), c.MaxSeconds)
 	}
@@ -147,7 +148,7 @@ func (r residueReport) announce(w io.Writer, c control.Cleaning) {
 
 func (o *residueOptions) hint(r residueReport) string {
 	cleans, rewrites := false, false
-	for _, f := range r.Residue.Left(o.accept) {
+	for _, f := range r.Report.Left(o.accept) {
 		cleans, rewrites = cleans || f.Cleans && !f.Rewrites, rewrites || f.Rewrites
 	}
 	switch {

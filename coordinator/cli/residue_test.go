@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/residue"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -32,10 +32,10 @@ func residueOf(t *testing.T, db *testenv.DB, s *shell, args ...string) residueRe
 	return report
 }
 
-func find(r residueReport, kind, where string) (control.Finding, bool) {
-	at := slices.IndexFunc(r.Findings, func(f control.Finding) bool { return f.Kind == kind && f.Where == where })
+func find(r residueReport, kind, where string) (residue.Finding, bool) {
+	at := slices.IndexFunc(r.Findings, func(f residue.Finding) bool { return f.Kind == kind && f.Where == where })
 	if at < 0 {
-		return control.Finding{}, false
+		return residue.Finding{}, false
 	}
 	return r.Findings[at], true
 }
@@ -54,30 +54,30 @@ func TestResidueFindsEachKind(t *testing.T) {
 	db.Run(t, `ALTER TABLE users SET (autovacuum_enabled = off)`)
 	const copier = `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO users_audit VALUES (to_jsonb(old)); RETURN new; END'; CREATE TABLE users_audit (what jsonb); CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep()`
 	for _, tc := range []struct{ setup, kind, where, undo string }{
-		{`SELECT`, control.ResiduePlaintext, "public.users.email_plaintext", ""},
-		{`ANALYZE users`, control.ResidueStatistics, "public.users.email_plaintext", ""},
-		{`CREATE INDEX low ON users (lower(email_plaintext)); ANALYZE users`, control.ResidueIndex, "public.low", `DROP INDEX low`},
-		{`CREATE INDEX low ON users (lower(email_plaintext)); ANALYZE users`, control.ResidueStatistics, "public.low.lower", `DROP INDEX low`},
-		{`CREATE UNIQUE INDEX part ON users (id) WHERE email_plaintext LIKE 'user1%'`, control.ResidueIndex, "public.part", `DROP INDEX part`},
-		{`ALTER TABLE users ADD CONSTRAINT one UNIQUE (email_plaintext)`, control.ResidueIndex, "public.one", `ALTER TABLE users DROP CONSTRAINT one`},
-		{`CREATE INDEX left_over_ccnew ON users (email_plaintext); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'left_over_ccnew'::regclass`, control.ResidueInvalidIndex, "public.left_over_ccnew", `DROP INDEX left_over_ccnew`},
-		{`CREATE STATISTICS together ON email_plaintext, note FROM users`, control.ResidueExtended, "public.together", `DROP STATISTICS together`},
-		{`CREATE VIEW shown AS SELECT email_plaintext AS e FROM users`, control.ResidueView, "public.shown", `DROP VIEW shown`},
-		{`CREATE MATERIALIZED VIEW kept AS SELECT email_plaintext AS e FROM users`, control.ResidueMatview, "public.kept", `DROP MATERIALIZED VIEW kept`},
-		{`CREATE VIEW shown AS SELECT email_plaintext AS e FROM users; CREATE MATERIALIZED VIEW deep AS TABLE shown`, control.ResidueMatview, "public.deep", `DROP VIEW shown CASCADE`},
-		{`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; CREATE TRIGGER t BEFORE UPDATE OF email_plaintext ON users FOR EACH ROW EXECUTE FUNCTION f()`, control.ResidueTrigger, "t on public.users", `DROP FUNCTION f() CASCADE`},
-		{copier, control.ResidueTrigger, "public.keep", `DROP FUNCTION keep() CASCADE; DROP TABLE users_audit`},
-		{copier, control.ResidueCopy, "public.users_audit.what", `DROP FUNCTION keep() CASCADE; DROP TABLE users_audit`},
-		{`CREATE FUNCTION mails() RETURNS SETOF text LANGUAGE sql AS 'SELECT email_plaintext FROM users'`, control.ResidueFunction, "public.mails()", `DROP FUNCTION mails()`},
-		{`CREATE PUBLICATION p FOR TABLE users`, control.ResiduePublication, "p", `DROP PUBLICATION p`},
+		{`SELECT`, residue.Plaintext, "public.users.email_plaintext", ""},
+		{`ANALYZE users`, residue.Statistics, "public.users.email_plaintext", ""},
+		{`CREATE INDEX low ON users (lower(email_plaintext)); ANALYZE users`, residue.Index, "public.low", `DROP INDEX low`},
+		{`CREATE INDEX low ON users (lower(email_plaintext)); ANALYZE users`, residue.Statistics, "public.low.lower", `DROP INDEX low`},
+		{`CREATE UNIQUE INDEX part ON users (id) WHERE email_plaintext LIKE 'user1%'`, residue.Index, "public.part", `DROP INDEX part`},
+		{`ALTER TABLE users ADD CONSTRAINT one UNIQUE (email_plaintext)`, residue.Index, "public.one", `ALTER TABLE users DROP CONSTRAINT one`},
+		{`CREATE INDEX left_over_ccnew ON users (email_plaintext); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'left_over_ccnew'::regclass`, residue.InvalidIndex, "public.left_over_ccnew", `DROP INDEX left_over_ccnew`},
+		{`CREATE STATISTICS together ON email_plaintext, note FROM users`, residue.Extended, "public.together", `DROP STATISTICS together`},
+		{`CREATE VIEW shown AS SELECT email_plaintext AS e FROM users`, residue.View, "public.shown", `DROP VIEW shown`},
+		{`CREATE MATERIALIZED VIEW kept AS SELECT email_plaintext AS e FROM users`, residue.Matview, "public.kept", `DROP MATERIALIZED VIEW kept`},
+		{`CREATE VIEW shown AS SELECT email_plaintext AS e FROM users; CREATE MATERIALIZED VIEW deep AS TABLE shown`, residue.Matview, "public.deep", `DROP VIEW shown CASCADE`},
+		{`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; CREATE TRIGGER t BEFORE UPDATE OF email_plaintext ON users FOR EACH ROW EXECUTE FUNCTION f()`, residue.Trigger, "t on public.users", `DROP FUNCTION f() CASCADE`},
+		{copier, residue.Trigger, "public.keep", `DROP FUNCTION keep() CASCADE; DROP TABLE users_audit`},
+		{copier, residue.Copy, "public.users_audit.what", `DROP FUNCTION keep() CASCADE; DROP TABLE users_audit`},
+		{`CREATE FUNCTION mails() RETURNS SETOF text LANGUAGE sql AS 'SELECT email_plaintext FROM users'`, residue.Function, "public.mails()", `DROP FUNCTION mails()`},
+		{`CREATE PUBLICATION p FOR TABLE users`, residue.Publication, "p", `DROP PUBLICATION p`},
 		{`CREATE SUBSCRIPTION sub CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false, create_slot = false);
-INSERT INTO pg_subscription_rel SELECT s.oid, 'users'::regclass, 'r' FROM pg_subscription s WHERE subname = 'sub'`, control.ResidueSubscription, "sub", `DROP SUBSCRIPTION sub`},
-		{`CREATE TABLE users_2024 (id int, email varchar(50))`, control.ResidueCopy, "public.users_2024.email", `DROP TABLE users_2024`},
-		{`CREATE TABLE backup (email_plaintext text)`, control.ResidueCopy, "public.backup.email_plaintext", `DROP TABLE backup`},
-		{`CREATE EXTENSION pg_stat_statements`, control.ResidueExtension, "pg_stat_statements", `DROP EXTENSION pg_stat_statements`},
-		{`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_statement = ''all''', current_database()); END $$`, control.ResidueLogging, fmt.Sprintf("log_statement of database %s", testenv.One[string](t, db, `SELECT current_database()`)),
+INSERT INTO pg_subscription_rel SELECT s.oid, 'users'::regclass, 'r' FROM pg_subscription s WHERE subname = 'sub'`, residue.Subscription, "sub", `DROP SUBSCRIPTION sub`},
+		{`CREATE TABLE users_2024 (id int, email varchar(50))`, residue.Copy, "public.users_2024.email", `DROP TABLE users_2024`},
+		{`CREATE TABLE backup (email_plaintext text)`, residue.Copy, "public.backup.email_plaintext", `DROP TABLE backup`},
+		{`CREATE EXTENSION pg_stat_statements`, residue.Extension, "pg_stat_statements", `DROP EXTENSION pg_stat_statements`},
+		{`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_statement = ''all''', current_database()); END $$`, residue.Logging, fmt.Sprintf("log_statement of database %s", testenv.One[string](t, db, `SELECT current_database()`)),
 			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET log_statement', current_database()); END $$`},
-		{`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET auto_explain.log_min_duration = 0', current_database()); END $$`, control.ResidueExtension, fmt.Sprintf("auto_explain.log_min_duration of database %s", testenv.One[string](t, db, `SELECT current_database()`)),
+		{`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET auto_explain.log_min_duration = 0', current_database()); END $$`, residue.Extension, fmt.Sprintf("auto_explain.log_min_duration of database %s", testenv.One[string](t, db, `SELECT current_database()`)),
 			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET auto_explain.log_min_duration', current_database()); END $$`},
 	} {
 		if tc.undo != "" {
@@ -101,12 +101,12 @@ func TestResidueFindsSlots(t *testing.T) {
 	db := testenv.Open(t, testenv.DurablePostgres(t).URL("postgres"))
 	s, slot := cutOverIn(t, db, 20), "kept"
 	db.Run(t, `SELECT pg_create_physical_replication_slot('kept', true)`)
-	if f, there := find(residueOf(t, db, s), control.ResidueSlot, slot); !there || !strings.Contains(f.Says, "nobody reads it") {
+	if f, there := find(residueOf(t, db, s), residue.Slot, slot); !there || !strings.Contains(f.Says, "nobody reads it") {
 		t.Errorf("the slot is not found: %+v", f)
 	}
 	s.must("drop", "users.email", "--apply")
 	s.run("residue", "users.email", "--clean", "--rewrite")
-	if _, there := find(residueOf(t, db, s), control.ResidueSlot, slot); !there {
+	if _, there := find(residueOf(t, db, s), residue.Slot, slot); !there {
 		t.Error("the slot still keeps what was before the table was rewritten")
 	}
 	db.Run(t, `CHECKPOINT`) // a new slot begins at the last one
@@ -125,20 +125,20 @@ func TestResidueAfterTheDrop(t *testing.T) {
 	s.must("drop", "users.email", "--apply")
 
 	r := residueOf(t, db, s)
-	if f, there := find(r, control.ResidueHeap, "public.users"); !there || !strings.Contains(f.Says, "not measurable without extension pageinspect") || !f.Rewrites {
+	if f, there := find(r, residue.Heap, "public.users"); !there || !strings.Contains(f.Says, "not measurable without extension pageinspect") || !f.Rewrites {
 		t.Errorf("without pageinspect: %+v", f)
 	}
 	db.Run(t, `CREATE SCHEMA "My ext"; CREATE EXTENSION pageinspect SCHEMA "My ext"`)
 	r = residueOf(t, db, s)
-	f, _ := find(r, control.ResidueHeap, "public.users")
+	f, _ := find(r, residue.Heap, "public.users")
 	carried, read := 0, 0
 	if _, err := fmt.Sscanf(f.Says, "%d of %d row versions still carry the dropped column", &carried, &read); err != nil || carried < 450 || read < 500 || carried > read-50 { // every tenth value is NULL
 		t.Errorf("measured: %+v", f)
 	}
-	if _, there := find(r, control.ResidueDead, "public.users"); !there {
+	if _, there := find(r, residue.Dead, "public.users"); !there {
 		t.Errorf("dead rows are not found in %s", residues(r))
 	}
-	if !slices.ContainsFunc(r.Findings, func(f control.Finding) bool { return f.Kind == control.ResidueToast }) {
+	if !slices.ContainsFunc(r.Findings, func(f residue.Finding) bool { return f.Kind == residue.Toast }) {
 		t.Errorf("TOAST is not found in %s", residues(r))
 	}
 
@@ -186,7 +186,7 @@ INSERT INTO users SELECT g, 'user' || g || '@example.org' FROM generate_series(1
 	db.Run(t, `CREATE TABLE users_3 PARTITION OF users FOR VALUES FROM (500) TO (900); INSERT INTO users (id) VALUES (600)`)
 	r := residueOf(t, db, s)
 	for leaf, want := range map[string]bool{"users_1": true, "users_2": true, "users_3": false} {
-		if f, there := find(r, control.ResidueHeap, "public."+leaf); there != want || want && !strings.Contains(f.Says, " row versions still carry the dropped column") {
+		if f, there := find(r, residue.Heap, "public."+leaf); there != want || want && !strings.Contains(f.Says, " row versions still carry the dropped column") {
 			t.Errorf("%s: %+v", leaf, f)
 		}
 	}
@@ -206,10 +206,10 @@ UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'left_over_ccnew'::reg
 	old := testenv.One[uint32](t, db, `SELECT relfilenode FROM pg_class WHERE relname = 'by_plain'`)
 	s.run("residue", "users.email", "--clean")
 	r := residueOf(t, db, s)
-	if _, there := find(r, control.ResidueStatistics, "public.users.email_plaintext"); there {
+	if _, there := find(r, residue.Statistics, "public.users.email_plaintext"); there {
 		t.Error("statistics still hold values")
 	}
-	if _, there := find(r, control.ResidueInvalidIndex, "public.left_over_ccnew"); there {
+	if _, there := find(r, residue.InvalidIndex, "public.left_over_ccnew"); there {
 		t.Error("the leftover is still there")
 	}
 	s.run("residue", "users.email", "--clean")
@@ -226,7 +226,7 @@ func TestResidueAccepts(t *testing.T) {
 	if o := s.run("residue", "users.email"); o.code != app.CodeWaiting || !strings.Contains(o.err, "is left, or may be: 1 findings") {
 		t.Errorf("exit code %d\n%s%s", o.code, o.out, o.err)
 	}
-	o := s.run("residue", "users.email", "--accept", control.ResidueHeap)
+	o := s.run("residue", "users.email", "--accept", residue.Heap)
 	if o.code != app.CodeDone || !strings.Contains(o.out, "heap public.users (accepted)\n") {
 		t.Errorf("exit code %d\n%s%s", o.code, o.out, o.err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
@@ -46,7 +46,7 @@ const rollbackExample = `  cipherfleet rollback users.email --dry-run
 
 type rollbackOptions struct {
 	column   oneColumn
-	request  control.RollbackRequest
+	request  ladder.RollbackRequest
 	to       string
 	rehearse bool
 	dryRun   bool
@@ -70,7 +70,7 @@ func newRollback(read settings) *cobra.Command {
 }
 
 func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (err error) {
-	if o.request.ColumnName, err = o.column.name(c, args); err != nil {
+	if o.request.Name, err = o.column.name(c, args); err != nil {
 		return err
 	}
 	o.request.To = lifecycle.Phase(o.to)
@@ -83,11 +83,11 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 		return err
 	}
 	defer s.close(c.Context())
-	ladder := &control.Ladder{DB: s.db}
+	l := &ladder.Ladder{DB: s.db}
 	if o.rehearse {
-		return o.runRehearsal(c, ladder)
+		return o.runRehearsal(c, l)
 	}
-	plan, err := ladder.PlanRollback(c.Context(), o.request)
+	plan, err := l.PlanRollback(c.Context(), o.request)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	if plan.State.Phase == lifecycle.PhaseCutOver {
 		switch err := s.openKey(c.Context()); {
 		case err == nil:
-			ladder.KEK = s.kek
+			l.KEK = s.kek
 		case config.NATSURL == "": // else the fleet has it, and opens every cell
 			return err
 		}
@@ -105,7 +105,7 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
 	o.request.Reverse = func(ctx context.Context) error { return o.reverse(ctx, drain, c, config) }
-	result, err := ladder.Rollback(work, plan, o.request)
+	result, err := l.Rollback(work, plan, o.request)
 	if short := cutShort(work); err != nil && short != nil {
 		return short
 	}
@@ -116,8 +116,8 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 }
 
 // runRehearsal prints what a rehearsal took.
-func (o *rollbackOptions) runRehearsal(c *cobra.Command, ladder *control.Ladder) error {
-	r, err := ladder.Rehearse(c.Context(), o.request.ColumnName)
+func (o *rollbackOptions) runRehearsal(c *cobra.Command, l *ladder.Ladder) error {
+	r, err := l.Rehearse(c.Context(), o.request.Name)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (o *rollbackOptions) runRehearsal(c *cobra.Command, ladder *control.Ladder)
 	return err
 }
 
-func printRehearsal(w io.Writer, r control.Rehearsal) error {
+func printRehearsal(w io.Writer, r ladder.Rehearsal) error {
 	var b strings.Builder
 	for _, stage := range r.Stages {
 		lock := "nobody is kept out"
@@ -151,7 +151,7 @@ func printRehearsal(w io.Writer, r control.Rehearsal) error {
 }
 
 // announce says what would be done.
-func (o *rollbackOptions) announce(c *cobra.Command, plan control.RollbackPlan) error {
+func (o *rollbackOptions) announce(c *cobra.Command, plan ladder.RollbackPlan) error {
 	w := c.ErrOrStderr()
 	if plan.Already {
 		fmt.Fprintln(w, "nothing is left to take back")
@@ -176,7 +176,7 @@ func (o *rollbackOptions) announce(c *cobra.Command, plan control.RollbackPlan) 
 	}{messages.Version, plan.Relation.Table().String(), plan.Source, plan.State.Phase, plan.To, plan.Already, append([]string{}, plan.Steps...)})
 }
 
-func (o *rollbackOptions) print(w io.Writer, r control.Rollback) error {
+func (o *rollbackOptions) print(w io.Writer, r ladder.Rollback) error {
 	if o.asJSON {
 		return json.NewEncoder(w).Encode(r)
 	}
@@ -199,7 +199,7 @@ func (o *rollbackOptions) reverse(work, drain context.Context, c *cobra.Command,
 		return err
 	}
 	defer s.close(work)
-	name := o.request.ColumnName
+	name := o.request.Name
 	job := &backfillOptions{outcome: opened, request: messages.StartRequest{V: messages.Version, RequestID: uuid.NewString(), Direction: messages.DirectionReverse,
 		Schema: name.Schema, Table: name.Table, Columns: []messages.ColumnRequest{{Source: name.Column}}, UserTriggers: o.request.UserTriggers}}
 	if err := invalid(job.request.Validate(), c); err != nil {

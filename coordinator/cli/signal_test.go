@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -96,7 +96,7 @@ func TestASignalPauses(t *testing.T) {
 }
 
 // checkProgress: without a right to the table the estimate comes from how far the job is.
-func checkProgress(t *testing.T, s *shell, db *testenv.DB, exact control.ColumnStatus) {
+func checkProgress(t *testing.T, s *shell, db *testenv.DB, exact status.Column) {
 	t.Helper()
 	_, at := role(t, db, "reader", `GRANT USAGE ON SCHEMA cipherfleet TO %s`, `GRANT SELECT ON ALL TABLES IN SCHEMA cipherfleet TO %s`)
 	reader := newShell(t, at)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 )
 
 const statusLong = `Show where every column stands, the registered ones and those that only the manifest names: its phase, how many rows
@@ -41,7 +41,7 @@ const statusExample = `  cipherfleet status
   cipherfleet status --json | jq '.columns[] | {table, column, phase, flags}'`
 
 func newStatus(read settings) *cobra.Command {
-	var request control.StatusRequest
+	var request status.Request
 	asJSON, every := false, time.Duration(0)
 	c := &cobra.Command{Use: "status", Short: "Show where every column stands", Long: statusLong, Example: statusExample, Args: noArgs}
 	c.Flags().StringVar(&request.Table, "table", "", "only this table; also as schema.table")
@@ -58,7 +58,7 @@ func newStatus(read settings) *cobra.Command {
 	return c
 }
 
-func runStatus(c *cobra.Command, request control.StatusRequest, every time.Duration, asJSON bool, read settings) error {
+func runStatus(c *cobra.Command, request status.Request, every time.Duration, asJSON bool, read settings) error {
 	config, err := read()
 	if err != nil {
 		return err
@@ -71,9 +71,9 @@ func runStatus(c *cobra.Command, request control.StatusRequest, every time.Durat
 		return err
 	}
 	defer s.close(c.Context())
-	show := func(status control.Status) error { return printStatus(c.OutOrStdout(), status) }
+	show := func(status status.Report) error { return printStatus(c.OutOrStdout(), status) }
 	if asJSON {
-		show = func(status control.Status) error { return json.NewEncoder(c.OutOrStdout()).Encode(status) }
+		show = func(status status.Report) error { return json.NewEncoder(c.OutOrStdout()).Encode(status) }
 	}
 	if every > 0 {
 		if !asJSON {
@@ -81,14 +81,14 @@ func runStatus(c *cobra.Command, request control.StatusRequest, every time.Durat
 		}
 		return watchStatus(c.Context(), s, request, every, show)
 	}
-	status, err := control.ReadStatus(c.Context(), s.db, request)
+	report, err := status.Read(c.Context(), s.db, request)
 	if err != nil {
 		return err
 	}
-	return show(status)
+	return show(report)
 }
 
-func printStatus(w io.Writer, s control.Status) error {
+func printStatus(w io.Writer, s status.Report) error {
 	var b strings.Builder
 	if len(s.Columns) == 0 {
 		b.WriteString("no column is registered yet, and no manifest names one; cipherfleet init looks for columns\n")
@@ -104,7 +104,7 @@ func printStatus(w io.Writer, s control.Status) error {
 }
 
 // printColumn is a paragraph; what there is nothing to say about has no line.
-func printColumn(b *strings.Builder, c control.ColumnStatus) {
+func printColumn(b *strings.Builder, c status.Column) {
 	fmt.Fprintf(b, "%s.%s into %s: %s", c.Table, c.Column, c.Target, phaseText(c))
 	if c.Reach != nil {
 		fmt.Fprintf(b, " (wanted: %s)", *c.Reach)
@@ -143,14 +143,14 @@ func printColumn(b *strings.Builder, c control.ColumnStatus) {
 	b.WriteString("\n")
 }
 
-func phaseText(c control.ColumnStatus) string {
+func phaseText(c status.Column) string {
 	if c.Phase == "" {
 		return "not begun"
 	}
 	return string(c.Phase)
 }
 
-func indexLine(x control.IndexStatus) string {
+func indexLine(x status.Index) string {
 	switch {
 	case x.Wanted && x.Present:
 		return x.Name
@@ -160,7 +160,7 @@ func indexLine(x control.IndexStatus) string {
 	return x.Name + ", there but not wanted"
 }
 
-func coverageLine(c control.Coverage) string {
+func coverageLine(c status.Coverage) string {
 	about, percent := "about ", 0.0
 	if c.Exact {
 		about = ""
@@ -181,7 +181,7 @@ func coverageLine(c control.Coverage) string {
 	return text
 }
 
-func verifiedLine(c control.ColumnStatus) string {
+func verifiedLine(c status.Column) string {
 	at := c.Verified.At.UTC().Format(time.RFC3339)
 	if c.Verified.Proven {
 		return at + ", every row was covered"
@@ -193,7 +193,7 @@ func verifiedLine(c control.ColumnStatus) string {
 	return text
 }
 
-func missedLine(c control.ColumnStatus) string {
+func missedLine(c status.Column) string {
 	text := fmt.Sprintf("%d writes were caught that did not write the target", *c.Missed)
 	if c.PerMinute != nil {
 		text += fmt.Sprintf(", %.1f a minute", *c.PerMinute)
@@ -201,7 +201,7 @@ func missedLine(c control.ColumnStatus) string {
 	return text
 }
 
-func jobLine(j control.JobStatus) string {
+func jobLine(j status.Job) string {
 	text := fmt.Sprintf("%s %s: %d rows", j.ID, j.State, j.Rows)
 	if j.ETASeconds != nil {
 		text += fmt.Sprintf(", %.0f rows/s, %v left", j.RowsPerSecond, time.Duration(*j.ETASeconds)*time.Second)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -80,35 +80,35 @@ func flagCases() map[string]flagged {
 	wanting := usersTable(", type: eql_v2_encrypted, transform: proxy, target: sealed")
 	wanting = strings.Replace(wanting, "schemes: {1: {padding: 16}}, ", "", 1)
 	return map[string]flagged{
-		control.FlagSourceType:        {sql: dropCapture + `ALTER TABLE users ALTER email TYPE varchar(99)`, flags: []string{control.FlagSourceType, control.FlagCaptureMissing}},
-		control.FlagKeyChanged:        {sql: `ALTER TABLE users DROP CONSTRAINT users_pkey`, flags: []string{control.FlagKeyChanged}},
-		control.FlagCheckAltered:      {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell, ADD CONSTRAINT cipherfleet_1_cell CHECK (email_encrypted IS NULL OR true)`, flags: []string{control.FlagCheckAltered}},
-		control.FlagCaptureAltered:    {sql: `CREATE OR REPLACE FUNCTION cipherfleet.capture_1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, flags: []string{control.FlagCaptureAltered}},
-		control.FlagIndexMissing:      {manifest: usersTable(", indexes: [{name: email_bidx}]"), flags: []string{control.FlagIndexMissing}},
-		control.FlagIndexUnwanted:     {sql: `CREATE INDEX "Stray" ON users (email_encrypted)`, flags: []string{control.FlagIndexUnwanted}},
+		status.FlagSourceType:         {sql: dropCapture + `ALTER TABLE users ALTER email TYPE varchar(99)`, flags: []string{status.FlagSourceType, status.FlagCaptureMissing}},
+		status.FlagKeyChanged:         {sql: `ALTER TABLE users DROP CONSTRAINT users_pkey`, flags: []string{status.FlagKeyChanged}},
+		status.FlagCheckAltered:       {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell, ADD CONSTRAINT cipherfleet_1_cell CHECK (email_encrypted IS NULL OR true)`, flags: []string{status.FlagCheckAltered}},
+		status.FlagCaptureAltered:     {sql: `CREATE OR REPLACE FUNCTION cipherfleet.capture_1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, flags: []string{status.FlagCaptureAltered}},
+		status.FlagIndexMissing:       {manifest: usersTable(", indexes: [{name: email_bidx}]"), flags: []string{status.FlagIndexMissing}},
+		status.FlagIndexUnwanted:      {sql: `CREATE INDEX "Stray" ON users (email_encrypted)`, flags: []string{status.FlagIndexUnwanted}},
 		"index as wanted":             {sql: `ALTER TABLE users ADD email_bidx bytea; CREATE INDEX "by cell" ON users (md5(email_encrypted))`, manifest: usersTable(", indexes: [{name: email_bidx}, {name: by cell}]")},
-		control.FlagUncovered:         {sql: `UPDATE users SET email = 'new@example.org' WHERE id = 1`, flags: []string{control.FlagUncovered}},
-		control.FlagStale:             {sql: uncaught(`UPDATE users SET email = 'new@example.org' WHERE id = 1`), then: []string{"verify", "--table", "users"}, flags: []string{control.FlagStale}},
-		control.FlagQuarantined:       {sql: `INSERT INTO cipherfleet.quarantine (job_id, column_id, relid, key, key_hash, reason) SELECT id, 1, relid, '{1}', 'h', 'r' FROM cipherfleet.jobs`, flags: []string{control.FlagQuarantined}},
-		control.FlagSchemeMix:         {manifest: strings.Replace(usersTable(", scheme: 2"), "padding: 16}", "padding: 16}, 2: {padding: 32}", 1), flags: []string{control.FlagSchemeMix}},
-		control.FlagPhase:             {sql: cutOverSQL, flags: []string{control.FlagPhase, control.FlagCaptureMissing}},
-		"phase-contradicted by names": {sql: `ALTER TABLE users RENAME email TO email_plaintext; ALTER TABLE users RENAME email_encrypted TO email`, flags: []string{control.FlagPhase}},
+		status.FlagUncovered:          {sql: `UPDATE users SET email = 'new@example.org' WHERE id = 1`, flags: []string{status.FlagUncovered}},
+		status.FlagStale:              {sql: uncaught(`UPDATE users SET email = 'new@example.org' WHERE id = 1`), then: []string{"verify", "--table", "users"}, flags: []string{status.FlagStale}},
+		status.FlagQuarantined:        {sql: `INSERT INTO cipherfleet.quarantine (job_id, column_id, relid, key, key_hash, reason) SELECT id, 1, relid, '{1}', 'h', 'r' FROM cipherfleet.jobs`, flags: []string{status.FlagQuarantined}},
+		status.FlagSchemeMix:          {manifest: strings.Replace(usersTable(", scheme: 2"), "padding: 16}", "padding: 16}, 2: {padding: 32}", 1), flags: []string{status.FlagSchemeMix}},
+		status.FlagPhase:              {sql: cutOverSQL, flags: []string{status.FlagPhase, status.FlagCaptureMissing}},
+		"phase-contradicted by names": {sql: `ALTER TABLE users RENAME email TO email_plaintext; ALTER TABLE users RENAME email_encrypted TO email`, flags: []string{status.FlagPhase}},
 		"phase-contradicted by events": {sql: `INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'email', 'dropped', 'dropped')`,
-			flags: []string{control.FlagPhase}},
-		control.FlagJobIdle:      {sql: `UPDATE cipherfleet.jobs SET state = 'sweeping'`, flags: []string{control.FlagJobIdle}},
+			flags: []string{status.FlagPhase}},
+		status.FlagJobIdle:       {sql: `UPDATE cipherfleet.jobs SET state = 'sweeping'`, flags: []string{status.FlagJobIdle}},
 		"job with a live worker": {sql: `UPDATE cipherfleet.jobs SET state = 'sweeping'; INSERT INTO cipherfleet.workers VALUES ('w', 'worker', 1, 1, 'b', now(), now() + interval '1 minute')`},
-		control.FlagTargetType:   {manifest: usersTable(", type: text"), flags: []string{control.FlagTargetType}},
-		control.FlagEQLNotRegistered: {sql: eql + `ALTER TABLE users ADD sealed eql_v2_encrypted; INSERT INTO eql_v2_configuration VALUES (1, 'active', '{"tables": {"other": {"email": {}}}}'), (2, NULL, '[]'), (3, 'active', NULL)`,
-			manifest: strings.Replace(wanting, "source: email", "source: note", 1), flags: []string{control.FlagEQLNotRegistered}},
-		control.FlagEQLPending: {sql: eql + `ALTER TABLE users ADD sealed eql_v2_encrypted; INSERT INTO eql_v2_configuration VALUES (1, 'pending', '{"v": 1, "tables": {"users": {"note": {"indexes": {}}}}}')`,
-			manifest: strings.Replace(wanting, "source: email", "source: note", 1), flags: []string{control.FlagEQLPending}},
-		control.FlagEQLNotReady: {sql: eql + `INSERT INTO eql_v2_configuration VALUES (1, 'encrypting', '{"tables": {"users": {"note": 7}}}')`,
-			manifest: strings.Replace(wanting, "source: email", "source: note", 1), flags: []string{control.FlagEQLPending, control.FlagEQLNotReady}},
+		status.FlagTargetType:    {manifest: usersTable(", type: text"), flags: []string{status.FlagTargetType}},
+		status.FlagEQLNotRegistered: {sql: eql + `ALTER TABLE users ADD sealed eql_v2_encrypted; INSERT INTO eql_v2_configuration VALUES (1, 'active', '{"tables": {"other": {"email": {}}}}'), (2, NULL, '[]'), (3, 'active', NULL)`,
+			manifest: strings.Replace(wanting, "source: email", "source: note", 1), flags: []string{status.FlagEQLNotRegistered}},
+		status.FlagEQLPending: {sql: eql + `ALTER TABLE users ADD sealed eql_v2_encrypted; INSERT INTO eql_v2_configuration VALUES (1, 'pending', '{"v": 1, "tables": {"users": {"note": {"indexes": {}}}}}')`,
+			manifest: strings.Replace(wanting, "source: email", "source: note", 1), flags: []string{status.FlagEQLPending}},
+		status.FlagEQLNotReady: {sql: eql + `INSERT INTO eql_v2_configuration VALUES (1, 'encrypting', '{"tables": {"users": {"note": 7}}}')`,
+			manifest: strings.Replace(wanting, "source: email", "source: note", 1), flags: []string{status.FlagEQLPending, status.FlagEQLNotReady}},
 		"EQL active": {sql: eql + `ALTER TABLE users ADD sealed eql_v2_encrypted; INSERT INTO eql_v2_configuration VALUES (1, 'pending', '{"tables": {"users": {"note": {}}}}'), (2, 'active', '{"tables": {"users": {"note": {}}}}')`,
 			manifest: strings.Replace(wanting, "source: email", "source: note", 1)},
 		"EQL of another shape":       {sql: `CREATE TABLE public.eql_v2_configuration (what int)`},
-		control.FlagNotInDatabase:    {manifest: usersTable("") + "  - {source: gone, schemes: {1: {}}}\n", flags: []string{control.FlagNotInDatabase}},
-		"not-in-database by a table": {manifest: usersTable("") + "- schema: \"S.x\"\n  table: \"T; DROP\"\n  columns: [{source: email, schemes: {1: {}}}]\n", flags: []string{control.FlagNotInDatabase}},
+		status.FlagNotInDatabase:     {manifest: usersTable("") + "  - {source: gone, schemes: {1: {}}}\n", flags: []string{status.FlagNotInDatabase}},
+		"not-in-database by a table": {manifest: usersTable("") + "- schema: \"S.x\"\n  table: \"T; DROP\"\n  columns: [{source: email, schemes: {1: {}}}]\n", flags: []string{status.FlagNotInDatabase}},
 	}
 }
 
@@ -131,13 +131,13 @@ func TestStatusFlagsEveryDrift(t *testing.T) {
 			if len(test.then) > 0 {
 				s.run(test.then...)
 			}
-			status := parsed[control.Status](t, s.must("status", "--json").out)
+			report := parsed[status.Report](t, s.must("status", "--json").out)
 			var flags []string
-			for _, c := range status.Columns {
+			for _, c := range report.Columns {
 				flags = append(flags, c.Flags...)
 			}
 			if !slices.Equal(flags, test.flags) {
-				t.Errorf("flags are %v, want %v: %+v", flags, test.flags, status.Columns)
+				t.Errorf("flags are %v, want %v: %+v", flags, test.flags, report.Columns)
 			}
 		})
 	}
@@ -148,14 +148,14 @@ func TestStatusAfterACutover(t *testing.T) {
 	for name, test := range map[string]flagged{
 		"nothing":              {},
 		"a rollback would":     {sql: `UPDATE users SET email_plaintext = NULL WHERE id < 5`},
-		"uncovered":            {sql: uncaught(`UPDATE users SET email = NULL WHERE id = 1`), flags: []string{control.FlagUncovered}},
-		"capture-missing":      {sql: `DROP TRIGGER "~cipherfleet_1_reverse_update" ON users`, flags: []string{control.FlagCaptureMissing}},
-		"capture-disabled":     {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_reverse_insert"`, flags: []string{control.FlagCaptureDisabled}},
-		"source-renamed":       {sql: `ALTER TABLE users RENAME email_plaintext TO old`, flags: []string{control.FlagSourceRenamed}},
-		"target-renamed":       {sql: `ALTER TABLE users RENAME email TO mail`, flags: []string{control.FlagTargetRenamed}},
-		"phase-contradicted":   {sql: `ALTER TABLE users RENAME email TO email_encrypted; ALTER TABLE users RENAME email_plaintext TO email`, flags: []string{control.FlagPhase}},
-		"check-altered":        {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell, ADD CONSTRAINT cipherfleet_1_cell CHECK (email IS NOT NULL OR true)`, flags: []string{control.FlagCheckAltered}},
-		"check-not-validated":  {sql: `UPDATE pg_constraint SET convalidated = false WHERE conname = 'cipherfleet_1_cell'`, flags: []string{control.FlagCheckNotValidated}},
+		"uncovered":            {sql: uncaught(`UPDATE users SET email = NULL WHERE id = 1`), flags: []string{status.FlagUncovered}},
+		"capture-missing":      {sql: `DROP TRIGGER "~cipherfleet_1_reverse_update" ON users`, flags: []string{status.FlagCaptureMissing}},
+		"capture-disabled":     {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_reverse_insert"`, flags: []string{status.FlagCaptureDisabled}},
+		"source-renamed":       {sql: `ALTER TABLE users RENAME email_plaintext TO old`, flags: []string{status.FlagSourceRenamed}},
+		"target-renamed":       {sql: `ALTER TABLE users RENAME email TO mail`, flags: []string{status.FlagTargetRenamed}},
+		"phase-contradicted":   {sql: `ALTER TABLE users RENAME email TO email_encrypted; ALTER TABLE users RENAME email_plaintext TO email`, flags: []string{status.FlagPhase}},
+		"check-altered":        {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell, ADD CONSTRAINT cipherfleet_1_cell CHECK (email IS NOT NULL OR true)`, flags: []string{status.FlagCheckAltered}},
+		"check-not-validated":  {sql: `UPDATE pg_constraint SET convalidated = false WHERE conname = 'cipherfleet_1_cell'`, flags: []string{status.FlagCheckNotValidated}},
 		"source and key as is": {sql: `ALTER TABLE users RENAME id TO no`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestStatusSeesAPlaintextGone(t *testing.T) {
 	_, at := role(t, db, "looks", `GRANT USAGE ON SCHEMA cipherfleet TO %s`, `GRANT SELECT ON ALL TABLES IN SCHEMA cipherfleet TO %s`)
 	reader := newShell(t, at)
 	unchanged(t, db, func() {
-		if c := reader.column(); !slices.Equal(c.Flags, []string{control.FlagPlaintextMissing}) || c.Phase != lifecycle.PhaseCutOver || c.Coverage.Uncovered != 0 {
+		if c := reader.column(); !slices.Equal(c.Flags, []string{status.FlagPlaintextMissing}) || c.Phase != lifecycle.PhaseCutOver || c.Coverage.Uncovered != 0 {
 			t.Errorf("a reader sees %+v", c)
 		}
 	})
@@ -234,7 +234,7 @@ func TestStatusOfHostileNames(t *testing.T) {
 		}
 	}
 	db.Run(t, `ALTER TABLE "S.p".`+pg.Ident(table)+` RENAME TO "t %d"`)
-	if c := s.column(); !slices.Equal(c.Flags, []string{control.FlagTableRenamed}) || *c.Reach != "backfilled" {
+	if c := s.column(); !slices.Equal(c.Flags, []string{status.FlagTableRenamed}) || *c.Reach != "backfilled" {
 		t.Errorf("renamed: %+v", c)
 	}
 }

@@ -6,19 +6,20 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
 // column is the status of the one column there is.
-func (s *shell) column(args ...string) control.ColumnStatus {
+func (s *shell) column(args ...string) status.Column {
 	s.t.Helper()
-	status := parsed[control.Status](s.t, s.must(append([]string{"status", "--json"}, args...)...).out)
-	if len(status.Columns) != 1 {
-		s.t.Fatalf("there are %d columns", len(status.Columns))
+	report := parsed[status.Report](s.t, s.must(append([]string{"status", "--json"}, args...)...).out)
+	if len(report.Columns) != 1 {
+		s.t.Fatalf("there are %d columns", len(report.Columns))
 	}
-	return status.Columns[0]
+	return report.Columns[0]
 }
 
 // drift is something done behind cipherfleet's back, the flag that tells, and what mends it.
@@ -31,20 +32,20 @@ type drift struct {
 func drifts() map[string]drift {
 	const same = "--table users --column email"
 	return map[string]drift{
-		"table dropped":      {sql: `DROP TABLE users`, flags: []string{control.FlagTableMissing}},
-		"table renamed":      {sql: `ALTER TABLE users RENAME TO people`, flags: []string{control.FlagTableRenamed}},
-		"table moved":        {sql: `CREATE SCHEMA crm; ALTER TABLE users SET SCHEMA crm`, flags: []string{control.FlagTableRenamed}},
-		"source renamed":     {sql: `ALTER TABLE users RENAME email TO mail`, flags: []string{control.FlagSourceRenamed}},
-		"target renamed":     {sql: `ALTER TABLE users RENAME email_encrypted TO sealed`, flags: []string{control.FlagTargetRenamed}},
-		"source dropped":     {sql: `ALTER TABLE users DROP email CASCADE`, flags: []string{control.FlagSourceMissing, control.FlagCaptureMissing}},
-		"target dropped":     {sql: `ALTER TABLE users DROP email_encrypted CASCADE`, flags: []string{control.FlagTargetMissing, control.FlagCheckMissing, control.FlagCaptureMissing}, again: same + " --prepare"},
-		"check dropped":      {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell`, flags: []string{control.FlagCheckMissing}, again: same},
-		"check not valid":    {sql: `UPDATE pg_constraint SET convalidated = false WHERE conname = 'cipherfleet_1_cell'`, flags: []string{control.FlagCheckNotValidated}, again: same},
-		"capture dropped":    {sql: `DROP TRIGGER "~cipherfleet_1_update" ON users`, flags: []string{control.FlagCaptureMissing}, again: same},
-		"capture incomplete": {sql: `DROP TRIGGER "~cipherfleet_1_absent_insert" ON users`, flags: []string{control.FlagCaptureMissing}, again: same},
-		"capture disabled":   {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`, flags: []string{control.FlagCaptureDisabled}, again: same},
-		"capture not always": {sql: `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_1_update"`, flags: []string{control.FlagCaptureNotAlways}, again: same},
-		"key retired":        {sql: `UPDATE cipherfleet.schemes SET state = 'readable'`, flags: []string{control.FlagKeyMissing}, again: same},
+		"table dropped":      {sql: `DROP TABLE users`, flags: []string{status.FlagTableMissing}},
+		"table renamed":      {sql: `ALTER TABLE users RENAME TO people`, flags: []string{status.FlagTableRenamed}},
+		"table moved":        {sql: `CREATE SCHEMA crm; ALTER TABLE users SET SCHEMA crm`, flags: []string{status.FlagTableRenamed}},
+		"source renamed":     {sql: `ALTER TABLE users RENAME email TO mail`, flags: []string{status.FlagSourceRenamed}},
+		"target renamed":     {sql: `ALTER TABLE users RENAME email_encrypted TO sealed`, flags: []string{status.FlagTargetRenamed}},
+		"source dropped":     {sql: `ALTER TABLE users DROP email CASCADE`, flags: []string{status.FlagSourceMissing, status.FlagCaptureMissing}},
+		"target dropped":     {sql: `ALTER TABLE users DROP email_encrypted CASCADE`, flags: []string{status.FlagTargetMissing, status.FlagCheckMissing, status.FlagCaptureMissing}, again: same + " --prepare"},
+		"check dropped":      {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell`, flags: []string{status.FlagCheckMissing}, again: same},
+		"check not valid":    {sql: `UPDATE pg_constraint SET convalidated = false WHERE conname = 'cipherfleet_1_cell'`, flags: []string{status.FlagCheckNotValidated}, again: same},
+		"capture dropped":    {sql: `DROP TRIGGER "~cipherfleet_1_update" ON users`, flags: []string{status.FlagCaptureMissing}, again: same},
+		"capture incomplete": {sql: `DROP TRIGGER "~cipherfleet_1_absent_insert" ON users`, flags: []string{status.FlagCaptureMissing}, again: same},
+		"capture disabled":   {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`, flags: []string{status.FlagCaptureDisabled}, again: same},
+		"capture not always": {sql: `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_1_update"`, flags: []string{status.FlagCaptureNotAlways}, again: same},
+		"key retired":        {sql: `UPDATE cipherfleet.schemes SET state = 'readable'`, flags: []string{status.FlagKeyMissing}, again: same},
 	}
 }
 
@@ -92,7 +93,7 @@ func TestStatusNamesAreTodays(t *testing.T) {
 		}
 	}
 	s.run("status", "--table", "person").refusedWith(t, 4, `no column of a table "person" is registered`, "lists every column")
-	v := parsed[control.Verification](t, s.must("verify", "--table", "crm.People", "--column", "mail", "--json").out)
+	v := parsed[verify.Result](t, s.must("verify", "--table", "crm.People", "--column", "mail", "--json").out)
 	if !v.Proven || v.Table != "crm.People" || v.Columns[0].Column != "mail" || v.Columns[0].Target != "sealed" {
 		t.Errorf("verify said %+v", v)
 	}
@@ -137,17 +138,17 @@ CREATE TABLE low PARTITION OF users FOR VALUES FROM (MINVALUE) TO (50); CREATE T
 INSERT INTO users SELECT g, 'user' || g FROM generate_series(1, 100) g`)
 	s := newShell(t, db.URL).withKey()
 	s.must("backfill", "--table", "users", "--column", "email", "--column", "note", "--prepare")
-	status := parsed[control.Status](t, s.must("status", "--json").out)
-	if len(status.Columns) != 2 || status.Columns[0].Coverage.Covered != 100 || status.Columns[1].Coverage.Covered != 100 || len(status.Columns[1].Schemes) != 0 {
-		t.Errorf("%+v", status)
+	report := parsed[status.Report](t, s.must("status", "--json").out)
+	if len(report.Columns) != 2 || report.Columns[0].Coverage.Covered != 100 || report.Columns[1].Coverage.Covered != 100 || len(report.Columns[1].Schemes) != 0 {
+		t.Errorf("%+v", report)
 	}
 	db.Run(t, `ALTER TABLE low DISABLE TRIGGER "~cipherfleet_1_update"`)
-	status = parsed[control.Status](t, s.must("status", "--json", "--exact").out)
-	if !slices.Equal(status.Columns[0].Flags, []string{control.FlagCaptureDisabled}) || len(status.Columns[1].Flags) != 0 {
-		t.Errorf("%+v", status)
+	report = parsed[status.Report](t, s.must("status", "--json", "--exact").out)
+	if !slices.Equal(report.Columns[0].Flags, []string{status.FlagCaptureDisabled}) || len(report.Columns[1].Flags) != 0 {
+		t.Errorf("%+v", report)
 	}
 	s.run("verify", "--table", "low").refusedWith(t, 4, "public.low is a partition of public.users", `name table "users"`)
-	v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--json").out)
+	v := parsed[verify.Result](t, s.must("verify", "--table", "users", "--json").out)
 	if !v.Proven || len(v.Columns) != 2 || v.Columns[0].Rows != 100 || v.Columns[1].Rows != 100 {
 		t.Errorf("verify said %+v", v)
 	}

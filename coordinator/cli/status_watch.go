@@ -10,23 +10,23 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
 // watchStatus shows the status until the first signal.
-func watchStatus(ctx context.Context, s *station, request control.StatusRequest, every time.Duration, show func(control.Status) error) error {
+func watchStatus(ctx context.Context, s *station, request status.Request, every time.Duration, show func(status.Report) error) error {
 	_, drain, stop := app.Signals(ctx, time.Minute, app.NewLogger(io.Discard, s.config.Logging))
 	defer stop()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		status, err := control.ReadStatus(drain, s.db, request)
+		report, err := status.Read(drain, s.db, request)
 		if drain.Err() != nil {
 			return nil
 		}
 		if err == nil {
-			err = show(status)
+			err = show(report)
 		}
 		if err != nil {
 			return err
@@ -42,17 +42,17 @@ func watchStatus(ctx context.Context, s *station, request control.StatusRequest,
 const redraw = "\x1b[H\x1b[2J\x1b[3J" // home, and nothing below or behind
 
 // watcher draws in place on a terminal; elsewhere each column is a line each time.
-func watcher(w io.Writer) func(control.Status) error {
+func watcher(w io.Writer) func(status.Report) error {
 	file, isFile := w.(*os.File)
 	if isFile && term.IsTerminal(int(file.Fd())) {
-		return func(s control.Status) error {
+		return func(s status.Report) error {
 			if _, err := fmt.Fprintf(w, "%s%s\n\n", redraw, s.At.UTC().Format(time.RFC3339)); err != nil {
 				return err
 			}
 			return printStatus(w, s)
 		}
 	}
-	return func(s control.Status) error {
+	return func(s status.Report) error {
 		var b strings.Builder
 		for _, c := range s.Columns {
 			b.WriteString(watchLine(s.At, c) + "\n")
@@ -63,7 +63,7 @@ func watcher(w io.Writer) func(control.Status) error {
 }
 
 // watchLine is a column in a line.
-func watchLine(at time.Time, c control.ColumnStatus) string {
+func watchLine(at time.Time, c status.Column) string {
 	text := fmt.Sprintf("%s %s.%s %s: %s", at.UTC().Format(time.RFC3339), c.Table, c.Column, strings.ReplaceAll(phaseText(c), " ", "-"), coverageLine(c.Coverage))
 	if c.Job != nil && c.Job.ETASeconds != nil {
 		text += fmt.Sprintf(", %.0f rows/s, %v left", c.Job.RowsPerSecond, time.Duration(*c.Job.ETASeconds)*time.Second)

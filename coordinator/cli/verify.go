@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 )
@@ -68,7 +68,7 @@ func (o *verifyOptions) run(c *cobra.Command, read settings) error {
 	if err := required(c, "table"); err != nil {
 		return err
 	}
-	request := control.VerifyRequest{Columns: o.scope.columns}
+	request := verify.Request{Columns: o.scope.columns}
 	request.Schema, request.Table = o.scope.names(c)
 	var err error
 	if request.Sample, err = percentage(o.sample); err != nil {
@@ -91,7 +91,7 @@ func (o *verifyOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	defer files.discard()
-	result, err := (&control.Verifier{DB: s.db, KEK: s.kek, Seen: meter(c.ErrOrStderr(), "verified")}).Verify(c.Context(), request)
+	result, err := (&verify.Verifier{DB: s.db, KEK: s.kek, Seen: meter(c.ErrOrStderr(), "verified")}).Verify(c.Context(), request)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func meter(w io.Writer, verb string) func(rows, of int64) {
 	}
 }
 
-func printVerification(w io.Writer, v control.Verification) error {
+func printVerification(w io.Writer, v verify.Result) error {
 	var b strings.Builder
 	for _, c := range v.Columns {
 		fmt.Fprintf(&b, "%s.%s in %s: %s\n", v.Table, c.Column, c.Target, verdict(v, c))
@@ -171,7 +171,7 @@ func printVerification(w io.Writer, v control.Verification) error {
 	return err
 }
 
-func verdict(v control.Verification, c control.ColumnReport) string {
+func verdict(v verify.Result, c verify.ColumnReport) string {
 	switch {
 	case !c.Proven:
 		return "NOT PROVEN"
@@ -196,7 +196,7 @@ func nonceLine(n backfill.Nonces) string {
 }
 
 // unproven says in one line which columns are not.
-func unproven(v control.Verification) error {
+func unproven(v verify.Result) error {
 	var columns []string
 	for _, c := range v.Columns {
 		if !c.Proven {
@@ -210,7 +210,7 @@ func unproven(v control.Verification) error {
 	return errors.New("not every row of " + v.Table + " is covered: " + strings.Join(columns, ", "))
 }
 
-func verifyHint(v control.Verification) string {
+func verifyHint(v verify.Result) string {
 	for _, c := range v.Columns {
 		if c.Nonces.Repeated > 0 {
 			return "trust nothing that is sealed under that key: find out what drew its nonces (a copied machine image, a broken source of random numbers)"

@@ -4,7 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
@@ -13,9 +14,9 @@ import (
 func TestVerifyThroughAColumnsLife(t *testing.T) {
 	t.Parallel()
 	db, s, r := encryptedUsers(t, 300, "")
-	look := func() control.ColumnReport {
+	look := func() verify.ColumnReport {
 		t.Helper()
-		v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--column", "email", "--json").out)
+		v := parsed[verify.Result](t, s.must("verify", "--table", "users", "--column", "email", "--json").out)
 		return v.Columns[0]
 	}
 	before := look()
@@ -38,7 +39,7 @@ func TestVerifyThroughAColumnsLife(t *testing.T) {
 	if o := s.run("verify", "--table", "users"); o.code != app.CodeUnproven || !strings.Contains(o.out, "1 uncovered") {
 		t.Errorf("a cell that is left over: exit code %d, %s", o.code, o.out)
 	}
-	h := parsed[control.History](t, s.must("history", "users.email", "--json").out)
+	h := parsed[status.History](t, s.must("history", "users.email", "--json").out)
 	var words []string
 	for _, kind := range kinds(h) {
 		words = append(words, string(kind))

@@ -4,15 +4,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 )
 
 // TestARepeatedNonceIsTold: nobody can make such cells without the key, so only what is said about them is shown here.
 func TestARepeatedNonceIsTold(t *testing.T) {
 	t.Parallel()
-	c := control.ColumnReport{Column: "email", Source: "email", Report: backfill.Report{Rows: 9, Covered: 9, Nonces: backfill.Nonces{Cells: 9, Distinct: 8, Exact: true, Repeated: 1}}}
-	v := control.Verification{Table: "public.users", Columns: []control.ColumnReport{c}}
+	c := verify.ColumnReport{Column: "email", Source: "email", Report: backfill.Report{Rows: 9, Covered: 9, Nonces: backfill.Nonces{Cells: 9, Distinct: 8, Exact: true, Repeated: 1}}}
+	v := verify.Result{Table: "public.users", Columns: []verify.ColumnReport{c}}
 	var text strings.Builder
 	if err := printVerification(&text, v); err != nil || !strings.Contains(text.String(), "NOT PROVEN\n") || !strings.Contains(text.String(), "nonces: 9 cells, 8 different, all were compared; REPEATED 1 times\n") {
 		t.Errorf("a person reads %s, %v", text.String(), err)

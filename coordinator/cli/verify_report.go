@@ -10,14 +10,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
 // report is what a verification found, as it is filed: with the program that found it.
 type report struct {
 	Program string `json:"program"`
-	control.Verification
+	verify.Result
 }
 
 // reportFiles are the two files of a report, not under their names before it is complete. The zero reportFiles is none.
@@ -57,7 +57,7 @@ func unwritable(err error) error {
 }
 
 // keep writes the report and gives the files their names. They may be read by their owner alone.
-func (r *reportFiles) keep(v control.Verification) error {
+func (r *reportFiles) keep(v verify.Result) error {
 	if len(r.files) == 0 {
 		return nil
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -22,7 +22,7 @@ func TestASampleFindsAndDoesNotProve(t *testing.T) {
 	s.must(backfillUsers()...)
 	db.Run(t, `VACUUM FULL users`) // without the dead rows, every block is as full as the others
 	o := s.must("verify", "--table", "users", "--sample", "10%", "--json")
-	v := parsed[control.Verification](t, o.out)
+	v := parsed[verify.Result](t, o.out)
 	if c := v.Columns[0]; !v.Proven || v.Sample != 10 || c.Rows < 3000 || c.Rows > 12_000 || c.Covered != c.Rows || c.Digest != "" || c.Nonces.Repeated != 0 {
 		t.Errorf("a tenth of 60000 rows is %+v", v)
 	}
@@ -59,7 +59,7 @@ CREATE TABLE users_0 PARTITION OF users FOR VALUES WITH (MODULUS 2, REMAINDER 0)
 INSERT INTO users SELECT g, 'user' || g FROM generate_series(1, 300) g`)
 	s := newShell(t, db.URL).withKey()
 	s.must(backfillUsers()...)
-	v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--sample", "1", "--json").out)
+	v := parsed[verify.Result](t, s.must("verify", "--table", "users", "--sample", "1", "--json").out)
 	if c := v.Columns[0]; c.Rows != 300 || !v.Proven { // one run holds a whole partition
 		t.Errorf("the sample is %+v", c)
 	}
@@ -71,7 +71,7 @@ func TestAReportIsFiled(t *testing.T) {
 	people(t, db, 1000)
 	s := newShell(t, db.URL).withKey()
 	s.must(backfillUsers()...)
-	digest := func(file string, code int) control.ColumnReport {
+	digest := func(file string, code int) verify.ColumnReport {
 		t.Helper()
 		if o := s.run("verify", "--table", "users", "--report", s.path(file)); o.code != code {
 			t.Fatalf("exit code %d: %s", o.code, o.err)
@@ -116,9 +116,9 @@ func TestVerifyAfterTheCutover(t *testing.T) {
 	people(t, db, 1000)
 	s := newShell(t, db.URL).withKey()
 	s.must(backfillUsers()...)
-	one := func(args ...string) (control.ColumnReport, string) {
+	one := func(args ...string) (verify.ColumnReport, string) {
 		t.Helper()
-		v := parsed[control.Verification](t, s.must(append([]string{"verify", "--table", "users", "--json"}, args...)...).out)
+		v := parsed[verify.Result](t, s.must(append([]string{"verify", "--table", "users", "--json"}, args...)...).out)
 		return v.Columns[0], s.must(append([]string{"verify", "--table", "users"}, args...)...).out
 	}
 	before, _ := one()
@@ -155,7 +155,7 @@ UPDATE users SET email_encrypted = overlay(email_encrypted PLACING '\x0009' FROM
 UPDATE users SET email_encrypted = overlay(email_encrypted PLACING '\x09' FROM 16 FOR 1) WHERE id = 2; -- key
 UPDATE users SET email_encrypted = overlay(email_encrypted PLACING '\x0000' FROM 50 FOR 2) WHERE id = 3; -- damage`)
 	o := s.run("verify", "--table", "users", "--json")
-	if c := parsed[control.Verification](t, o.out).Columns[0]; o.code != app.CodeUnproven || c.Broken != 3 || c.Unknown != 2 {
+	if c := parsed[verify.Result](t, o.out).Columns[0]; o.code != app.CodeUnproven || c.Broken != 3 || c.Unknown != 2 {
 		t.Errorf("it is %+v", c)
 	}
 	if o := s.run("verify", "--table", "users"); !strings.Contains(o.out, "2 of the broken cells are of a scheme or key that the registry does not have") {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -32,7 +32,7 @@ func TestVerifyFindsWhatIsNotCovered(t *testing.T) {
 	db.Run(t, `UPDATE users SET email_encrypted = overlay(email_encrypted PLACING '\x01' FROM 60 FOR 1) WHERE id = 23 AND get_byte(email_encrypted, 59) = 0`)
 
 	o := s.run("verify", "--table", "users", "--column", "email", "--json")
-	v := parsed[control.Verification](t, o.out)
+	v := parsed[verify.Result](t, o.out)
 	if o.code != app.CodeUnproven || v.Proven || len(v.Columns) != 1 {
 		t.Fatalf("exit code %d, %+v", o.code, v)
 	}
@@ -97,11 +97,11 @@ INSERT INTO users ("Tenant", n, email, born) SELECT 'tenant ' || g % 7, g, 'user
 	s := newShell(t, db.URL).withKey()
 	s.must("backfill", "--table", "users", "--column", "email", "--prepare")
 	s.must("backfill", "--table", "users", "--column", "born", "--prepare", "--key", "code")
-	v := parsed[control.Verification](t, s.must("verify", "--table", "users", "--json").out)
+	v := parsed[verify.Result](t, s.must("verify", "--table", "users", "--json").out)
 	if !v.Proven || len(v.Columns) != 2 || v.Columns[0].Covered != 700 || v.Columns[1].Covered != 700 {
 		t.Errorf("verify said %+v", v)
 	}
-	v = parsed[control.Verification](t, s.must("verify", "--table", "users", "--column", "born", "--json").out)
+	v = parsed[verify.Result](t, s.must("verify", "--table", "users", "--column", "born", "--json").out)
 	if !v.Proven || len(v.Columns) != 1 || v.Columns[0].Column != "born" {
 		t.Errorf("verify of one column said %+v", v)
 	}
@@ -161,7 +161,7 @@ func TestVerifyBesideWriters(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	v := parsed[control.Verification](t, o.out)
+	v := parsed[verify.Result](t, o.out)
 	if c := v.Columns[0]; c.Rows != 20_000 || c.Stale != 0 || c.Broken != 0 {
 		t.Errorf("verify said %+v", c)
 	}
@@ -177,13 +177,13 @@ func TestVerifyOfHeavyRows(t *testing.T) {
 	s := newShell(t, db.URL).withKey()
 	s.must(backfillUsers()...)
 	last, most := int64(0), int64(0)
-	v := &control.Verifier{DB: db.DB, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")), Seen: func(n, _ int64) {
+	v := &verify.Verifier{DB: db.DB, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")), Seen: func(n, _ int64) {
 		if last >= 300 {
 			most = max(most, n-last)
 		}
 		last = n
 	}}
-	result, err := v.Verify(t.Context(), control.VerifyRequest{Schema: "public", Table: "users"})
+	result, err := v.Verify(t.Context(), verify.Request{Schema: "public", Table: "users"})
 	if err != nil || !result.Proven || result.Columns[0].Rows != rows {
 		t.Errorf("verify said %+v, %v", result, err)
 	}
@@ -214,11 +214,11 @@ func TestVerifyReadsAgainWhatTookTooLong(t *testing.T) {
 		}
 		ended <- cancelled
 	}()
-	v := &control.Verifier{DB: db.DB, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")), Seen: func(_, _ int64) {
+	v := &verify.Verifier{DB: db.DB, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")), Seen: func(_, _ int64) {
 		pages++
 		page <- pages
 	}}
-	result, err := v.Verify(t.Context(), control.VerifyRequest{Schema: "public", Table: "users"})
+	result, err := v.Verify(t.Context(), verify.Request{Schema: "public", Table: "users"})
 	close(page)
 	if cancelled := <-ended; cancelled == 0 {
 		t.Error("no chunk was given up: the test shows nothing")

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -48,8 +49,8 @@ func encryptEmails(ctx context.Context, databaseURL, keyURI string, out io.Write
 		return fmt.Errorf("the job is %s: %s", job.State, job.StoppedBy)
 	}
 
-	verifier := &control.Verifier{DB: db, KEK: kek, Before: hooks, Seen: func(_, _ int64) {}}
-	proof, err := verifier.Verify(ctx, control.VerifyRequest{Schema: "public", Table: "users"})
+	verifier := &verify.Verifier{DB: db, KEK: kek, Before: hooks, Seen: func(_, _ int64) {}}
+	proof, err := verifier.Verify(ctx, verify.Request{Schema: "public", Table: "users"})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -22,7 +24,7 @@ type Jobs struct{ DB *pg.DB }
 
 // List says how the newest jobs stand, at most limit.
 func (s *Jobs) List(ctx context.Context, limit int) ([]messages.Job, error) {
-	if err := checkInstalled(ctx, s.DB); err != nil {
+	if err := standing.CheckInstalled(ctx, s.DB); err != nil {
 		return nil, err
 	}
 	jobs, err := (&backfill.Jobs{DB: s.DB}).List(ctx, limit)
@@ -31,7 +33,7 @@ func (s *Jobs) List(ctx context.Context, limit int) ([]messages.Job, error) {
 	}
 	list := make([]messages.Job, len(jobs))
 	for i, job := range jobs {
-		if list[i], err = DescribeJob(ctx, s.DB, job); err != nil {
+		if list[i], err = status.DescribeJob(ctx, s.DB, job); err != nil {
 			return nil, err
 		}
 	}
@@ -43,20 +45,20 @@ var idPrefix = regexp.MustCompile(`^[0-9a-f-]{1,36}$`)
 // Find is the one job whose id begins with prefix.
 func (s *Jobs) Find(ctx context.Context, prefix string) (backfill.Job, error) {
 	const hint = "cipherfleet job ls lists the jobs"
-	if err := checkInstalled(ctx, s.DB); err != nil {
+	if err := standing.CheckInstalled(ctx, s.DB); err != nil {
 		return backfill.Job{}, err
 	}
 	if prefix = strings.ToLower(prefix); !idPrefix.MatchString(prefix) {
-		return backfill.Job{}, reject("job", hint, "was %.40q; accepted is the id of a job, or its beginning", prefix)
+		return backfill.Job{}, standing.Reject("job", hint, "was %.40q; accepted is the id of a job, or its beginning", prefix)
 	}
 	ids, err := pg.Values[string](ctx, s.DB, `SELECT id::text FROM cipherfleet.jobs WHERE starts_with(id::text, $1) ORDER BY id LIMIT 3`, prefix)
 	switch {
 	case err != nil:
 		return backfill.Job{}, fmt.Errorf("find a job: %w", err)
 	case len(ids) == 0:
-		return backfill.Job{}, lack("job", hint, "there is no job whose id begins with %s", prefix)
+		return backfill.Job{}, standing.Lack("job", hint, "there is no job whose id begins with %s", prefix)
 	case len(ids) > 1:
-		return backfill.Job{}, reject("job", "give more of it; "+hint, "several jobs begin with %s: %s and %s", prefix, ids[0], ids[1])
+		return backfill.Job{}, standing.Reject("job", "give more of it; "+hint, "several jobs begin with %s: %s and %s", prefix, ids[0], ids[1])
 	}
 	job, err := (&backfill.Jobs{DB: s.DB}).Load(ctx, ids[0])
 	if err != nil {
@@ -141,7 +143,7 @@ func (s *Jobs) change(ctx context.Context, r messages.JobRequest, verb func(cont
 	if err != nil {
 		return messages.Job{}, problem(ledElsewhere(err))
 	}
-	return DescribeJob(ctx, s.DB, job)
+	return status.DescribeJob(ctx, s.DB, job)
 }
 
 // Rehearse says whether the job's state admits what this kind of event stands for; for a job that starts again, whether
@@ -166,7 +168,7 @@ func (s *Jobs) Rehearse(ctx context.Context, job backfill.Job, kind lifecycle.Ki
 // ledElsewhere says what to do when a coordinator leads that this program does not know.
 func ledElsewhere(err error) error {
 	if errors.Is(err, ErrLed) {
-		return clash("", "set NATS_URL to the NATS of that coordinator: it does what is asked", "a coordinator leads this installation")
+		return standing.Clash("", "set NATS_URL to the NATS of that coordinator: it does what is asked", "a coordinator leads this installation")
 	}
 	return err
 }

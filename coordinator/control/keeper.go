@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -193,7 +194,7 @@ const probeTimeout = "5s"
 
 // uncovered looks into the indexes. The planner takes half of the rows for uncovered, and would begin to read the table.
 func (k *keeper) uncovered(ctx context.Context, job backfill.Job, leaves []leaf) (found bool, err error) {
-	err = reading(ctx, k.plane.DB, probeTimeout, func(tx pg.Tx) error {
+	err = standing.Reading(ctx, k.plane.DB, probeTimeout, func(tx pg.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT set_config('enable_seqscan', 'off', true)`); err != nil {
 			return err
 		}

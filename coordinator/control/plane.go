@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
@@ -176,12 +178,12 @@ func (p *Plane) find(ctx context.Context, r messages.JobRequest) (backfill.Job, 
 
 // describe says how a job stands.
 func (p *Plane) describe(ctx context.Context, j backfill.Job) (messages.Job, error) {
-	return DescribeJob(ctx, p.DB, j)
+	return status.DescribeJob(ctx, p.DB, j)
 }
 
 // problem turns the refusals that a requester can do something about into problems.
 func problem(err error) error {
-	var refusal *Refusal
+	var refusal *standing.Refusal
 	var damage *lifecycle.DamageError
 	switch {
 	case errors.As(err, &refusal):

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -12,7 +15,7 @@ import (
 
 // Prepared is a table whose columns are ready for a job.
 type Prepared struct {
-	Plan
+	preflight.Plan
 	columns []backfill.SpecColumn
 }
 
@@ -21,14 +24,14 @@ const quarantineBudget = 100
 
 func (p Prepared) spec(r messages.StartRequest) backfill.Spec {
 	return backfill.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.Key.Names(), Columns: p.columns,
-		Limits: backfill.Limits{Rows: r.ChunkRows}, UserTriggers: triggersWord(p.Skip), Budget: quarantineBudget}
+		Limits: backfill.Limits{Rows: r.ChunkRows}, UserTriggers: preflight.TriggersWord(p.Skip), Budget: quarantineBudget}
 }
 
 // Prepare checks everything first and then climbs the missing rungs, each recorded in the event log in the
 // transaction that climbs it: target column, registered column, proven key, validated check, capture. Climbing a rung
 // that stands already changes nothing, so a failure half-way is repaired by asking again. Only the leader prepares.
 func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared, error) {
-	plan, err := Preflight(ctx, p.DB, r)
+	plan, err := preflight.Check(ctx, p.DB, r)
 	if err != nil {
 		return Prepared{}, err
 	}
@@ -36,32 +39,32 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 		return Prepared{}, err
 	}
 	prepared := Prepared{Plan: plan}
-	climb := &rungs{db: p.DB, kek: p.KEK, alter: p.alter, prove: p.alter}
+	climb := &ladder.Rungs{DB: p.DB, KEK: p.KEK, Alter: p.alter, Prove: p.alter}
 	for i := range plan.Columns {
-		column, err := climb.both(ctx, plan, plan.Columns[i])
+		column, err := climb.Climb(ctx, plan, plan.Columns[i])
 		if err != nil {
 			return Prepared{}, fmt.Errorf("prepare column %s of %s: %w", plan.Columns[i].Source.Name, plan.Relation.Table(), err)
 		}
 		prepared.columns = append(prepared.columns, column)
 	}
 	if r.Strict {
-		return prepared, climb.strict(ctx, plan, prepared.columns)
+		return prepared, climb.Strict(ctx, plan, prepared.columns)
 	}
 	return prepared, nil
 }
 
 // prepareReverse plans the job that opens cells into the plaintext. It alters nothing.
 func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Prepared, error) {
-	plan, column, err := reverse(ctx, p.DB, p.KEK, r)
+	plan, column, err := ladder.Reverse(ctx, p.DB, p.KEK, r)
 	if err != nil {
 		return Prepared{}, err
 	}
 	return Prepared{Plan: plan, columns: []backfill.SpecColumn{column}}, nil
 }
 
-// alter runs f as [patiently] does, while this coordinator leads.
+// alter runs f as [standing.Patiently.Patiently] does, while this coordinator leads.
 func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
-	return patiently(ctx, p.DB, func(tx pg.Tx) error {
+	return standing.Patiently(ctx, p.DB, func(tx pg.Tx) error {
 		if err := p.lead.fence(ctx, tx); err != nil {
 			return err
 		}
@@ -70,9 +73,9 @@ func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
 }
 
 // refuseUnreachable refuses a job whose encrypter no worker could ask.
-func (p *Plane) refuseUnreachable(plan Plan) error {
-	if at := slices.IndexFunc(plan.Columns, PlanColumn.Foreign); at >= 0 && (p.Bus == nil || p.Private) {
-		return Unreachable(plan)
+func (p *Plane) refuseUnreachable(plan preflight.Plan) error {
+	if at := slices.IndexFunc(plan.Columns, preflight.Column.Foreign); at >= 0 && (p.Bus == nil || p.Private) {
+		return preflight.Unreachable(plan)
 	}
 	return nil
 }

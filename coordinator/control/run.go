@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -113,7 +114,7 @@ func (p *Plane) round(ctx context.Context, thorough bool) error {
 	}
 	var trouble error
 	if thorough {
-		_, trouble = RecordDropped(ctx, p.DB)
+		_, trouble = standing.RecordDropped(ctx, p.DB)
 	}
 	for _, job := range jobs {
 		if err := p.tend(ctx, job); err != nil {
@@ -196,5 +197,5 @@ func (p *Plane) step(ctx context.Context, job backfill.Job) error {
 
 // leaves are the relations that hold the job's rows now: a partition may have been added since.
 func (p *Plane) leaves(ctx context.Context, job backfill.Job) ([]uint32, error) {
-	return leavesOf(ctx, p.DB, job.Relation)
+	return standing.Leaves(ctx, p.DB, job.Relation)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
@@ -46,8 +47,8 @@ func TestTheExampleOfTheDocumentsWorks(t *testing.T) {
 	if email := testenv.One[string](t, db, `SELECT email FROM users WHERE id = 1`); email != "User1@Example.org" {
 		t.Errorf("the hook changed the source into %s", email)
 	}
-	unaware := &control.Verifier{DB: db.DB, KEK: kek, Seen: func(_, _ int64) {}}
-	if v, err := unaware.Verify(t.Context(), control.VerifyRequest{Schema: "public", Table: "users"}); err != nil || v.Proven || v.Columns[0].Stale != 3000 {
+	unaware := &verify.Verifier{DB: db.DB, KEK: kek, Seen: func(_, _ int64) {}}
+	if v, err := unaware.Verify(t.Context(), verify.Request{Schema: "public", Table: "users"}); err != nil || v.Proven || v.Columns[0].Stale != 3000 {
 		t.Errorf("without the hook: %+v, %v", v, err)
 	}
 
@@ -106,7 +107,7 @@ func TestSoloGoesOnWhereItStood(t *testing.T) {
 	if all := before + rows.Load(); all != 20000 && all != 20001 { // row 19999 was written before or was not
 		t.Errorf("%d rows were told of", all)
 	}
-	v, err := (&control.Verifier{DB: db.DB, KEK: kek, Seen: func(_, _ int64) {}}).Verify(t.Context(), control.VerifyRequest{Schema: "public", Table: "users"})
+	v, err := (&verify.Verifier{DB: db.DB, KEK: kek, Seen: func(_, _ int64) {}}).Verify(t.Context(), verify.Request{Schema: "public", Table: "users"})
 	if err != nil || !v.Proven {
 		t.Errorf("%+v, %v", v, err)
 	}

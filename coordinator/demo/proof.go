@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
@@ -52,13 +52,13 @@ func (p *play) verify(ctx context.Context) (rows int64, err error) {
 	}
 	p.screen.event("the proof: every cell is opened and compared with its source")
 	meter := newMeter(rows)
-	verifier := &control.Verifier{DB: p.stage.db, KEK: p.stage.kek, Seen: func(seen, _ int64) {
+	verifier := &verify.Verifier{DB: p.stage.db, KEK: p.stage.kek, Seen: func(seen, _ int64) {
 		p.screen.progress(func() view {
 			live, plain := meter.bar(seen, p.screen.barWidth())
 			return view{lines: []styled{{}, {text: live, style: styleGood}}, plain: plain}
 		})
 	}}
-	verified, err := verifier.Verify(ctx, control.VerifyRequest{Schema: "public", Table: "users", Columns: []string{"email"}})
+	verified, err := verifier.Verify(ctx, verify.Request{Schema: "public", Table: "users", Columns: []string{"email"}})
 	if err != nil {
 		return 0, err
 	}

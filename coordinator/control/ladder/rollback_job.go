@@ -1,0 +1,151 @@
+package ladder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Reverse plans the job that opens the cells of a column that is cut over into its plaintext, where that fell behind.
+// It alters nothing.
+func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartRequest) (plan preflight.Plan, column backfill.SpecColumn, err error) {
+	if err := r.Validate(); err != nil {
+		return plan, column, err
+	}
+	var s standing.Standing
+	err = standing.Reading(ctx, db, "30s", func(tx pg.Tx) (err error) {
+		if s, err = standing.Find(ctx, tx, standing.Name{Schema: cmp.Or(r.Schema, "public"), Table: r.Table, Column: r.Columns[0].Source}); err != nil {
+			return err
+		}
+		if err = checkReversible(s); err != nil {
+			return err
+		}
+		if err = checkOpenable(ctx, tx, s); err != nil {
+			return err
+		}
+		plan, err = reversePlan(ctx, tx, s, r.UserTriggers)
+		return err
+	})
+	if err != nil {
+		return preflight.Plan{}, column, err
+	}
+	keys, err := lifecycle.LoadKeys(ctx, db, kek, s.ID)
+	if err != nil {
+		return preflight.Plan{}, column, err
+	}
+	scheme, has := keys.Active[s.ID]
+	if !has {
+		return preflight.Plan{}, column, standing.Refuse("columns", "cipherfleet history shows what was done to it", "column %q of %s has no key", s.Source, s.Relation.Table())
+	}
+	return plan, reverseColumn(s, scheme.Number), nil
+}
+
+// checkOpenable refuses to open what a user's own encrypter made.
+func checkOpenable(ctx context.Context, q pg.Querier, s standing.Standing) error {
+	e, err := standing.EncrypterOf(ctx, q, s.ID)
+	if err != nil || e.Subject == "" {
+		return err
+	}
+	return standing.Refuse("column", fmt.Sprintf("have them opened by it, write their plaintext into column %q, and ask for the same again", s.Plain.Name),
+		"rows of %s were written since the cutover, and only the encrypter on %s can open %q", s.Relation.Table(), e.Subject, s.Sealed.Name)
+}
+
+// reverseColumn is the column as a job in reverse knows it.
+func reverseColumn(s standing.Standing, scheme uint16) backfill.SpecColumn {
+	return backfill.SpecColumn{ID: s.ID, Source: s.Plain.Name, Target: s.Sealed.Name, SourceAttnum: s.SourceNum, TargetAttnum: s.TargetNum,
+		Scheme: scheme, Reverse: true, LogTable: s.Column.Table.String(), LogColumn: s.Source}
+}
+
+// checkReversible refuses a column whose plaintext has nothing to catch up with.
+func checkReversible(s standing.Standing) error {
+	name := s.Relation.Table().String() + "." + s.Source
+	switch {
+	case s.State.Phase == lifecycle.PhaseDropped || s.Plain.Attnum == 0:
+		return standing.Refuse("column", "what was encrypted can be read through the application, or decrypted into a new column", "the plaintext of %s is gone", name)
+	case s.State.Phase != lifecycle.PhaseCutOver:
+		return standing.Refuse("column", "cipherfleet backfill is the job for it", "%s is %s, not cut-over: its cells follow the plaintext", name, standing.PhaseWord(s.State.Phase))
+	case s.Sealed.Attnum == 0:
+		return standing.Refuse("column", "cipherfleet status says what is missing", "the cells of %s are gone", name)
+	}
+	return nil
+}
+
+// reversePlan checks that the plaintext can be written. Unless somebody says otherwise the user's own triggers are
+// treated as by the last job.
+func reversePlan(ctx context.Context, q pg.Querier, s standing.Standing, triggers string) (preflight.Plan, error) {
+	column, err := ddlColumn(ctx, q, s)
+	if err != nil {
+		return preflight.Plan{}, err
+	}
+	key, found := s.Relation.KeyOf(column.Key)
+	if !found || !key.Usable() {
+		return preflight.Plan{}, standing.Refuse("key", preflight.KeyHint, "%s has lost the key that its cells are bound to", s.Relation.Table())
+	}
+	if last, err := backfill.Newest(ctx, q, s.ID); err == nil {
+		triggers = cmp.Or(triggers, last.Spec.UserTriggers)
+	} else if !errors.Is(err, backfill.ErrNoJob) {
+		return preflight.Plan{}, err
+	}
+	return preflight.Reverse(ctx, q, s.Relation, key, s.Sealed, s.Plain, triggers)
+}
+
+// watchesReverse says that the column's reverse capture stands, there and in every partition, and fires for every
+// writer.
+func watchesReverse(s standing.Standing) bool {
+	own := 0
+	for _, t := range s.Relation.Triggers {
+		if !slices.Contains(ddl.ReverseTriggers(s.ID), t.Name) {
+			continue
+		}
+		if t.Enabled != "A" {
+			return false
+		}
+		if t.Table.OID == s.Relation.OID {
+			own++
+		}
+	}
+	return own == len(ddl.ReverseTriggers(s.ID))
+}
+
+const reverseIndexSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+ WHERE i.indrelid = $1 AND c.relname = $2`
+
+// indexReverse makes sure that every leaf has its index on rows that have a cell and no plaintext, beside readers and
+// writers; it waits for their transactions, for half a minute each. An index that a killed attempt left invalid is built
+// anew.
+func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
+	conn, err := db.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Discard(context.WithoutCancel(ctx)) // with its settings
+	const limitsSQL = `SELECT pg_catalog.set_config('lock_timeout', '30s', false), pg_catalog.set_config('statement_timeout', '0', false)`
+	if _, err := conn.Exec(ctx, limitsSQL); err != nil {
+		return err
+	}
+	for _, leaf := range leaves {
+		valid, err := pg.Values[bool](ctx, conn, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
+		step := c.ReverseUncoveredIndex(leaf.Named)
+		if err == nil && slices.Contains(valid, false) {
+			_, err = conn.Exec(ctx, step.Undo[0])
+		}
+		if err == nil && !slices.Contains(valid, true) {
+			_, err = conn.Exec(ctx, step.Do[0])
+		}
+		if err != nil {
+			return fmt.Errorf("index the rows of %s that have no plaintext: %w", leaf.Table(), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Foreign says that a user's own encrypter makes the column's values.
+func (c Column) Foreign() bool { return c.External.Subject != "" }
+
+// Foreign says that one of the columns is made by a user's own encrypter, who is asked over NATS.
+func (p Plan) Foreign() bool { return slices.ContainsFunc(p.Columns, Column.Foreign) }
+
+// Steps is the column as package ddl takes it.
+func (c Column) Steps(p Plan, id uint32) ddl.Column {
+	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(),
+		Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID}
+}
+
+// Encrypter is what a job's spec says of the column's encrypter.
+func (c Column) Encrypter(p Plan) backfill.External {
+	e := c.External
+	if c.Foreign() && e.Target == "" {
+		e.Table, e.Target = p.Relation.Table(), c.Target.Name
+	}
+	return e
+}
+
+const hasSchemeSQL = `SELECT EXISTS (SELECT FROM cipherfleet.schemes WHERE column_id = $1)`
+
+// checkMaker settles who makes a column's values: who is asked for, else who did before. One target never holds both
+// cells and what somebody else made.
+func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Column) (e backfill.External, err error) {
+	asked, field := p.request.Columns[i], columnsField(i)
+	if asked.Transform == messages.TransformExternal {
+		e.Subject, e.Key = asked.External.Subject, asked.External.Key
+	}
+	source, found := p.plan.Relation.Column(asked.Source)
+	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool { return found && r.SourceNum == source.Attnum })
+	if at < 0 {
+		return e, nil
+	}
+	last, own, err := p.maker(ctx, registered[at].ID)
+	if err != nil {
+		return e, err
+	}
+	if last.Subject != "" {
+		switch asked.Transform {
+		case messages.TransformEncrypt:
+			return e, standing.Clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback first",
+				"the values of %q are made by the encrypter on %s", asked.Source, last.Subject)
+		case messages.TransformExternal:
+			last.Subject, last.Key = e.Subject, e.Key
+		}
+		return last, nil
+	}
+	if own && e.Subject != "" {
+		return e, standing.Clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback and name another target",
+			"the values of %q are cells of cipherfleet's", asked.Source)
+	}
+	return e, nil
+}
+
+// maker is the encrypter of a column's last job, if there is one, and whether the column has a scheme of its own.
+func (p *look) maker(ctx context.Context, id uint32) (last backfill.External, own bool, err error) {
+	if p.makers != nil {
+		last, own = p.makers(id)
+		return last, own, nil
+	}
+	if last, err = standing.EncrypterOf(ctx, p.q, id); err != nil || last.Subject != "" {
+		return last, false, err
+	}
+	if err := p.q.QueryRow(ctx, hasSchemeSQL, id).Scan(&own); err != nil {
+		return last, false, fmt.Errorf("preflight: %w", err)
+	}
+	return last, own, nil
+}
+
+// checkForeignTarget refuses a target that cannot hold what an encrypter makes, or is to be added with no such type.
+func (p *look) checkForeignTarget(ctx context.Context, i int, c *Column) error {
+	asked, field := p.request.Columns[i], columnsField(i)
+	if !c.Add {
+		payload, fits := backfill.PayloadOf(c.Target)
+		if !fits {
+			return standing.Refuse(field+".target", "name another target, or leave it out and let --prepare add one", "target %q has type %s, accepted is %s",
+				c.Target.Name, c.Target.Type, strings.Join(messages.TargetTypes(), ", "))
+		}
+		if asked.Type != "" && asked.Type != string(payload) {
+			return standing.Refuse(field+".type", "leave --type out: the target is there", "target %q has type %s, not %s", c.Target.Name, c.Target.Type, asked.Type)
+		}
+		if c.payload = payload; payload == ddl.PayloadEQL {
+			return p.checkEQL(ctx, field+".target", c.Target.TypeOID, c.Target.Type)
+		}
+		return nil
+	}
+	switch asked.Type {
+	case "", "bytea":
+		c.payload, c.targetType = ddl.PayloadBytea, "pg_catalog.bytea"
+	case backfill.EQLType:
+		return p.findEQL(ctx, field+".type", c)
+	default:
+		c.payload, c.targetType = ddl.Payload(asked.Type), "pg_catalog."+asked.Type
+	}
+	return nil
+}
+
+// eqlTypesSQL finds the composite types of that name, and says whether each is a jsonb called data and nothing else.
+const eqlTypesSQL = `SELECT t.oid, format('%I.%I', n.nspname, t.typname),
+ (SELECT array_agg(concat(a.attname, ' ', a.atttypid::regtype) ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) = ARRAY['data jsonb']
+ FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typname = $1 AND t.typtype = 'c'`
+
+type eqlFound struct {
+	oid  uint32
+	name string
+	fits bool
+}
+
+func (p *look) eqlTypes(ctx context.Context) ([]eqlFound, error) {
+	rows, err := p.q.Query(ctx, eqlTypesSQL, backfill.EQLType)
+	if err != nil {
+		return nil, fmt.Errorf("preflight: %w", err)
+	}
+	defer rows.Close()
+	var found []eqlFound
+	for rows.Next() {
+		var f eqlFound
+		if err := rows.Scan(&f.oid, &f.name, &f.fits); err != nil {
+			return nil, pg.Safe(err)
+		}
+		found = append(found, f)
+	}
+	return found, pg.Safe(rows.Err())
+}
+
+func (p *look) checkEQL(ctx context.Context, field string, oid uint32, name string) error {
+	types, err := p.eqlTypes(ctx)
+	if err != nil || slices.ContainsFunc(types, func(f eqlFound) bool { return f.oid == oid && f.fits }) {
+		return err
+	}
+	return standing.Refuse(field, "install EQL 2, or name another target", "type %s is not a jsonb called data, as EQL 2 makes it", name)
+}
+
+// findEQL settles which type a target is added with.
+func (p *look) findEQL(ctx context.Context, field string, c *Column) error {
+	types, err := p.eqlTypes(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(types) == 0:
+		return standing.Refuse(field, "install EQL in this database first, or take --type jsonb", "there is no type %s", backfill.EQLType)
+	case len(types) > 1:
+		return standing.Refuse(field, "add the target yourself, with the one that is meant", "there are types %s and %s", types[0].name, types[1].name)
+	case !types[0].fits:
+		return standing.Refuse(field, "install EQL 2, or take --type jsonb", "type %s is not a jsonb called data, as EQL 2 makes it", types[0].name)
+	}
+	c.payload, c.targetType = ddl.PayloadEQL, types[0].name
+	return nil
+}
+
+// Unreachable is the refusal of a plan whose encrypter is to be asked where there is no NATS that it could listen on;
+// nil if it needs none.
+func Unreachable(plan Plan) error {
+	at := slices.IndexFunc(plan.Columns, Column.Foreign)
+	if at < 0 {
+		return nil
+	}
+	return standing.Refuse(columnsField(at)+".external.subject", "set NATS_URL to the NATS that the encrypter listens on, and have a coordinator and workers there",
+		"column %q is made by the encrypter on %s, and there is no NATS to ask it over", plan.Columns[at].Source.Name, plan.Columns[at].External.Subject)
+}
+
+func columnsField(i int) string { return fmt.Sprintf("columns[%d]", i) }
+
+// Payload is what the column's target holds, if it is no cell.
+func (c Column) Payload() ddl.Payload { return c.payload }

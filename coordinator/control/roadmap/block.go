@@ -1,0 +1,211 @@
+package roadmap
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// absent says that a column of the manifest is nowhere.
+func absent(l *status.Look) (Obstacle, bool) {
+	switch {
+	case l.Gone && l.Column.ID == 0:
+		return Obstacle{"manifest", fmt.Sprintf("there is no table %q in schema %q", l.Column.Table.Name, l.Column.Table.Schema),
+			"names are taken literally: upper and lower case differ; mend the manifest, or create the table"}, true
+	case l.Gone:
+		return Obstacle{"manifest", fmt.Sprintf("%s is gone", l.Table), "take it out of the manifest"}, true
+	case l.Plain.Attnum == 0 && rank(l.State.Phase) < rank(lifecycle.PhaseCutOver):
+		return Obstacle{"manifest", fmt.Sprintf("%s has no column %q", l.Table, l.Column.Source), "names are taken literally; mend the manifest: " + nearColumns(l)}, true
+	}
+	return Obstacle{}, false
+}
+
+func nearColumns(l *status.Look) string {
+	var names []string
+	for _, c := range l.Relation.Columns {
+		names = append(names, c.Name)
+	}
+	if near := pg.Near(l.Column.Source, names); len(near) > 0 {
+		return fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return "or add the column"
+}
+
+// blockers are what stands in the way of a column's steps.
+func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *status.Look, steps []Step) (list []Obstacle, err error) {
+	list = append(list, unable(l)...)
+	if rank(l.State.Phase) < rank(lifecycle.PhaseCutOver) && rank(lifecycle.Phase(l.Wanted.Reach)) > 0 {
+		refused, err := m.preflight(ctx, q, l)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, refused...)
+	}
+	if m.request.Key != nil && l.Wanted.Transform == messages.TransformEncrypt && needsKey(l, steps) {
+		list = append(list, *m.request.Key)
+	}
+	for _, h := range m.facts.holders[l.Relation.OID] {
+		list = append(list, h.obstacle(l.Table))
+	}
+	if slices.ContainsFunc(steps, func(s Step) bool { return s.To == lifecycle.PhaseCutOver }) {
+		list = append(list, m.dependents(l)...)
+	}
+	return list, nil
+}
+
+// unable is what a manifest may ask for and this version does not do.
+func unable(l *status.Look) (list []Obstacle) {
+	add := func(what string) {
+		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, or has an encrypter of your own make the values (transform: external)"})
+	}
+	switch {
+	case l.Wanted.Transform == messages.TransformExternal && rank(lifecycle.Phase(l.Wanted.Reach)) < rank(lifecycle.PhaseBackfilled):
+		add("no command prepares a column of transform external without its backfill yet")
+	case l.Wanted.Transform == messages.TransformExternal: // whatever the type
+	case l.Wanted.Transform != messages.TransformEncrypt:
+		add("no command runs transform " + l.Wanted.Transform + " yet")
+	case l.Wanted.Type != "bytea":
+		add("no command writes cells into a column of type " + l.Wanted.Type + " yet")
+	}
+	if l.Within.Where != "" {
+		add("no command heeds the where of a table yet: every row would be encrypted")
+	}
+	return list
+}
+
+// needsKey says that a step makes, seals or opens something under the key.
+func needsKey(l *status.Look, steps []Step) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool {
+		return s.To == lifecycle.PhaseDualWriting || s.To == lifecycle.PhaseBackfilled || s.Command == verifyLine(l)
+	})
+}
+
+// preflight asks what a backfill of the column would be refused for.
+func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *status.Look) ([]Obstacle, error) {
+	r := messages.StartRequest{Schema: l.Table.Schema, Table: l.Table.Name, Key: l.Within.Key, Prepare: true, UserTriggers: m.request.Manifest.Fleet.UserTriggers,
+		Columns: []messages.ColumnRequest{wantedOf(l)}}
+	return asked(ctx, q, m.survey, l.Relation, r, m.mayInstall)
+}
+
+// asked makes the checks of a preflight on what the survey has seen.
+func asked(ctx context.Context, q pg.Querier, v *status.Survey, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
+	seen := preflight.Seen{Relation: relation, Installed: v.Installed, MayInstall: mayInstall, Registered: []lifecycle.Column{}, States: v.States,
+		Makers: func(id uint32) (backfill.External, bool) { return maker(v, id) }}
+	for _, c := range v.Columns {
+		if c.Relid == relation.OID {
+			seen.Registered = append(seen.Registered, c)
+		}
+	}
+	refused, err := preflight.Refusals(ctx, q, r, seen)
+	for _, r := range refused {
+		list = append(list, Obstacle{"preflight", r.Message, r.Hint})
+	}
+	return list, err
+}
+
+// maker is the encrypter of a column's last job as the survey saw it, and whether the column has a scheme of its own.
+func maker(v *status.Survey, id uint32) (last backfill.External, own bool) {
+	_, own = v.Schemes[id]
+	return standing.EncrypterIn(v.Jobs[id], id), own
+}
+
+// wantedOf is what the manifest asks for a column, as a request says it.
+func wantedOf(l *status.Look) messages.ColumnRequest {
+	r := messages.ColumnRequest{Source: l.Plain.Name, Target: cmp.Or(l.Sealed.Name, l.Wanted.Target)}
+	if l.Wanted.Transform == messages.TransformExternal {
+		r.Transform, r.External = l.Wanted.Transform, messages.Encrypter{Subject: l.Wanted.External.Subject, Key: l.Wanted.External.Key}
+		r.Type = l.Wanted.Type
+	}
+	return r
+}
+
+// dependents are what a cutover would silently change the meaning of.
+func (m *mapper) dependents(l *status.Look) (list []Obstacle) {
+	for _, d := range m.facts.depends[standing.Place{Relation: l.Relation.OID, Attnum: l.Plain.Attnum}] {
+		flows := d.Kind == "publication" || d.Kind == "subscription"
+		if flows && d.ByName && l.Wanted.Cutover == standing.StrategyByName {
+			continue
+		}
+		list = append(list, Obstacle{"dependent", "a cutover would silently change what this means: " + d.String(),
+			"change or drop it before the cutover, or acknowledge it there with --despite " + standing.Quoted(d.Name)})
+	}
+	return list
+}
+
+func (h holder) obstacle(t pg.Table) Obstacle {
+	if h.prepared {
+		return Obstacle{"transaction", fmt.Sprintf("a prepared transaction %q of role %q has held a lock on %s for %v", h.app, h.user, t, h.age),
+			"COMMIT PREPARED or ROLLBACK PREPARED it: no lock on the table is got before"}
+	}
+	return Obstacle{"transaction", fmt.Sprintf("a transaction of application %q as role %q (pid %d) has held a lock on %s for %v", h.app, h.user, h.pid, t, h.age),
+		fmt.Sprintf("wait for its end, or end it with SELECT pg_terminate_backend(%d): no lock on the table is got before", h.pid)}
+}
+
+// cautions are what somebody should know before.
+func (m *mapper) cautions(l *status.Look) (list []Obstacle) {
+	if s := l.Relation.RowSecurity; s.Enabled && !s.Applies {
+		list = append(list, Obstacle{"row-security", fmt.Sprintf("%s has row security; it does not hide rows from role %q", l.Table, l.Relation.Server.User),
+			"run every command as such a role: policies that name the column go on naming it after a cutover"})
+	}
+	if len(l.Relation.Publications) > 0 && rank(l.State.Phase) < rank(lifecycle.PhaseBackfilled) {
+		list = append(list, Obstacle{"publication", fmt.Sprintf("%s carries every row that the backfill writes", strings.Join(l.Relation.Publications, ", ")),
+			"expect as many changes downstream as the table has rows"})
+	}
+	return list
+}
+
+const (
+	oldTransaction = time.Hour // that keeps vacuum from reclaiming what a backfill leaves behind
+	gibibyte       = 1 << 30
+)
+
+// server says what holds for the whole database, if there is work that it bears on.
+func (m *mapper) server() {
+	r, s := &m.roadmap, m.facts.server
+	writes := slices.ContainsFunc(r.Columns, func(c Column) bool { return c.Cost != nil })
+	for _, relation := range m.survey.Relations {
+		if o, refused := asObstacle("server", preflight.CheckServer(relation.Server)); refused {
+			r.Blockers = append(r.Blockers, o)
+		}
+		break
+	}
+	if !writes {
+		return
+	}
+	r.Unknown = append(r.Unknown, "free disk space: no server tells it over SQL; compare the costs with it yourself")
+	if !s.seesSessions {
+		r.Unknown = append(r.Unknown, "long transactions of other roles: GRANT pg_read_all_stats shows them")
+	}
+	for _, slot := range s.slots {
+		m.slot(slot)
+	}
+	if age := time.Duration(max(s.idle, s.prepared)) * time.Second; age > oldTransaction {
+		r.Warnings = append(r.Warnings, Obstacle{"transaction", fmt.Sprintf("a transaction has been open for %v", age),
+			"as long as it is, vacuum reclaims nothing of what a backfill leaves behind: pg_stat_activity and pg_prepared_xacts name it"})
+	}
+}
+
+// slot warns of one that holds WAL. One that nobody reads, without a limit, fills the disk.
+func (m *mapper) slot(s slot) {
+	keeps, r := m.facts.server.keepsWAL, &m.roadmap
+	switch message := fmt.Sprintf("replication slot %q holds back %d bytes of WAL", s.name, s.behind); {
+	case !s.active && keeps < 0:
+		r.Blockers = append(r.Blockers, Obstacle{"replication-slot", message + ", nobody reads it, and max_slot_wal_keep_size sets no limit",
+			"attach its reader, drop it with SELECT pg_drop_replication_slot, or set a limit: else all WAL of a backfill stays on the disk"})
+	case !s.active:
+		r.Warnings = append(r.Warnings, Obstacle{"replication-slot", message + ", and nobody reads it", "beyond max_slot_wal_keep_size it is lost, and its reader has to start anew"})
+	case s.behind > gibibyte:
+		r.Warnings = append(r.Warnings, Obstacle{"replication-slot", message, "let its reader catch up first"})
+	}
+}

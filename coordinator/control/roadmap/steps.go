@@ -1,0 +1,191 @@
+package roadmap
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+)
+
+// rank is how far up the ladder a phase is.
+func rank(p lifecycle.Phase) int {
+	return slices.Index([]lifecycle.Phase{"", lifecycle.PhaseSchemaAdded, lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled,
+		lifecycle.PhaseCutOver, lifecycle.PhaseDropped}, p)
+}
+
+// steps are what leads from where the column stands to where the manifest wants it, in order. A column that is not there
+// has none.
+func steps(l *status.Look) (steps []Step) {
+	at, want := rank(l.State.Phase), rank(lifecycle.Phase(l.Wanted.Reach))
+	add := func(to lifecycle.Phase, does, command, lock string) {
+		steps = append(steps, Step{to, does, command, lock})
+	}
+	if l.Gone || l.Plain.Attnum == 0 && at < rank(lifecycle.PhaseCutOver) {
+		return nil
+	}
+	byBackfill := l.Wanted.Transform == messages.TransformExternal // it climbs all rungs of such a column itself
+	if at < 1 && want >= 1 && !byBackfill {
+		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", commandLine(l, "advance")+" --to schema-added",
+			"ACCESS EXCLUSIVE for a moment; no row is read")
+	}
+	if at < 2 && want >= 2 && !byBackfill {
+		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", commandLine(l, "advance")+" --to dual-writing",
+			"SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
+	} else if at == 2 && want == 2 && mends(l) {
+		add(lifecycle.PhaseDualWriting, "put back what is missing", commandLine(l, "advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
+	}
+	if want >= 4 && at < 5 && (at < 4 || mends(l)) {
+		add(lifecycle.PhaseBackfilled, "encrypt what is not covered", backfillLine(l), "of rows, a chunk at a time")
+	}
+	if slices.Contains(l.Status.Flags, status.FlagQuarantined) && l.Status.Job != nil {
+		add("", "look at the rows in quarantine, and try them again", "cipherfleet job retry "+l.Status.Job.ID+" --quarantined", "of rows, a chunk at a time")
+	}
+	if want >= 5 && at < 5 {
+		cutoverSteps(l, add)
+	}
+	if want >= 6 && at < 6 {
+		add("", "write the migration that drops the plaintext, for review", commandLine(l, "drop"), "none")
+		add(lifecycle.PhaseDropped, "drop the plaintext", commandLine(l, "drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
+	}
+	return steps
+}
+
+func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock string)) {
+	state := l.State
+	if state.Verified.IsZero() || !state.Proven || !state.VerifiedFrom.After(state.Run.Ended) || rank(state.Phase) < 4 {
+		add("", "open every cell and compare it with its source", verifyLine(l), "none; every row is read")
+	}
+	if l.Wanted.Soak > 0 {
+		add("", fmt.Sprintf("wait until no write has missed the target for %v", l.Wanted.Soak), "", "none")
+	}
+	does := "let the cells take the plaintext's name"
+	if l.Wanted.Cutover == standing.StrategyByName {
+		does = "record that applications read the cells by their own name"
+	}
+	add(lifecycle.PhaseCutOver, does, commandLine(l, "cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
+}
+
+// mends says that the backfill's preparation, or a sweep, has something to put right.
+func mends(l *status.Look) bool {
+	return slices.ContainsFunc(l.Status.Flags, func(flag string) bool {
+		return slices.Contains([]string{status.FlagUncovered, status.FlagTargetMissing, status.FlagCheckMissing, status.FlagCheckNotValidated, status.FlagCaptureMissing, status.FlagCaptureAltered,
+			status.FlagCaptureDisabled, status.FlagCaptureNotAlways, status.FlagKeyMissing}, flag)
+	})
+}
+
+// writes says that one of the steps writes rows.
+func writes(l *status.Look, steps []Step) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool { return s.To == lifecycle.PhaseBackfilled })
+}
+
+// commandLine is that of a verb for the column. A shell takes it as it stands, whatever is in a name.
+func commandLine(l *status.Look, verb string) string {
+	name := standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Name()}
+	if standing.Quoted(name.String()) != name.String() || strings.Count(name.String(), ".") != 2 {
+		return strings.Join(append([]string{"cipherfleet", verb}, flagWords(l)...), " ")
+	}
+	return "cipherfleet " + verb + " " + strings.TrimPrefix(name.String(), "public.")
+}
+
+// backfillLine is the command that encrypts the column, as the manifest wants it.
+func backfillLine(l *status.Look) string {
+	words := append([]string{"cipherfleet", "backfill"}, flagWords(l)...)
+	if target := cmp.Or(l.Sealed.Name, l.Wanted.Target); target != l.Name()+"_encrypted" {
+		words = append(words, "--target", standing.Quoted(target))
+	}
+	for _, key := range l.Within.Key {
+		words = append(words, "--key", standing.Quoted(key))
+	}
+	if l.Sealed.Attnum == 0 {
+		words = append(words, "--prepare")
+	}
+	if triggers := l.Survey.Manifest.Fleet.UserTriggers; triggers != "" {
+		words = append(words, "--user-triggers", triggers)
+	}
+	return strings.Join(words, " ")
+}
+
+func verifyLine(l *status.Look) string {
+	return strings.Join(append([]string{"cipherfleet", "verify"}, flagWords(l)...), " ")
+}
+
+func flagWords(l *status.Look) (words []string) {
+	if l.Table.Schema != "public" {
+		words = append(words, "--schema", standing.Quoted(l.Table.Schema))
+	}
+	return append(words, "--table", standing.Quoted(l.Table.Name), "--column", standing.Quoted(l.Name()))
+}
+
+// backward is the warning that the manifest wants less than there is.
+func backward(l *status.Look, c Column) Obstacle {
+	o := Obstacle{Kind: "backward", Message: fmt.Sprintf("the manifest wants %s, but the column is %s already", c.Reach, c.Phase),
+		Hint: fmt.Sprintf("no plan goes backward: say reach: %s in the manifest, or go back yourself with `%s`", c.Phase, commandLine(l, "rollback"))}
+	switch c.Phase {
+	case lifecycle.PhaseDropped:
+		o.Hint = "nothing brings the plaintext back but decrypting: say reach: dropped in the manifest"
+	case lifecycle.PhaseBackfilling:
+		o.Hint = "say reach: backfilled in the manifest, or cancel the job"
+	}
+	return o
+}
+
+// differences are what the manifest wants otherwise.
+func differences(l *status.Look) []Difference {
+	list := []Difference{}
+	differ := func(what, wanted, is string) {
+		if wanted != is {
+			list = append(list, Difference{what, wanted, is})
+		}
+	}
+	if l.Sealed.Attnum != 0 {
+		differ("target type", l.Wanted.Type, typeWord(l))
+	}
+	if l.Column.ID != 0 && !l.Swapped() {
+		differ("target", l.Wanted.Target, cmp.Or(l.Sealed.Name, l.Column.Target))
+	}
+	if bound := l.Bound(); l.Column.ID != 0 && len(l.Within.Key) > 0 && len(bound) > 0 {
+		differ("key", sortedWords(l.Within.Key), sortedWords(bound))
+	}
+	if is, has := l.Survey.Schemes[l.Column.ID]; has && l.Wanted.Scheme > 0 {
+		wanted := l.Wanted.Schemes[l.Wanted.Scheme]
+		differ("scheme", strconv.Itoa(l.Wanted.Scheme), strconv.Itoa(is.Number))
+		if l.Wanted.Scheme == is.Number {
+			differ("scheme suite", wanted.Suite, strings.ToLower(cell.Suite(is.Suite).String()))
+			differ("scheme padding", strconv.Itoa(wanted.Padding), strconv.Itoa(is.Padding))
+			differ("scheme binding", wanted.Binding, is.Binding)
+			differ("scheme nulls", wanted.Nulls, is.Nulls)
+		}
+	}
+	for _, x := range l.Status.Indexes {
+		if rank(l.State.Phase) >= rank(lifecycle.PhaseBackfilled) || x.Present {
+			differ("index "+x.Name, there(x.Wanted), there(x.Present))
+		}
+	}
+	return list
+}
+
+func there(is bool) string {
+	if is {
+		return "there"
+	}
+	return "not there"
+}
+
+// typeWord is the target's type as a manifest would spell it.
+func typeWord(l *status.Look) string {
+	if l.Fits(l.Sealed) {
+		return l.Wanted.Type
+	}
+	return l.Sealed.Type
+}
+
+func sortedWords(names []string) string {
+	return strings.Join(slices.Sorted(slices.Values(names)), ", ")
+}

@@ -1,0 +1,64 @@
+package standing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// MissedBy is who wrote a source without its cell, how often, and when last.
+type MissedBy struct {
+	Application string    `json:"application"` // application_name of the sessions; whatever they said
+	Role        string    `json:"role"`        // that logged in, whatever role it has taken since
+	Writes      int64     `json:"writes"`
+	Last        time.Time `json:"last"`
+}
+
+const MayReadMissedSQL = `SELECT coalesce(has_table_privilege(to_regclass('cipherfleet.missed_writes')::oid, 'SELECT'), false)`
+
+const missedBySQL = `SELECT application, role, sum(writes)::bigint, max(at) FROM cipherfleet.missed_writes
+ WHERE column_id = $1 AND at > clock_timestamp() - $2::interval GROUP BY 1, 2 ORDER BY 4 DESC, 1, 2`
+
+// ReadMissed is who missed the column's target in so long before now, the latest first. It is nil, not empty, where the
+// reader may not know.
+func ReadMissed(ctx context.Context, q pg.Querier, column uint32, window time.Duration) ([]MissedBy, error) {
+	may := false
+	if err := q.QueryRow(ctx, MayReadMissedSQL).Scan(&may); err != nil {
+		return nil, fmt.Errorf("look for missed writes: %w", err)
+	}
+	if !may {
+		return nil, nil
+	}
+	rows, err := q.Query(ctx, missedBySQL, column, window)
+	if err != nil {
+		return nil, fmt.Errorf("look for missed writes: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[MissedBy])
+	if err != nil {
+		return nil, fmt.Errorf("look for missed writes: %w", pg.Safe(err))
+	}
+	return list, nil
+}
+
+// IsStrict says that writes which miss the column's target fail.
+func IsStrict(r pg.Relation, id uint32) bool {
+	on := 0
+	for _, t := range r.Triggers {
+		if slices.Contains(ddl.StrictTriggers(id), t.Name) && t.Table.OID == r.OID && (t.Enabled == "O" || t.Enabled == "A") {
+			on++
+		}
+	}
+	return on == len(ddl.StrictTriggers(id))
+}
+
+// IsOurs says that cipherfleet made the trigger.
+func IsOurs(t pg.Trigger) bool {
+	return strings.HasPrefix(t.Name, ddl.TriggerPrefix) && strings.HasPrefix(t.Function, "cipherfleet.")
+}

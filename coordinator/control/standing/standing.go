@@ -1,0 +1,81 @@
+package standing
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Standing is a registered column, its table, and where it stands.
+type Standing struct {
+	lifecycle.Column
+	Relation      pg.Relation
+	State         lifecycle.State
+	Plain, Sealed pg.Column // the columns that hold plaintext and cells, under today's names; Attnum 0: gone
+}
+
+// Of looks a registered column up, in a transaction of its own that reads only; a name that nothing has is a
+// [*Refusal].
+func Of(ctx context.Context, db *pg.DB, n Name) (s Standing, err error) {
+	err = Reading(ctx, db, "30s", func(tx pg.Tx) error {
+		s, err = Find(ctx, tx, n)
+		return err
+	})
+	return s, err
+}
+
+// Find looks a registered column up; a name that nothing has is a [*Refusal].
+func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
+	if err := CheckInstalled(ctx, q); err != nil {
+		return s, err
+	}
+	if s.Relation, err = pg.Inspect(ctx, q, n.Schema, n.Table); err != nil {
+		var missing *pg.NotFound
+		if errors.As(err, &missing) {
+			return s, Lack("table", NearHint(missing.Near), "%v", missing)
+		}
+		return s, err
+	}
+	registered, err := lifecycle.Columns(ctx, q, s.Relation.OID)
+	if err != nil {
+		return s, err
+	}
+	at := slices.IndexFunc(registered, func(c lifecycle.Column) bool { return c.Source == n.Column })
+	if at < 0 {
+		at = slices.IndexFunc(registered, func(c lifecycle.Column) bool { return s.Relation.ColumnAt(c.SourceNum).Name == n.Column })
+	}
+	if at < 0 {
+		return s, Lack("column", "cipherfleet status lists the columns; cipherfleet advance --to schema-added begins with a new one",
+			"column %q of %s is not registered", n.Column, s.Relation.Table())
+	}
+	s.Column = registered[at]
+	s.Plain, s.Sealed = s.Relation.ColumnAt(s.SourceNum), s.Relation.ColumnAt(s.TargetNum)
+	s.State, err = lifecycle.Latest(ctx, q, s.Column.Table.String(), s.Source)
+	if errors.Is(err, lifecycle.ErrImpossible) {
+		err = nil // status tells; what could be folded counts
+	}
+	return s, err
+}
+
+// PhaseWord is a phase in a sentence.
+func PhaseWord(p lifecycle.Phase) string {
+	if p == "" {
+		return "new"
+	}
+	return string(p)
+}
+
+const leavesSQL = `SELECT c.oid FROM pg_catalog.pg_class c
+ WHERE c.relkind = 'r' AND (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))`
+
+// Leaves are the relations that hold a table's rows: itself, or those of its partitions that are there now.
+func Leaves(ctx context.Context, q pg.Querier, relation uint32) ([]uint32, error) {
+	return pg.Values[uint32](ctx, q, leavesSQL, relation)
+}
+
+// IsEQL says that the column's values are EQL's.
+func (s Standing) IsEQL() bool { return s.Sealed.Base.Name == backfill.EQLType }

@@ -1,0 +1,249 @@
+package status
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Coverage is how many rows of a column are covered. Total, covered and uncovered are of one moment.
+type Coverage struct {
+	Total       int64     `json:"total"`
+	Covered     int64     `json:"covered"`
+	Uncovered   int64     `json:"uncovered"`
+	Behind      *int64    `json:"plaintext_behind"` // rows whose cell has no plaintext: what a rollback would decrypt first; null: before a cutover, or not counted
+	Quarantined int64     `json:"quarantined"`      // of the uncovered; by the last job
+	Stale       *int64    `json:"stale"`            // null: only a verification can tell, and none counts any more
+	Exact       bool      `json:"exact"`            // every row was counted; else it is an estimate
+	AsOf        time.Time `json:"as_of"`
+}
+
+// SchemeRows is how many cells are of one scheme.
+type SchemeRows struct {
+	Number int   `json:"number"`
+	Rows   int64 `json:"rows"`
+}
+
+const (
+	countedPages   = 512 // a table of no more pages is counted at once: 4 MiB
+	sampledPages   = 512 // of a larger one
+	sampleTimeout  = "5s"
+	withoutTimeout = "0"
+	countedAtOnce  = 50 // columns in one statement
+)
+
+// Cover counts, or estimates by the best that may be read cheaply: a sample of the table, else the progress of the job.
+func Cover(ctx context.Context, db *pg.DB, looks []*Look, exact bool) error {
+	var sampled []*Look
+	for _, l := range looks {
+		if f, has := l.Survey.found[l.Column.ID]; has && l.Status.Verified != nil {
+			l.Status.Coverage.Stale = &f.Stale
+		}
+		switch {
+		case l.Column.ID == 0 || l.Plain.Attnum == 0 || l.Sealed.Attnum == 0:
+			l.byProgress()
+		case exact:
+			if err := l.counts(100).run(ctx, db, withoutTimeout); err != nil {
+				return fmt.Errorf("read the status of %s.%s: %w", l.Table, l.Column.Source, err)
+			}
+		case !l.mayRead():
+			l.byProgress()
+		default:
+			sampled = append(sampled, l)
+		}
+	}
+	for some := range slices.Chunk(sampled, countedAtOnce) {
+		if err := sample(ctx, db, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sample looks at many columns with one statement. If somebody holds a table, or it is slow, they are looked at one by
+// one, and where that does not help either, the job's progress has to do.
+func sample(ctx context.Context, db *pg.DB, looks []*Look) error {
+	var all counts
+	for _, l := range looks {
+		percent := 100.0
+		if pages := l.Relation.Pages(); pages > countedPages {
+			percent = 100 * sampledPages / float64(pages)
+		}
+		all = append(all, l.counts(percent)...)
+	}
+	err := all.run(ctx, db, sampleTimeout)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	for _, one := range all {
+		if err := (counts{one}).run(ctx, db, sampleTimeout); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			one.look.byProgress()
+		}
+	}
+	return nil
+}
+
+func (l *Look) mayRead() bool {
+	return l.Plain.MaySelect && l.Sealed.MaySelect && l.Relation.Privileges.Schema && !l.Relation.RowSecurity.Applies
+}
+
+// countSQL groups rows by what stands in the target and in the source, and by the scheme of the cell; 0 is a target
+// without a cell of ours. Of a cell only the header is read.
+const (
+	countSQL = `SELECT %[1]d, t.%[3]s IS DISTINCT FROM NULL AS sealed, t.%[2]s IS DISTINCT FROM NULL AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
+	headSQL  = `CASE WHEN octet_length(t.%[1]s) < 8 OR t.%[1]s IS NULL THEN 0 ELSE get_byte(substr(t.%[1]s, 7, 2), 0) * 256 + get_byte(substr(t.%[1]s, 7, 2), 1) END`
+)
+
+// count is one column to count rows of.
+type count struct {
+	look    *Look
+	percent float64
+}
+
+type counts []count
+
+func (l *Look) counts(percent float64) counts { return counts{{l, percent}} }
+
+func (c count) sql(number int) string {
+	l, sample, scheme := c.look, "", "0"
+	from := "ONLY " + l.Table.SQL()
+	if l.Relation.IsPartitioned {
+		from = l.Table.SQL()
+	}
+	if c.percent < 100 {
+		sample = fmt.Sprintf(" TABLESAMPLE SYSTEM (%f) REPEATABLE (1)", c.percent) // the same pages each time: no number flickers
+	}
+	if l.Sealed.TypeOID == pgtype.ByteaOID {
+		scheme = fmt.Sprintf(headSQL, pg.Ident(l.Sealed.Name))
+	}
+	return fmt.Sprintf(countSQL, number, pg.Ident(l.Plain.Name), pg.Ident(l.Sealed.Name), scheme, from, sample)
+}
+
+// group is one row of countSQL.
+type group struct {
+	sealed, plain bool
+	scheme        int
+	rows          int64
+	at            time.Time
+}
+
+// run counts, in one statement, and puts the results in.
+func (cs counts) run(ctx context.Context, db *pg.DB, timeout string) error {
+	parts, groups := make([]string, len(cs)), make([][]group, len(cs))
+	for i, c := range cs {
+		parts[i] = "(" + c.sql(i) + ")"
+	}
+	err := standing.Reading(ctx, db, timeout, func(tx pg.Tx) error {
+		rows, err := tx.Query(ctx, strings.Join(parts, "\nUNION ALL "))
+		if err != nil {
+			return err
+		}
+		_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (i int, err error) {
+			var g group
+			err = row.Scan(&i, &g.sealed, &g.plain, &g.scheme, &g.rows, &g.at)
+			groups[i] = append(groups[i], g)
+			return i, err
+		})
+		return pg.Safe(err)
+	})
+	if err != nil {
+		return fmt.Errorf("count rows: %w", err)
+	}
+	for i, c := range cs {
+		if len(groups[i]) == 0 && c.percent < 100 {
+			c.look.byProgress()
+			continue
+		}
+		c.look.add(groups[i], c.percent)
+	}
+	return nil
+}
+
+// add turns groups of rows, counted or sampled, into the coverage.
+func (l *Look) add(groups []group, percent float64) {
+	c, seen, behind := &l.Status.Coverage, int64(0), int64(0)
+	l.Counted, c.AsOf = true, l.Survey.At
+	for _, g := range groups {
+		seen, c.AsOf = seen+g.rows, g.at
+	}
+	c.Total, c.Exact = seen, percent == 100
+	if !c.Exact {
+		c.Total = l.rows(int64(float64(seen) / percent * 100))
+	}
+	schemes := map[int]int64{}
+	for _, g := range groups {
+		rows := int64(float64(g.rows) / float64(seen) * float64(c.Total))
+		reverse := g.sealed && !g.plain && l.State.Phase == lifecycle.PhaseCutOver
+		if reverse {
+			behind += rows
+		}
+		switch {
+		case g.sealed != g.plain && !reverse:
+			c.Uncovered += rows
+		case g.scheme > 0:
+			schemes[g.scheme] += rows
+		}
+	}
+	if l.State.Phase == lifecycle.PhaseCutOver {
+		c.Behind = &behind
+	}
+	c.Covered = c.Total - c.Uncovered
+	for number, rows := range schemes {
+		l.Status.Schemes = append(l.Status.Schemes, SchemeRows{number, rows})
+	}
+	slices.SortFunc(l.Status.Schemes, func(a, b SchemeRows) int { return cmp.Compare(a.Number, b.Number) })
+}
+
+// rows is the number that the server has counted while rows came and went, if that is anywhere near an estimate from
+// the table's size: a table that is being rewritten has more pages than rows, and after a crash or an upgrade the
+// server counts from nothing.
+func (l *Look) rows(estimate int64) int64 {
+	if live := l.Survey.live[l.Relation.OID]; live >= estimate/4 && live <= estimate*4 {
+		return live
+	}
+	return estimate
+}
+
+// byProgress takes what the last job passed for covered, and the rows of the catalog's statistics for all. Without a
+// target nothing is covered, and without a plaintext there is nothing left to cover.
+func (l *Look) byProgress() {
+	c := &l.Status.Coverage
+	c.Total, c.AsOf = l.rows(l.Relation.Rows()), l.Survey.At
+	job, has := l.Survey.Jobs[l.Column.ID]
+	switch {
+	case l.State.Phase == lifecycle.PhaseDropped, l.State.Phase == lifecycle.PhaseCutOver && l.Sealed.Attnum != 0:
+		c.Covered = c.Total
+		return
+	case !has || l.Gone || l.Sealed.Attnum == 0:
+		c.Uncovered = c.Total
+		return
+	}
+	p := l.Survey.passed[job.ID]
+	switch {
+	case job.State == backfill.Done:
+		c.Covered = c.Total
+	case p.all > 0:
+		c.Covered = min(c.Total, int64(float64(c.Total)*float64(p.done)/float64(p.all))+p.rows)
+	}
+	c.Covered = max(0, c.Covered-c.Quarantined)
+	c.Uncovered = c.Total - c.Covered
+	for _, column := range job.Spec.Columns {
+		if column.ID == l.Column.ID && c.Covered > 0 {
+			l.Status.Schemes = append(l.Status.Schemes, SchemeRows{int(column.Scheme), c.Covered})
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Flags of a column's status: what is not as it was prepared, or not as the manifest wants it.
+const (
+	FlagNotInDatabase     = "not-in-database" // the manifest names a table or column that is not there
+	FlagTableMissing      = "table-missing"
+	FlagTableRenamed      = "table-renamed"
+	FlagSourceMissing     = "source-missing"
+	FlagSourceRenamed     = "source-renamed"
+	FlagSourceType        = "source-type" // it has another type than when it was registered
+	FlagTargetMissing     = "target-missing"
+	FlagTargetRenamed     = "target-renamed"
+	FlagTargetType        = "target-type"         // it has another type than its values
+	FlagPlaintextMissing  = "plaintext-missing"   // cut over, and there is no way back any more
+	FlagPhase             = "phase-contradicted"  // the log says one phase, the columns another
+	FlagCheckMissing      = "check-missing"       // anything may be written to the target
+	FlagCheckAltered      = "check-altered"       // the same, for all we know
+	FlagCheckNotValidated = "check-not-validated" // something else may stand in the target from before
+	FlagCaptureMissing    = "capture-missing"     // writes that miss the target go unnoticed; after a cutover, those that miss the plaintext
+	FlagCaptureAltered    = "capture-altered"     // it is of an older version, or somebody changed it
+	FlagCaptureDisabled   = "capture-disabled"    // the same, by ALTER TABLE ... DISABLE TRIGGER
+	FlagCaptureNotAlways  = "capture-not-always"  // the same for replicated writes, or for all others
+	FlagKeyMissing        = "key-missing"         // no scheme is active, or its data key is gone
+	FlagKeyChanged        = "key-changed"         // no usable key of the table is the one that cells are bound to
+	FlagIndexMissing      = "index-missing"       // the manifest wants it
+	FlagIndexUnwanted     = "index-unwanted"      // it is over the cells, and the manifest does not name it
+	FlagUncovered         = "uncovered"           // although the backfill is complete
+	FlagStale             = "stale"               // the last verification found cells of another value than their source
+	FlagQuarantined       = "quarantined"
+	FlagSchemeMix         = "scheme-mix" // there are cells of another scheme than the manifest writes
+	FlagJobIdle           = "job-idle"   // a job has not ended, and no worker lives
+	FlagEQLNotRegistered  = "eql-not-registered"
+	FlagEQLPending        = "eql-pending"
+	FlagEQLNotReady       = "eql-not-ready" // its pending configuration has no column to go to
+)
+
+// SetFlags compares the database with what was prepared, and with the manifest.
+func (l *Look) SetFlags() {
+	switch {
+	case l.Column.ID == 0:
+		l.flag(FlagNotInDatabase, l.Gone || l.Plain.Attnum == 0)
+		l.flag(FlagTargetType, l.Sealed.Attnum != 0 && !l.Fits(l.Sealed))
+		l.flagEQL()
+		return
+	case l.Gone:
+		l.flag(FlagTableMissing, l.State.Phase != lifecycle.PhaseDropped)
+		return
+	}
+	l.flag(FlagTableRenamed, l.Table != l.Column.Table)
+	l.flag(FlagPhase, l.contradicted())
+	l.flagColumns()
+	switch l.State.Phase {
+	case lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled:
+		l.flagCheck()
+		l.flagCapture(ddl.CaptureTriggers(l.Column.ID), ddl.CaptureBody(l.Column.ID))
+		l.flagKeys()
+	case lifecycle.PhaseCutOver:
+		l.flagCheck()
+		if l.Plain.Attnum != 0 {
+			l.flagCapture(ddl.ReverseTriggers(l.Column.ID), "")
+		}
+		l.flagKeys()
+	}
+	l.flagRows()
+	l.flagIndexes()
+	l.flagEQL()
+	l.flag(FlagJobIdle, l.idle())
+}
+
+func (l *Look) flag(name string, holds bool) {
+	if holds {
+		l.Status.Flags = append(l.Status.Flags, name)
+	}
+}
+
+// Fits says that a target has the type that its values have.
+func (l *Look) Fits(target pg.Column) bool {
+	wanted := "bytea"
+	if l.foreign() {
+		_, fits := backfill.PayloadOf(target)
+		return fits && (l.Wanted == nil || l.Wanted.Type == target.Base.Name)
+	}
+	if l.Wanted != nil {
+		wanted = l.Wanted.Type
+	}
+	switch {
+	case wanted == "bytea":
+		return target.TypeOID == pgtype.ByteaOID || l.Wanted == nil && target.Base.Name == eqlType
+	case wanted == eqlType:
+		return target.Base.Name == eqlType
+	}
+	return target.Base.Schema == "pg_catalog" && target.Base.Name == wanted
+}
+
+// flagColumns looks at the two columns. After a cutover they have other names than at their registration, and once the
+// plaintext is dropped nobody misses it.
+func (l *Look) flagColumns() {
+	plain, sealed := l.Column.Source, l.Column.Target
+	if c := l.Survey.cutovers[l.Column.ID]; l.cutOver() && c.PlainName != "" {
+		plain, sealed = c.PlainName, c.SealedName
+	}
+	phase := l.State.Phase
+	if phase != lifecycle.PhaseDropped {
+		l.flag(FlagPlaintextMissing, phase == lifecycle.PhaseCutOver && l.Plain.Attnum == 0)
+		l.flag(FlagSourceMissing, phase != lifecycle.PhaseCutOver && l.Plain.Attnum == 0)
+		l.flag(FlagSourceRenamed, l.Plain.Attnum != 0 && l.Plain.Name != plain && !l.contradicted())
+		l.flag(FlagSourceType, l.Plain.Attnum != 0 && l.Plain.Type != l.Column.Type)
+	}
+	l.flag(FlagTargetMissing, l.Sealed.Attnum == 0)
+	l.flag(FlagTargetRenamed, l.Sealed.Attnum != 0 && l.Sealed.Name != sealed && !l.contradicted())
+	l.flag(FlagTargetType, l.Sealed.Attnum != 0 && !l.Fits(l.Sealed))
+}
+
+func (l *Look) cutOver() bool {
+	return l.State.Phase == lifecycle.PhaseCutOver || l.State.Phase == lifecycle.PhaseDropped
+}
+
+// contradicted says that the log cannot be right: it holds what cannot have happened, or the names say otherwise, or
+// there is a plaintext that was dropped.
+func (l *Look) contradicted() bool {
+	c := l.Survey.cutovers[l.Column.ID]
+	swap := l.cutOver() && c.Strategy == standing.StrategySwap
+	back := l.Plain.Attnum != 0 && l.Plain.Name == c.PlainWas && l.Sealed.Name == c.SealedWas
+	return l.contradictory || l.Swapped() && !l.cutOver() || swap && back || l.State.Phase == lifecycle.PhaseDropped && l.Plain.Attnum != 0
+}
+
+func (l *Look) flagCheck() {
+	at := slices.IndexFunc(l.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(l.Column.ID) })
+	l.flag(FlagCheckMissing, at < 0)
+	if at < 0 || l.Sealed.Attnum == 0 {
+		return
+	}
+	check := l.Relation.Checks[at]
+	ours := ddl.Column{ID: l.Column.ID, Target: l.Sealed.Name}.IsCheck(check.SQL)
+	l.flag(FlagCheckAltered, !ours && l.Sealed.TypeOID == pgtype.ByteaOID && !l.foreign())
+	l.flag(FlagCheckNotValidated, !check.Validated)
+}
+
+// flagCapture looks at the table's own triggers, and at those of partitions that differ from them. A body of "" may be
+// any.
+func (l *Look) flagCapture(names []string, body string) {
+	own, disabled, notAlways, altered := 0, false, false, false
+	for _, t := range l.Relation.Triggers {
+		if !standing.IsOurs(t) || !slices.Contains(names, t.Name) {
+			continue
+		}
+		if t.Table.OID == l.Relation.OID {
+			own++
+		}
+		disabled = disabled || t.Enabled == "D"
+		notAlways = notAlways || t.Enabled == "O" || t.Enabled == "R"
+		altered = altered || body != "" && t.Body != body
+	}
+	l.flag(FlagCaptureMissing, own < len(names))
+	l.flag(FlagCaptureAltered, altered)
+	l.flag(FlagCaptureDisabled, disabled)
+	l.flag(FlagCaptureNotAlways, notAlways)
+}
+
+// flagKeys looks at the data key, and at the key of rows: a cell opens under the one it was bound to only.
+func (l *Look) flagKeys() {
+	scheme, has := l.Survey.Schemes[l.Column.ID]
+	l.flag(FlagKeyMissing, !l.isEQL() && !l.foreign() && (!has || !scheme.keyed))
+	l.flag(FlagKeyChanged, l.keyChanged())
+}
+
+func (l *Look) keyChanged() bool {
+	bound := l.Bound()
+	if len(bound) == 0 {
+		return false
+	}
+	for _, name := range bound {
+		if _, there := l.Relation.Column(name); !there { // it may have been renamed since the job
+			return !slices.ContainsFunc(l.Relation.Keys, func(k pg.Key) bool { return k.Usable() && len(k.Columns) == len(bound) })
+		}
+	}
+	key, found := l.Relation.KeyOf(bound)
+	return !found || !key.Usable()
+}
+
+// Bound is the key that cells are bound to: capture's condition compares it, and follows renames; else the last job's.
+func (l *Look) Bound() (key []string) {
+	for _, t := range l.Relation.Triggers {
+		if t.Table.OID != l.Relation.OID || !slices.Contains(t.Events, "UPDATE") || !captures(t, l.Column.ID) || !t.When || len(t.Reads) < 3 {
+			continue
+		}
+		for _, name := range t.Reads {
+			if name != l.Plain.Name && name != l.Sealed.Name && !slices.Contains(key, name) {
+				key = append(key, name)
+			}
+		}
+	}
+	if job, has := l.Survey.Jobs[l.Column.ID]; has && len(key) == 0 {
+		return job.Spec.Key
+	}
+	return key
+}
+
+// captures says that a trigger is one of those that capture a column's writes, in either direction.
+func captures(t pg.Trigger, id uint32) bool {
+	return standing.IsOurs(t) && strings.HasPrefix(t.Name, fmt.Sprintf("%s%d_", ddl.TriggerPrefix, id))
+}
+
+func (l *Look) flagRows() {
+	c := l.Status.Coverage
+	complete := l.State.Phase == lifecycle.PhaseBackfilled || l.State.Phase == lifecycle.PhaseCutOver
+	l.flag(FlagUncovered, complete && l.Counted && c.Uncovered > 0)
+	if l.State.Phase == lifecycle.PhaseDropped {
+		return
+	}
+	l.flag(FlagStale, c.Stale != nil && *c.Stale > 0)
+	l.flag(FlagQuarantined, c.Quarantined > 0)
+	l.flag(FlagSchemeMix, l.Wanted != nil && l.Wanted.Scheme > 0 && slices.ContainsFunc(l.Status.Schemes, func(s SchemeRows) bool {
+		_, listed := l.Wanted.Schemes[s.Number]
+		return !listed || complete && s.Number != l.Wanted.Scheme
+	}))
+}
+
+// idle says that a job waits for workers, and none has been heard of.
+func (l *Look) idle() bool {
+	job, has := l.Survey.Jobs[l.Column.ID]
+	j := l.Survey.described[job.ID]
+	return has && (job.State == backfill.Planning || job.State == backfill.Running || job.State == backfill.Sweeping) && j.Ranges.Leased == 0 && l.Survey.workers == 0
+}
+
+func (l *Look) flagEQL() {
+	if l.Status.EQL == nil || l.State.Phase == lifecycle.PhaseDropped {
+		return
+	}
+	state := *l.Status.EQL
+	pending := state == EQLPending || state == EQLEncrypting
+	l.flag(FlagEQLNotRegistered, state == EQLNotRegistered)
+	l.flag(FlagEQLPending, pending)
+	l.flag(FlagEQLNotReady, pending && l.Sealed.Base.Name != eqlType)
+}
+
+// ownIndex begins the names of indexes that cipherfleet makes for itself.
+const ownIndex = "cipherfleet_"
+
+// indexes are those over the cells: what the manifest wants, an index or a companion column of that name; and what is
+// there without being wanted. A unique key of the user's is nobody's to judge.
+func (l *Look) indexes() []Index {
+	list, wanted := []Index{}, map[string]bool{}
+	if l.Wanted != nil {
+		for _, x := range l.Wanted.Indexes {
+			_, column := l.Relation.Column(x.Name)
+			index := slices.ContainsFunc(l.Relation.Indexes, func(i pg.Index) bool { return i.Name == x.Name && i.Valid })
+			list, wanted[x.Name] = append(list, Index{Name: x.Name, Wanted: true, Present: column || index}), true
+		}
+	}
+	for _, x := range l.Relation.Indexes {
+		over := l.Sealed.Attnum != 0 && slices.Contains(x.Columns, l.Sealed.Name)
+		if over && !wanted[x.Name] && !strings.HasPrefix(x.Name, ownIndex) {
+			list = append(list, Index{Name: x.Name, Present: true})
+		}
+	}
+	return list
+}
+
+func (l *Look) flagIndexes() {
+	if l.Wanted == nil {
+		return
+	}
+	due := l.State.Phase == lifecycle.PhaseBackfilled || l.cutOver() // they are built after the backfill
+	l.flag(FlagIndexMissing, due && slices.ContainsFunc(l.Status.Indexes, func(x Index) bool { return x.Wanted && !x.Present }))
+	l.flag(FlagIndexUnwanted, slices.ContainsFunc(l.Status.Indexes, func(x Index) bool { return !x.Wanted && x.Present }))
+}

@@ -1,0 +1,152 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+// Result is what a decrypt-and-compare of columns found. It holds no value and no key.
+type Result struct {
+	V            int            `json:"v"`
+	Installation string         `json:"installation"` // the registry id that every cell authenticates
+	Database     string         `json:"database"`
+	Table        string         `json:"table"`
+	Columns      []ColumnReport `json:"columns"`
+	Sample       float64        `json:"sample,omitempty"` // percent of the blocks that were read; 0: every row
+	Proven       bool           `json:"proven"`           // every row of every column that was read is covered
+	Began        time.Time      `json:"began"`            // the server's clock
+	Ended        time.Time      `json:"ended"`
+	Seconds      float64        `json:"seconds"`
+}
+
+// ColumnReport is what was found in one column. Examples are hashes of keys.
+type ColumnReport struct {
+	Column string `json:"column"`
+	Source string `json:"source"` // the column that holds the plaintext, under today's name; "" when it is gone, and cells are only opened
+	Target string `json:"target"` // the column that holds the cells, under today's name
+	// Foreign says that a user's own encrypter made the values: they were looked at, and none was opened.
+	Foreign bool `json:"foreign,omitempty"`
+	backfill.Report
+	Proven bool `json:"proven"`
+}
+
+// Request names what to verify.
+type Request struct {
+	Schema, Table string
+	Columns       []string // sources, as they were registered or are called today; empty: every registered column of the table
+	Sample        float64  // percent of the blocks to read, below 100; 0: every row
+}
+
+// Verifier opens every cell of a table's columns and compares it with its source.
+type Verifier struct {
+	DB  *pg.DB
+	KEK cell.KEK
+	// Seen is told after each chunk how many rows have been looked at, of about how many.
+	Seen func(rows, of int64)
+	// Before are the hooks that values went through before they were sealed, by the name of the source. May be nil.
+	Before map[string]transform.Hook
+}
+
+// Verify reads every row of every leaf once, chunk by chunk, or of a sample of its blocks, and appends a verified event
+// for each column. It writes nothing else, and its memory does not grow with the table. It may be run in any phase: where
+// the plaintext is gone, cells are opened and have nothing to be compared with. A [*standing.Refusal] is returned before the
+// first row is read.
+func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
+	t, err := v.open(ctx, r)
+	if err != nil {
+		return Result{}, err
+	}
+	for _, pass := range t.passes {
+		if err := v.pass(ctx, t, pass); err != nil {
+			return Result{}, fmt.Errorf("verify %s: %w", t.relation.Table(), err)
+		}
+	}
+	result := Result{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, Began: t.began}
+	for _, pass := range t.passes {
+		for i, c := range pass.columns {
+			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Subject != "", Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			result.Columns, result.Proven = append(result.Columns, report), result.Proven && report.Proven
+		}
+	}
+	return v.record(ctx, t, result)
+}
+
+// pass reads the leaves one after the other.
+func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
+	job := backfill.Job{Relation: t.relation.OID, Spec: backfill.Spec{Schema: t.relation.Schema, Table: t.relation.Name, Key: p.key}}
+	before := map[uint32]transform.Hook{}
+	for _, c := range p.columns {
+		before[c.ID] = v.Before[c.named()]
+		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
+			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, LogColumn: c.Source, Reverse: c.cutOver})
+	}
+	of := t.relation.Rows() * int64(len(t.passes))
+	if t.sample > 0 {
+		of = int64(float64(of) * t.sample / 100)
+	}
+	for _, leaf := range t.relation.Leaves {
+		shape, err := backfill.OpenProof(ctx, v.DB, job, leaf.OID, t.keys.Keyring)
+		if errors.Is(err, backfill.ErrShape) {
+			return standing.Refuse("table", "cipherfleet status says what is different; verify again when nobody alters the table",
+				"%s is not what its columns were prepared for, with key (%s)", t.relation.Table(), strings.Join(p.key, ", "))
+		}
+		if err != nil {
+			return err
+		}
+		verifier := &backfill.Verifier{DB: v.DB, Shape: shape, Keyring: t.keys.Keyring, Sample: t.sample, Digests: t.keys.Digests, Before: before}
+		err = verifier.Verify(ctx, p.reports, func(rows int) {
+			t.seen += int64(rows)
+			v.Seen(t.seen, of)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record appends the result to the log, all columns at once, and says when that was.
+func (v *Verifier) record(ctx context.Context, t *tested, result Result) (Result, error) {
+	err := v.DB.InTx(ctx, func(tx pg.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&result.Ended); err != nil {
+			return err
+		}
+		result.Seconds = result.Ended.Sub(result.Began).Seconds()
+		for _, p := range t.passes {
+			for i, c := range p.columns {
+				detail, err := json.Marshal(c.finding(p.reports[i], result))
+				if err != nil {
+					return err
+				}
+				event := lifecycle.Event{Table: c.Table.String(), Column: c.Source, Kind: lifecycle.KindVerified, Detail: detail}
+				if _, err := (&lifecycle.Log{}).Append(ctx, tx, event); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("record the verification: %w", err)
+	}
+	return result, nil
+}
+
+func (c testColumn) finding(r backfill.Report, of Result) status.Finding {
+	return status.Finding{Verification: lifecycle.Verification{Sample: of.Sample, Proven: r.Proven(), Began: of.Began}, Rows: r.Rows, Covered: r.Covered,
+		Uncovered: r.Uncovered, Stale: r.Stale, Broken: r.Broken, Unknown: r.Unknown, Schemes: r.Schemes, Keys: r.Keys, Repeated: r.Nonces.Repeated,
+		Digest: r.Digest, PlaintextGone: c.source == "", Missed: c.missed, Seconds: of.Seconds}
+}
