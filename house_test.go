@@ -18,15 +18,18 @@ const module = "github.com/cipherfleet/cipherfleet"
 // floors, from the ground up.
 func floors() [][]string {
 	return [][]string{
-		1: {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/embedded"},
-		2: {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "coordinator/throttle"},
-		3: {"pkg/manifest", "pkg/app"},
-		4: {"pkg/transform", "pkg/ddl"},
-		5: {"pkg/backfill", "pkg/client", "pkg/migrate", "pkg/testenv"},
-		6: {"coordinator/control", "worker/runner"},
-		7: {"coordinator/web", "coordinator/demo"},
-		8: {"coordinator/cli", "worker/program"},
-		9: {"coordinator", "worker", "loadtest", "loadtest/chaos", "deploy/postgres/find"},
+		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/embedded"},
+		2:  {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "coordinator/throttle"},
+		3:  {"pkg/manifest", "pkg/app"},
+		4:  {"pkg/transform", "pkg/ddl"},
+		5:  {"pkg/backfill", "pkg/client", "pkg/migrate", "pkg/testenv"},
+		6:  {"coordinator/control/standing"},
+		7:  {"coordinator/control/preflight", "coordinator/control/status"},
+		8:  {"coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/verify"},
+		9:  {"coordinator/control", "worker/runner"},
+		10: {"coordinator/web", "coordinator/demo"},
+		11: {"coordinator/cli", "worker/program"},
+		12: {"coordinator", "worker", "loadtest", "loadtest/chaos", "deploy/postgres/find"},
 	}
 }
 

@@ -262,7 +262,7 @@ func TestStatusWatches(t *testing.T) {
 // TestEveryFlagIsExplained: in the help, and in the manual.
 func TestEveryFlagIsExplained(t *testing.T) {
 	t.Parallel()
-	source, manual := string(must(os.ReadFile("../control/status_drift.go"))), string(must(os.ReadFile("../../docs/operations.md")))
+	source, manual := string(must(os.ReadFile("../control/status/drift.go"))), string(must(os.ReadFile("../../docs/operations.md")))
 	flags := regexp.MustCompile(`Flag\w+\s*= "([a-z-]+)"`).FindAllStringSubmatch(source, -1)
 	if len(flags) < 30 {
 		t.Fatalf("there are %d flags", len(flags))
