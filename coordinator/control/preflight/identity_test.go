@@ -9,7 +9,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
-// What Preflight says of a published table is what Postgres says of an UPDATE.
+// What a preflight says of a published table is what Postgres says of an UPDATE.
 func TestPreflightRefusesATableWhosePublishedUpdatesHaveNoIdentity(t *testing.T) {
 	t.Parallel()
 	db := testenv.Database(t)

@@ -26,8 +26,8 @@ const rewriteSpeed = 50 << 20
 // Plan looks for residue and says what can be done about it without harm: VACUUM and ANALYZE always; indexes of
 // a plaintext that was emptied are built anew; what an interrupted build left is dropped. With rewrite, which makes
 // sense after the drop only, the table is written anew under an ACCESS EXCLUSIVE lock.
-func (l *Cleaner) Plan(ctx context.Context, n standing.Name, rewrite bool) (c Cleaning, err error) {
-	if c.Report, err = l.Look(ctx, n); err != nil {
+func (cl *Cleaner) Plan(ctx context.Context, n standing.Name, rewrite bool) (c Cleaning, err error) {
+	if c.Report, err = cl.Look(ctx, n); err != nil {
 		return c, err
 	}
 	s := c.standing
@@ -63,47 +63,47 @@ func (l *Cleaner) Plan(ctx context.Context, n standing.Name, rewrite bool) (c Cl
 
 // Clean runs the statements, looks again, and records what it did and how much is left. A statement that fails ends
 // it; what was done before stays done.
-func (l *Cleaner) Clean(ctx context.Context, n standing.Name, c Cleaning) (Report, error) {
+func (cl *Cleaner) Clean(ctx context.Context, n standing.Name, c Cleaning) (Report, error) {
 	for _, statement := range c.Statements {
-		if err := l.maintain(ctx, statement, c.Rewrites); err != nil {
+		if err := cl.maintain(ctx, statement, c.Rewrites); err != nil {
 			return Report{}, standing.Settled(c.standing, fmt.Errorf("clean %s: %w", c.Table, err))
 		}
 	}
 	did := cleaned{Statements: c.Statements, Rewritten: c.Rewrites}
-	if err := l.DB.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_lsn()::text`).Scan(&did.LSN); err != nil {
+	if err := cl.DB.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_lsn()::text`).Scan(&did.LSN); err != nil {
 		return Report{}, fmt.Errorf("clean %s: %w", c.Table, err)
 	}
-	after, err := l.seek(ctx, n, did)
+	after, err := cl.seek(ctx, n, did)
 	if err != nil {
 		return after, err
 	}
 	did.Left = len(after.Findings)
-	if err := l.recordCleaned(ctx, c.standing, did); err != nil {
+	if err := cl.recordCleaned(ctx, c.standing, did); err != nil {
 		return after, fmt.Errorf("record that %s was cleaned: %w", c.Table, err)
 	}
 	return after, nil
 }
 
-func (l *Cleaner) recordCleaned(ctx context.Context, s standing.Standing, did cleaned) error {
+func (cl *Cleaner) recordCleaned(ctx context.Context, s standing.Standing, did cleaned) error {
 	detail, err := json.Marshal(did)
 	if err != nil {
 		return err
 	}
-	return l.DB.InTx(ctx, func(tx pg.Tx) error {
-		_, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: s.Column.Table.String(), Column: s.Source, Kind: lifecycle.KindCleaned, Detail: detail, Actor: l.Actor})
+	return cl.DB.InTx(ctx, func(tx pg.Tx) error {
+		_, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: s.Column.Table.String(), Column: s.Source, Kind: lifecycle.KindCleaned, Detail: detail, Actor: cl.Actor})
 		return err
 	})
 }
 
 // maintain runs one statement that cannot be part of a transaction, on a connection of its own. Only one that locks
 // everybody out gives up its place in the queue now and then; the others must not be cut short, and hold up nobody.
-func (l *Cleaner) maintain(ctx context.Context, statement string, exclusive bool) error {
+func (cl *Cleaner) maintain(ctx context.Context, statement string, exclusive bool) error {
 	limits := `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '0', false)`
 	if exclusive {
 		limits = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '1s', false)`
 	}
 	return retry.Do(ctx, standing.Backoff(), func(ctx context.Context) error {
-		conn, err := l.DB.Acquire(ctx)
+		conn, err := cl.DB.Acquire(ctx)
 		if err != nil {
 			return err
 		}

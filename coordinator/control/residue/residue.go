@@ -81,19 +81,19 @@ type Cleaner struct {
 }
 
 // Look looks for plaintext that outlives the encryption of a column, before or after its drop. It changes nothing.
-func (l *Cleaner) Look(ctx context.Context, n standing.Name) (Report, error) {
-	return l.seek(ctx, n, cleaned{})
+func (cl *Cleaner) Look(ctx context.Context, n standing.Name) (Report, error) {
+	return cl.seek(ctx, n, cleaned{})
 }
 
 // seek knows of a cleaning that the log does not know yet.
-func (l *Cleaner) seek(ctx context.Context, n standing.Name, now cleaned) (r Report, err error) {
-	s, err := standing.Of(ctx, l.DB, n)
+func (cl *Cleaner) seek(ctx context.Context, n standing.Name, now cleaned) (r Report, err error) {
+	s, err := standing.Of(ctx, cl.DB, n)
 	if err != nil {
 		return r, err
 	}
 	r = Report{V: messages.Version, Table: s.Relation.Table().String(), Column: s.Source, Plaintext: s.Plain.Name, Phase: s.State.Phase,
 		Findings: []Finding{}, standing: s}
-	err = standing.Reading(ctx, l.DB, "5min", func(tx pg.Tx) error {
+	err = standing.Reading(ctx, cl.DB, "5min", func(tx pg.Tx) error {
 		x := &search{q: tx, r: &r, s: s, clean: now}
 		return x.run(ctx, n)
 	})

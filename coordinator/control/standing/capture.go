@@ -21,6 +21,7 @@ type MissedBy struct {
 	Last        time.Time `json:"last"`
 }
 
+// MayReadMissedSQL says whether this role may read who missed a cell.
 const MayReadMissedSQL = `SELECT coalesce(has_table_privilege(to_regclass('cipherfleet.missed_writes')::oid, 'SELECT'), false)`
 
 const missedBySQL = `SELECT application, role, sum(writes)::bigint, max(at) FROM cipherfleet.missed_writes

@@ -76,7 +76,7 @@ func dependents(ctx context.Context, q pg.Querier, sql string, args ...any) ([]D
 	return list, nil
 }
 
-// placesSQL is the column in its table and in every partition, where it may have another number; depSQL what the
+// PlacesSQL is the column in its table and in every partition, where it may have another number; DependencySQL what the
 // catalog knows to depend on it.
 const (
 	PlacesSQL = `WITH places AS (

@@ -10,15 +10,17 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
+// TimeoutsSQL limits the present transaction: it waits for locks briefly, and takes its time with a large table.
+const TimeoutsSQL = `SELECT pg_catalog.set_config('lock_timeout', '1s', true), pg_catalog.set_config('statement_timeout', '0', true)`
+
 const (
-	TimeoutsSQL   = `SELECT pg_catalog.set_config('lock_timeout', '1s', true), pg_catalog.set_config('statement_timeout', '0', true)` // a large table takes long to validate
-	ddlFirstPause = 100 * time.Millisecond
-	ddlLongest    = 30 * time.Second // of all attempts; a waiting ALTER holds up everybody behind it, so it waits briefly and often
+	firstPause = 100 * time.Millisecond
+	longest    = 30 * time.Second // of all attempts; a waiting ALTER holds up everybody behind it, so it waits briefly and often
 )
 
 // Backoff is how long and how often locks are waited for.
 func Backoff() retry.Backoff {
-	return retry.WithMaxDuration(ddlLongest, retry.WithJitterPercent(30, retry.WithCappedDuration(2*time.Second, retry.NewExponential(ddlFirstPause))))
+	return retry.WithMaxDuration(longest, retry.WithJitterPercent(30, retry.WithCappedDuration(2*time.Second, retry.NewExponential(firstPause))))
 }
 
 // Patiently runs f in a transaction that waits for locks only briefly, and again for as long as somebody holds them.
@@ -48,7 +50,7 @@ func Settled(s Standing, err error) error {
 			s.Source, s.Relation.Table(), PhaseWord(s.State.Phase))
 	case pg.ClassOf(err) == pg.ClassLock:
 		return Refuse("table", "wait until the transactions that hold it have ended (pg_stat_activity shows them), and ask for the same again",
-			"%s is locked by others: no lock was got in %v of short attempts", s.Relation.Table(), ddlLongest)
+			"%s is locked by others: no lock was got in %v of short attempts", s.Relation.Table(), longest)
 	}
 	return err
 }
