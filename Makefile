@@ -36,8 +36,8 @@ bench: build ## measure the fleet against the ceiling; writes build/bench.json
 	@$(GO_BUILD) -o bin/loadtest ./loadtest
 	@programs=$$(deploy/postgres/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs bin/loadtest bench --out build/bench.json
 
-fuzz: ## run every fuzz target for a while (FUZZTIME, default 20s each)
-	@.ci/fuzz $(or $(FUZZTIME),20s)
+fuzz: ## run every fuzz target for a while (FUZZTIME, default 60s each)
+	@.ci/fuzz $(or $(FUZZTIME),60s)
 
 mutate: ## take away each guard in turn and say which tests notice (minutes)
 	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs .ci/mutate

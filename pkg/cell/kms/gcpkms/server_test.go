@@ -65,7 +65,7 @@ func newServer(t *testing.T) *server {
 	}
 	t.Cleanup(func() {
 		s.running.Stop()
-		_ = s.conn.Close() // nothing is on its way any more
+		_ = s.conn.Close()                                                         // nothing is on its way any more
 		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
 			t.Error(err)
 		}
