@@ -84,6 +84,11 @@ func TestRulesSee(t *testing.T) {
 		"length: over it":      {checkLength, sources("a/a.go", strings.Repeat("\n", maxLines+1)), []string{"a/a.go"}},
 		"length: a test":       {checkLength, sources("a/a_test.go", strings.Repeat("\n", maxLines+1)), nil},
 
+		"size: at the limit": {checkSize, sources("a/a.go", strings.Repeat("var _ = `\n`\n", maxCode/2-1)), nil},
+		"size: over it":      {checkSize, sources("a/a.go", strings.Repeat("var _ = `\n`\n", maxCode/4), "a/b.go", strings.Repeat("var _ = 1 // one\n", maxCode/2)), []string{"a"}},
+		"size: comments":     {checkSize, sources("a/a.go", strings.Repeat("// word\n\n/* more\nwords */\n", maxCode)), nil},
+		"size: tests":        {checkSize, sources("a/a_test.go", strings.Repeat("var _ = 1\n", maxCode+1)), nil},
+
 		"comment: none":    {checkPackageComment, sources("a/a.go", ``, "a/b.go", ``), []string{"a"}},
 		"comment: in one":  {checkPackageComment, map[string]string{"a/a.go": "// Package a is.\npackage a\n", "a/b.go": "package a\n"}, nil},
 		"comment: in test": {checkPackageComment, map[string]string{"a/a_test.go": "// Package a is.\npackage a\n", "a/b.go": "package a\n"}, []string{"a"}},
@@ -126,7 +131,7 @@ func sources(pairs ...string) map[string]string {
 
 func TestEveryRuleIsProven(t *testing.T) {
 	t.Parallel()
-	if len(rules()) != 12 {
+	if len(rules()) != 13 {
 		t.Errorf("there are %d rules: show a new one a tree that breaks it in TestRulesSee, then change this number", len(rules()))
 	}
 }

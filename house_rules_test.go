@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
+	"go/scanner"
 	"go/token"
 	"go/types"
 	"io/fs"
@@ -23,6 +24,7 @@ type file struct {
 	pkg     string // its folder
 	test    bool
 	lines   int
+	code    int // lines that hold more than a comment
 	syntax  *ast.File
 	imports []string // our own packages without the module's path
 	read    *token.FileSet
@@ -82,7 +84,7 @@ func parse(sources map[string]string) (tree, error) {
 			return nil, fmt.Errorf("parse %s: %w", at, err)
 		}
 		f := file{path: at, pkg: path.Dir(at), test: strings.HasSuffix(at, "_test.go"), syntax: syntax, read: positions}
-		f.lines = strings.Count(sources[at], "\n")
+		f.lines, f.code = strings.Count(sources[at], "\n"), codeLines(sources[at])
 		for _, spec := range syntax.Imports {
 			imported, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
@@ -369,6 +371,47 @@ func checkLength(all tree) []violation {
 		}
 	}
 	return found
+}
+
+const maxCode = 2500
+
+// checkSize refuses packages that hold too much to be one thing. What is counted are lines of code: none that is blank,
+// or nothing but a comment, and no tests.
+func checkSize(all tree) []violation {
+	code := map[string]int{}
+	for _, f := range all {
+		if !f.test {
+			code[f.pkg] += f.code
+		}
+	}
+	var found []violation
+	for _, pkg := range slices.Sorted(maps.Keys(code)) {
+		if code[pkg] > maxCode {
+			found = append(found, violation{pkg, fmt.Sprintf("has %d lines of code, over %d: split it by what it is about", code[pkg], maxCode)})
+		}
+	}
+	return found
+}
+
+// codeLines counts the lines on which a token stands, all those of a string with several included.
+func codeLines(source string) int {
+	var tokens scanner.Scanner
+	positions := token.NewFileSet().AddFile("", -1, len(source))
+	tokens.Init(positions, []byte(source), nil, 0)
+	count, last := 0, 0
+	for {
+		at, what, text := tokens.Scan()
+		if what == token.EOF {
+			return count
+		}
+		if what == token.SEMICOLON && text == "\n" {
+			continue // no one wrote it
+		}
+		first := positions.Line(at)
+		end := first + strings.Count(text, "\n")
+		count += end - max(first, last+1) + 1
+		last = max(last, end)
+	}
 }
 
 func checkPackageComment(all tree) []violation {
