@@ -14,11 +14,12 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-const idleSQL = `WHERE state = 'done' AND NOT ` + inReverse + ` AND NOT EXISTS (SELECT FROM cipherfleet.jobs o
+const idleSQL = `WHERE state = 'done' AND NOT ` + besides + ` AND NOT EXISTS (SELECT FROM cipherfleet.jobs o
   WHERE o.relid = jobs.relid AND o.state NOT IN ('done', 'failed', 'cancelled')) ORDER BY created_at, id`
 
-// inReverse is true of a job that opens cells: what it left behind is a rollback's to look after.
-const inReverse = `spec->'columns' @> '[{"reverse": true}]'`
+// besides is true of a job that made no cells of plaintext: one that opens them, after which a rollback looks, or one that
+// seals them anew.
+const besides = `(spec->'columns' @> '[{"reverse": true}]' OR spec->'columns' @> '[{"rotate": true}]')`
 
 // Idle reads the jobs forward that are done, over tables where no job is at work, the oldest first.
 func (s *Jobs) Idle(ctx context.Context) ([]Job, error) {
@@ -88,8 +89,9 @@ func (s *Jobs) CatchUp(ctx context.Context, id string, leaves, indexed []uint32)
 	return job, nil
 }
 
-// newestForward is the last job over column $1 that sealed: a job in reverse since, and a rollback, leave it in charge.
-const newestForward = `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('id', $1::bigint)) AND NOT ` + inReverse + ` ORDER BY created_at DESC, id LIMIT 1`
+// newestForward is the last job over column $1 that sealed plaintext: jobs in reverse or of rotations since leave it in
+// charge.
+const newestForward = `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('id', $1::bigint)) AND NOT ` + besides + ` ORDER BY created_at DESC, id LIMIT 1`
 
 // sweepable locks a job that is done, the last over each of its columns, all of which are backfilled.
 func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
@@ -105,14 +107,14 @@ func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
 		if err != nil && !errors.Is(err, ErrNoJob) {
 			return job, err
 		}
-		if newest.ID != job.ID && !c.Reverse {
+		if newest.ID != job.ID && c.stays() == "" {
 			return job, ErrSuperseded
 		}
 		state, err := lifecycle.Latest(ctx, tx, c.LogTable, c.LogColumn)
 		if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
 			return job, err
 		}
-		if c.Reverse || state.Phase != lifecycle.PhaseBackfilled {
+		if c.stays() != "" || state.Phase != lifecycle.PhaseBackfilled {
 			return job, fmt.Errorf("%s of %s: %w", c.LogColumn, c.LogTable, ErrNotReady)
 		}
 	}

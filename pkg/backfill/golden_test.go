@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 
 // shapes are tables whose statements are kept in testdata: of a single key, of a composite one that one operator
 // compares, and of one with operators of two schemas, under names that hold everything a name can; the first and the
-// last of them also after their cutover.
+// last of them also after their cutover, and the first while its cells are sealed anew.
 func shapes() map[string]struct {
 	sql     string
 	options []option
@@ -31,6 +31,7 @@ INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(a
 		options []option
 	}{
 		"foreign":       {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{eql}},
+		"rotation":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"reverse":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"reverse_mixed": {sql: mixed, options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
 		"single":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
@@ -49,6 +50,9 @@ func TestGolden(t *testing.T) {
 			k := prepare(t, ctx, s.sql, s.options...)
 			if strings.HasPrefix(name, "reverse") {
 				k.cutOver()
+			}
+			if name == "rotation" {
+				k.rotate(ctx, k.scheme(ctx, 258, nil))
 			}
 			k.start(ctx, 1000)
 			statements := k.shape(ctx, k.relation.OID).Generated()

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -54,6 +56,17 @@ type SpecColumn struct {
 	External     External `json:"external,omitzero"` // who makes the values; then there is no scheme
 	LogTable     string   `json:"log_table"`         // names under which the event log knows the column
 	LogColumn    string   `json:"log_column"`
+
+	Rotate bool            `json:"rotate,omitempty"` // cells are sealed anew under Scheme; the source is not looked at
+	Phase  lifecycle.Phase `json:"phase,omitempty"`  // where the column stands, if its run leaves it there
+}
+
+// stays is the phase in which the column's run leaves it; "" if it climbs.
+func (c SpecColumn) stays() lifecycle.Phase {
+	if c.Reverse {
+		return lifecycle.PhaseCutOver
+	}
+	return c.Phase
 }
 
 // Job is one pass of transforms over one table, as the projection holds it.
@@ -69,17 +82,26 @@ type Job struct {
 	CreatedAt     time.Time
 }
 
-// Events are the beginnings of its events, one per column: table, column and job; in reverse also the phase, which such
-// a run leaves as it is.
+// Events are the beginnings of its events, one per column: table, column and job; and the phase of a column that the run
+// leaves where it stands.
 func (j Job) Events() []lifecycle.Event {
 	list := make([]lifecycle.Event, len(j.Spec.Columns))
 	for i, c := range j.Spec.Columns {
-		list[i] = lifecycle.Event{Table: c.LogTable, Column: c.LogColumn, Job: j.ID}
-		if c.Reverse {
-			list[i].Phase = lifecycle.PhaseCutOver
-		}
+		list[i] = lifecycle.Event{Table: c.LogTable, Column: c.LogColumn, Job: j.ID, Phase: c.stays()}
 	}
 	return list
+}
+
+// Under is the job with the schemes that its columns are to be sealed under now: a job that goes on, or sweeps again, when
+// its column has another scheme writes that one. Rotations keep the one they were asked for.
+func (j Job) Under(active map[uint32]cell.Scheme) Job {
+	j.Spec.Columns = slices.Clone(j.Spec.Columns)
+	for i, c := range j.Spec.Columns {
+		if scheme, has := active[c.ID]; has && !c.Rotate {
+			j.Spec.Columns[i].Scheme = scheme.Number
+		}
+	}
+	return j
 }
 
 // ErrNoJob says that there is no such job.

@@ -33,6 +33,7 @@ type kit struct {
 	jobs     *backfill.Jobs
 	ranges   *backfill.Ranges
 	keyring  *cell.Keyring
+	kek      cell.KEK
 	relation pg.Relation
 	job      backfill.Job
 	columns  []backfill.SpecColumn
@@ -78,6 +79,7 @@ func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *
 	path := filepath.Join(t.TempDir(), "kek.json")
 	check(t, kms.CreateFile(path))
 	kek := must(kms.Open(ctx, "file:"+path, ""))(t)
+	k.kek = kek
 	for _, source := range k.sources {
 		k.columns = append(k.columns, k.register(ctx, kek, source))
 	}

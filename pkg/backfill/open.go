@@ -56,6 +56,9 @@ func openLeaf(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cel
 
 // openColumn finds a column by its name and refuses it if it is not the attribute that the job meant.
 func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Column, error) {
+	if c.Rotate {
+		return openRotation(relation, c, keyring)
+	}
 	source, found := relation.Column(c.Source)
 	target, both := relation.Column(c.Target)
 	if !found || !both || source.Attnum != c.SourceAttnum || target.Attnum != c.TargetAttnum {

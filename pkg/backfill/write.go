@@ -45,8 +45,8 @@ type writer struct {
 }
 
 func (w *writer) writeSettings(t Timeouts) string {
-	s := fmt.Sprintf("%s, pg_catalog.set_config('cipherfleet.writer','fleet',true), pg_catalog.set_config('lock_timeout','%d',true), pg_catalog.set_config('statement_timeout','%d',true), pg_catalog.set_config('idle_in_transaction_session_timeout','%d',true)",
-		pg.Pinned, t.Lock.Milliseconds(), t.Statement.Milliseconds(), idleTimeout.Milliseconds())
+	s := fmt.Sprintf("%s, pg_catalog.set_config('cipherfleet.writer','%s',true), pg_catalog.set_config('lock_timeout','%d',true), pg_catalog.set_config('statement_timeout','%d',true), pg_catalog.set_config('idle_in_transaction_session_timeout','%d',true)",
+		pg.Pinned, w.shape.writes(), t.Lock.Milliseconds(), t.Statement.Milliseconds(), idleTimeout.Milliseconds())
 	if w.shape.SkipUser {
 		s += ", pg_catalog.set_config('session_replication_role','replica',true)"
 	}

@@ -64,6 +64,10 @@ func (c Codec) variable() bool { return c == CodecBytes || c == CodecText || c =
 
 func (c Codec) known() bool { return c.variable() || c.width() > 0 }
 
+// Holds says whether what another codec seals is what c would seal for the same value, so that a cell may be sealed anew
+// under c without a look at its column: the same codec, or one of those that seal a value's own bytes.
+func (c Codec) Holds(other Codec) bool { return c == other || c.variable() && other.variable() }
+
 // String returns the codec's number and name.
 func (c Codec) String() string {
 	names := map[Codec]string{

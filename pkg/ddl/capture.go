@@ -12,6 +12,8 @@ const (
 	WriterSetting = "cipherfleet.writer"
 	WriterClient  = "client" // seals what it writes: its targets survive
 	WriterFleet   = "fleet"  // a worker; cleared like anybody else when another trigger changed the source beneath it
+
+	WriterRotation = "rotation" // a worker that seals cells anew: their values stay as they are, and with them what stands beside
 )
 
 // TriggerPrefix begins the names of all capture triggers. Triggers fire in the order of their names, byte by byte, and

@@ -57,7 +57,8 @@ const markerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE UPDATE OF %[2]s ON %[3
 WHEN (false) EXECUTE FUNCTION cipherfleet.%[4]s()`
 
 // IS DISTINCT FROM NULL and not IS NOT NULL: the latter is false of a composite value that has a field without value.
-// Whoever changes a cell and leaves the plaintext as it is did not write both, whatever he says of himself.
+// Whoever changes a cell and leaves the plaintext as it is did not write both, whatever he says of himself; but for a
+// worker that sealed the same value anew.
 const (
 	reverseTriggerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE %[2]s ON %[3]s FOR EACH ROW
 WHEN (new.%[4]s IS DISTINCT FROM NULL
@@ -66,12 +67,14 @@ EXECUTE FUNCTION cipherfleet.%[6]s(%[7]s)`
 	reverseInsertedSQL = `new.%[2]s IS NOT NULL
   AND (` + saysClientSQL + `) IS NOT TRUE`
 	reverseChangedSQL = `pg_catalog.record_image_ne(ROW(new.%[2]s), ROW(old.%[2]s))
+  AND (` + saysRotationSQL + ` AND new.%[2]s IS NOT NULL) IS NOT TRUE
   AND ((` + saysClientSQL + `) IS NOT TRUE
     OR pg_catalog.record_image_eq(ROW(new.%[1]s), ROW(old.%[1]s)))`
 	reverseMovedSQL = `new.%[2]s IS NOT NULL
   AND pg_catalog.record_image_eq(ROW(new.%[2]s), ROW(old.%[2]s))
   AND pg_catalog.record_image_ne(ROW(%[3]s), ROW(%[4]s))`
-	saysClientSQL = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
+	saysRotationSQL = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterRotation + `'`
+	saysClientSQL   = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
 )
 
 // ReverseCapture keeps a rollback honest once applications read and write the cell: when a cell changes, or a row comes

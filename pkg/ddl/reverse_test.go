@@ -52,6 +52,8 @@ func TestReverseCaptureClearsThePlaintextOfAChangedCell(t *testing.T) {
 		"both by a client":            {ddl.WriterClient, "UPDATE users SET email = $1, email_plaintext = 'b'", otherCell(), true},
 		"the fleet's plaintext":       {ddl.WriterFleet, "UPDATE users SET email_plaintext = 'b'", nil, true},
 		"the fleet's, cell changed":   {ddl.WriterFleet, "UPDATE users SET email_plaintext = 'b', email = $1", otherCell(), false},
+		"a cell sealed anew":          {ddl.WriterRotation, "UPDATE users SET email = $1", otherCell(), true},
+		"no cell, by a rotation":      {ddl.WriterRotation, "UPDATE users SET email = NULL", nil, false},
 		"an upsert of another's cell": {"", "INSERT INTO users VALUES (1, 'x', 'n', NULL) ON CONFLICT (id) DO UPDATE SET email = $1", otherCell(), false},
 	} {
 		t.Run(name, func(t *testing.T) {

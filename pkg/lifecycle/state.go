@@ -208,15 +208,21 @@ func (s State) start(e Event) (State, string) {
 		s.Run = Run{Job: e.Job, Started: e.At}
 	}
 	s.Run.State, s.Run.Total, s.Run.Ended, s.Verified = RunOpen, e.Total, time.Time{}, time.Time{}
-	if s.reverse(e) {
+	if s.stays(e) {
 		return s, ""
 	}
 	return s.climb(e)
 }
 
-// reverse is an event of a run over a column that is cut over: such a run brings the plaintext up to date, and leaves
-// the column where it stands.
-func (s State) reverse(e Event) bool { return s.Phase == PhaseCutOver && e.Phase == PhaseCutOver }
+// stays is an event of a run that leaves the column where it stands, and says so by its phase: one that seals its cells
+// anew, or one that brings the plaintext of a column that is cut over up to date.
+func (s State) stays(e Event) bool {
+	switch s.Phase {
+	case PhaseDualWriting, PhaseBackfilling, PhaseBackfilled, PhaseCutOver, PhaseDropped:
+		return e.Phase == s.Phase
+	}
+	return false
+}
 
 // run is what happens inside a run.
 func (s State) run(e Event) (State, string) {
@@ -233,7 +239,7 @@ func (s State) run(e Event) (State, string) {
 		return s.advance(e)
 	case KindBackfilled:
 		s.Run.State, s.Run.Ended = RunDone, e.At
-		if s.reverse(e) {
+		if s.stays(e) {
 			return s, ""
 		}
 		return s.climb(e)
@@ -252,7 +258,7 @@ func (s State) run(e Event) (State, string) {
 // advance adds a chunk to the run.
 func (s State) advance(e Event) (State, string) {
 	switch {
-	case s.Phase != PhaseBackfilling && !s.reverse(e):
+	case !s.stays(e):
 		return s, "the column was made ready anew, and no run began since"
 	case e.Rows > math.MaxInt64-s.Run.Rows || e.Skipped > math.MaxInt64-s.Run.Skipped:
 		return s, "the sum of its rows overflows"

@@ -88,6 +88,12 @@ func TestOrderOfEvents(t *testing.T) {
 	running := append(ready(), started(jobA, 9))
 	done := append(running[:3:3], checkpoint(jobA, 9), backfilled(jobA))
 	cut := append(done[:5:5], reach(lifecycle.KindCutOver, lifecycle.PhaseCutOver))
+	staying := func(e lifecycle.Event, phase lifecycle.Phase) lifecycle.Event {
+		e.Phase = phase
+		return e
+	}
+	gone := append(cut[:6:6], reach(lifecycle.KindDropped, lifecycle.PhaseDropped))
+	rotating := append(gone[:7:7], staying(started(jobB, 9), lifecycle.PhaseDropped))
 	for name, tc := range map[string]struct {
 		before []lifecycle.Event
 		e      lifecycle.Event
@@ -112,6 +118,13 @@ func TestOrderOfEvents(t *testing.T) {
 		"another job starts after cancel":        {append(running[:3:3], of(lifecycle.KindJobCancelled, jobA)), started(jobB, 9), true},
 		"a sweep after backfilled":               {done, started(jobA, 9), true},
 		"a start after the cut-over":             {cut, started(jobA, 9), false},
+		"a rotation after the drop":              {gone, staying(started(jobB, 9), lifecycle.PhaseDropped), true},
+		"a rotation that names another phase":    {gone, staying(started(jobB, 9), lifecycle.PhaseCutOver), false},
+		"a rotation of a column without capture": {ready()[:1], staying(started(jobB, 9), lifecycle.PhaseSchemaAdded), false},
+		"a rotation's checkpoint":                {rotating, staying(checkpoint(jobB, 9), lifecycle.PhaseDropped), true},
+		"another checkpoint in a rotation":       {rotating, checkpoint(jobB, 9), false},
+		"the end of a rotation":                  {rotating, staying(backfilled(jobB), lifecycle.PhaseDropped), true},
+		"another end of a rotation":              {rotating, backfilled(jobB), false},
 		"dual writing during a run":              {running, ready()[1], false},
 		"dual writing from nothing":              {nil, ready()[1], true},
 		"dual writing after the cut-over":        {cut, ready()[1], false},
@@ -240,5 +253,27 @@ func folds(t *testing.T, events []lifecycle.Event) {
 			t.Fatalf("applying event %d twice gave\n%+v\nnot\n%+v", e.ID, again, next)
 		}
 		s = next
+	}
+}
+
+// A rotation leaves the column where it stands, in each phase, also when its first run had not ended.
+func TestARotationLeavesThePhase(t *testing.T) {
+	t.Parallel()
+	before := map[lifecycle.Phase][]lifecycle.Event{
+		lifecycle.PhaseDualWriting: ready(),
+		lifecycle.PhaseBackfilling: append(ready(), started(jobA, 9), of(lifecycle.KindJobCancelled, jobA)),
+		lifecycle.PhaseBackfilled:  append(ready(), started(jobA, 9), backfilled(jobA)),
+		lifecycle.PhaseCutOver:     append(ready(), started(jobA, 9), backfilled(jobA), reach(lifecycle.KindCutOver, lifecycle.PhaseCutOver)),
+		lifecycle.PhaseDropped:     append(ready(), started(jobA, 9), backfilled(jobA), reach(lifecycle.KindCutOver, lifecycle.PhaseCutOver), reach(lifecycle.KindDropped, lifecycle.PhaseDropped)),
+	}
+	for phase, events := range before {
+		for _, e := range []lifecycle.Event{started(jobB, 9), checkpoint(jobB, 4), backfilled(jobB)} {
+			e.Phase = phase
+			events = append(events, e)
+		}
+		s, err := lifecycle.Fold(history(events...))
+		if err != nil || s.Phase != phase || s.Run.Job != jobB || s.Run.State != lifecycle.RunDone || s.Run.Rows != 4 {
+			t.Errorf("a rotation in %s leads to %+v, %v", phase, s, err)
+		}
 	}
 }

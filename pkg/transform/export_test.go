@@ -5,3 +5,9 @@ func Interfere(e *Encrypt, damage func(sealed []byte)) *Encrypt {
 	e.testOnlySealed = damage
 	return e
 }
+
+// InterfereAnew is [Interfere] for a Reencrypt.
+func InterfereAnew(r *Reencrypt, damage func(sealed []byte)) *Reencrypt {
+	r.testOnlySealed = damage
+	return r
+}

@@ -28,6 +28,7 @@ type desk struct {
 // folder is one job on the desk.
 type folder struct {
 	job      backfill.Job
+	pass     int // in which the job was looked up
 	keyring  *cell.Keyring
 	timeouts backfill.Timeouts
 	size     *backfill.Sizer
@@ -40,7 +41,7 @@ const mostFolders = 8 // jobs a worker remembers; the rest is looked up again
 func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Executor, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f, err := d.folder(ctx, claim.Job)
+	f, err := d.folder(ctx, claim)
 	if err != nil {
 		return nil, err
 	}
@@ -63,15 +64,16 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Ex
 	}, nil
 }
 
-func (d *desk) folder(ctx context.Context, id string) (*folder, error) {
-	if f := d.open[id]; f != nil {
+// folder looks a job up, and again when it sweeps: that may be long after, and its columns have other schemes by then.
+func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error) {
+	if f := d.open[claim.Job]; f != nil && f.pass >= claim.Pass {
 		return f, nil
 	}
-	job, err := (&backfill.Jobs{DB: d.db}).Load(ctx, id)
+	job, err := (&backfill.Jobs{DB: d.db}).Load(ctx, claim.Job)
 	if err != nil {
 		return nil, err
 	}
-	keyring, err := d.keys(ctx, job)
+	keys, err := d.keys(ctx, job)
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +84,14 @@ func (d *desk) folder(ctx context.Context, id string) (*folder, error) {
 	if len(d.open) >= mostFolders || d.open == nil {
 		d.open = map[string]*folder{}
 	}
-	f := &folder{job: job, keyring: keyring, timeouts: backfill.TimeoutsFor(server.DeadlockTimeout),
+	f := &folder{job: job.Under(keys.Active), pass: claim.Pass, keyring: keys.Keyring, timeouts: backfill.TimeoutsFor(server.DeadlockTimeout),
 		size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
-	d.open[id] = f
+	d.open[claim.Job] = f
 	return f, nil
 }
 
 // keys are those of the job's columns that hold cells; there may be none.
-func (d *desk) keys(ctx context.Context, job backfill.Job) (*cell.Keyring, error) {
+func (d *desk) keys(ctx context.Context, job backfill.Job) (*lifecycle.Keys, error) {
 	var ids []uint32
 	for _, c := range job.Spec.Columns {
 		if !c.Foreign() {
@@ -97,13 +99,9 @@ func (d *desk) keys(ctx context.Context, job backfill.Job) (*cell.Keyring, error
 		}
 	}
 	if len(ids) == 0 {
-		return cell.NewKeyring([16]byte{}), nil
+		return &lifecycle.Keys{Keyring: cell.NewKeyring([16]byte{})}, nil
 	}
-	keys, err := lifecycle.LoadKeys(ctx, d.db, d.kek, ids...)
-	if err != nil {
-		return nil, err
-	}
-	return keys.Keyring, nil
+	return lifecycle.LoadKeys(ctx, d.db, d.kek, ids...)
 }
 
 // encrypter asks a user's own encrypter. One that does not answer may do so later; one that answers what nobody can

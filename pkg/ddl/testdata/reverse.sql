@@ -43,6 +43,7 @@ EXECUTE FUNCTION cipherfleet.reverse_4294967295('moved');
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
 WHEN (new."e'mail ""x""" IS DISTINCT FROM NULL
   AND pg_catalog.record_image_ne(ROW(new."e.mail $capture$ cell"), ROW(old."e.mail $capture$ cell"))
+  AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'rotation' AND new."e.mail $capture$ cell" IS NOT NULL) IS NOT TRUE
   AND ((pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE
     OR pg_catalog.record_image_eq(ROW(new."e'mail ""x"""), ROW(old."e'mail ""x"""))))
 EXECUTE FUNCTION cipherfleet.reverse_4294967295();

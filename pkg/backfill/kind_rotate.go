@@ -1,0 +1,62 @@
+package backfill
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+// rotating is the kind of a column whose cells are sealed anew: it reads and writes the target, whatever its source is
+// or was. A cell of another scheme than the one it seals under is uncovered.
+type rotating struct {
+	sides
+	scheme cell.Scheme
+}
+
+// openRotation finds the cells and the scheme; a source need not be there any more.
+func openRotation(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Column, error) {
+	target, found := relation.Column(c.Target)
+	if !found || target.Attnum != c.TargetAttnum || target.TypeOID != oidBytea {
+		return Column{}, fmt.Errorf("column %s of %s: %w", c.Target, relation.Table(), ErrShape)
+	}
+	scheme, known := keyring.Scheme(c.ID, c.Scheme)
+	if !known {
+		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
+	}
+	return Column{ID: c.ID, Target: c.Target, kind: rotating{sides: sides{target: c.Target}, scheme: scheme}}, nil
+}
+
+func (k rotating) input() operand { return operand{present(k.target), true} }
+
+func (k rotating) output() result {
+	return result{name: k.target, oid: oidBytea, isBinary: true, list: oidByteaArray}
+}
+
+func (k rotating) uncovered() string { return ddl.OtherScheme(present(k.target), k.scheme.Number) }
+
+func (k rotating) evidence() [2]operand { return k.sides.evidence(false, true) }
+
+func (k rotating) transform(keyring *cell.Keyring) (transform.Transform, error) {
+	return transform.NewReencrypt(keyring, k.scheme)
+}
+
+// judge opens every cell; one of another scheme is still to be sealed anew.
+func (k rotating) judge(w *witness) (verdict, error) {
+	v := w.authenticate()
+	if v.opened && v.header.Scheme != k.scheme.Number {
+		v.outcome = uncovered
+	}
+	return v, nil
+}
+
+// writes is what the fleet says of itself in a transaction over this shape.
+func (s *Shape) writes() string {
+	if slices.ContainsFunc(s.Columns, func(c Column) bool { _, rotates := c.kind.(rotating); return !rotates }) {
+		return ddl.WriterFleet
+	}
+	return ddl.WriterRotation
+}

@@ -1,0 +1,297 @@
+package backfill_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// scheme makes another scheme of the kit's first column, like the one it has but for what alter says, and loads it.
+func (k *kit) scheme(ctx context.Context, number uint16, alter func(*cell.Scheme)) uint16 {
+	k.t.Helper()
+	scheme, _ := k.keyring.Scheme(k.columns[0].ID, k.columns[0].Scheme)
+	scheme.Number, scheme.KeyID = number, 0
+	if alter != nil {
+		alter(&scheme)
+	}
+	must(lifecycle.ActivateScheme(ctx, k.db.DB, k.kek, scheme))(k.t)
+	k.keyring = must(lifecycle.LoadKeyring(ctx, k.db, k.kek))(k.t)
+	return number
+}
+
+// rotate lets the kit's next job seal the cells of its first column anew.
+func (k *kit) rotate(ctx context.Context, number uint16) {
+	k.t.Helper()
+	c := &k.columns[0]
+	state := must(lifecycle.Latest(ctx, k.db, c.LogTable, c.LogColumn))(k.t)
+	c.Rotate, c.Reverse, c.Scheme, c.Phase = true, false, number, state.Phase
+}
+
+// sealUnder puts a cell of a scheme into a row of public.items, as an application does that seals.
+func (k *kit) sealUnder(ctx context.Context, number uint16, id int64, value string) {
+	k.t.Helper()
+	spec := k.columns[0]
+	before := k.columns[0].Scheme
+	k.columns[0].Scheme = number
+	sealed := k.seal(ctx, id, value)
+	k.columns[0].Scheme = before
+	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT set_config('cipherfleet.writer', 'client', true)`); err != nil {
+			return err
+		}
+		sets := pg.Ident(spec.Target) + " = $2"
+		args := []any{id, sealed}
+		if spec.Source != "" {
+			sets, args = sets+", "+pg.Ident(spec.Source)+" = $3", append(args, value)
+		}
+		_, err := tx.Exec(ctx, "UPDATE public.items SET "+sets+" WHERE id = $1", args...)
+		return err
+	}))
+}
+
+// holds is what every cell of the first column holds, by row, and the schemes that seal them.
+func (k *kit) holds(ctx context.Context) (values map[int64]string, schemes map[uint16]int) {
+	k.t.Helper()
+	values, schemes = map[int64]string{}, map[uint16]int{}
+	rows := must(k.db.Query(ctx, "SELECT id, "+pg.Ident(k.columns[0].Target)+" FROM public.items"))(k.t)
+	defer rows.Close()
+	keys := must(cell.NewKeyEncoder([]cell.TypeInfo{{OID: 20, Name: "int8", Kind: 'b', Category: 'N'}}))(k.t)
+	for rows.Next() {
+		var id int64
+		var sealed []byte
+		check(k.t, rows.Scan(&id, &sealed))
+		if sealed == nil {
+			continue
+		}
+		address := must(keys.Append(nil, [][]byte{{byte(id >> 56), byte(id >> 48), byte(id >> 40), byte(id >> 32), byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}}))(k.t)
+		plain, header, err := k.keyring.Open(nil, cell.Address{Column: k.columns[0].ID, Key: address}, sealed)
+		if err != nil {
+			k.t.Errorf("row %d: %v", id, err)
+			continue
+		}
+		values[id] = string(plain)
+		schemes[header.Scheme]++
+	}
+	check(k.t, rows.Err())
+	return values, schemes
+}
+
+// rotated demands that fifty rows hold what they held, all under one scheme.
+func (k *kit) rotated(ctx context.Context, number uint16, changed map[int64]string) {
+	k.t.Helper()
+	values, schemes := k.holds(ctx)
+	for id := int64(1); id <= 50; id++ {
+		want, ok := changed[id]
+		if !ok {
+			want = fmt.Sprintf("secret %d", id)
+		}
+		if values[id] != want {
+			k.t.Errorf("row %d holds another value", id)
+		}
+	}
+	if len(schemes) != 1 || schemes[number] != 50 {
+		k.t.Errorf("the cells are of %v", schemes)
+	}
+}
+
+// dropPlaintext takes the plaintext away, as a drop does after a cutover.
+func (k *kit) dropPlaintext() {
+	k.t.Helper()
+	spec := k.columns[0]
+	c := ddl.Column{ID: spec.ID, Table: k.table, Source: spec.Source, Target: spec.Target, Key: k.key().Names()}
+	for _, statement := range append(c.ReverseCapture().Undo, "ALTER TABLE "+k.table.SQL()+" DROP COLUMN "+pg.Ident(spec.Source)) {
+		k.db.Run(k.t, statement)
+	}
+	check(k.t, k.db.InTx(k.t.Context(), func(tx pg.Tx) error {
+		_, err := (&lifecycle.Log{}).Append(k.t.Context(), tx, lifecycle.Event{Table: spec.LogTable, Column: spec.LogColumn, Kind: lifecycle.KindDropped})
+		return err
+	}))
+	k.columns[0].Source, k.columns[0].SourceAttnum = "", 0
+	k.relation = k.inspect(k.t.Context())
+}
+
+// A rotation works from dual-writing to the end of the plaintext, leaves the phase where it is, and what stands beside
+// the cells as it is.
+func TestCellsAreSealedAnewInEveryPhase(t *testing.T) {
+	t.Parallel()
+	for phase, reach := range map[lifecycle.Phase]func(*kit){
+		lifecycle.PhaseDualWriting: func(k *kit) {
+			for id := int64(1); id <= 50; id++ {
+				k.sealUnder(k.t.Context(), 1, id, fmt.Sprintf("secret %d", id))
+			}
+		},
+		lifecycle.PhaseBackfilling: func(k *kit) {
+			k.start(k.t.Context(), 10)
+			check(k.t, k.work(k.t.Context()))
+			must(k.jobs.Cancel(k.t.Context(), k.job.ID, ""))(k.t)
+		},
+		lifecycle.PhaseBackfilled: func(k *kit) { k.start(k.t.Context(), 10); k.finish(k.t.Context()) },
+		lifecycle.PhaseCutOver:    func(k *kit) { k.start(k.t.Context(), 10); k.finish(k.t.Context()); k.cutOver() },
+		lifecycle.PhaseDropped: func(k *kit) {
+			k.start(k.t.Context(), 10)
+			k.finish(k.t.Context())
+			k.cutOver()
+			k.dropPlaintext()
+		},
+	} {
+		t.Run(string(phase), func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := prepare(t, ctx, fewItems)
+			reach(k)
+			k.rotate(ctx, k.scheme(ctx, 2, nil))
+			beside := func() []string {
+				if k.columns[0].Source == "" {
+					return nil
+				}
+				return testenv.Column[string](t, k.db, "SELECT coalesce("+pg.Ident(k.columns[0].Source)+", '') FROM public.items ORDER BY id")
+			}
+			before := beside()
+			k.start(ctx, 10)
+			if job := k.finish(ctx); job.State != backfill.Done {
+				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+			}
+			k.rotated(ctx, 2, nil)
+			k.proven(ctx, 50)
+			if !slices.Equal(before, beside()) {
+				t.Error("a rotation changed what stands beside the cells")
+			}
+			state := must(lifecycle.Latest(ctx, k.db, k.columns[0].LogTable, k.columns[0].LogColumn))(t)
+			if state.Phase != phase || state.Run.State != lifecycle.RunDone || state.Run.Rows != 50 || state.Run.Job != k.job.ID {
+				t.Errorf("the log folds to %+v", state)
+			}
+			if idle := must(k.jobs.Idle(ctx))(t); slices.ContainsFunc(idle, func(j backfill.Job) bool { return j.ID == k.job.ID }) {
+				t.Error("a coordinator would sweep the rotation again for missed writes")
+			}
+		})
+	}
+}
+
+func TestAnyMixOfSchemesBecomesOne(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems)
+	k.start(ctx, 10)
+	k.finish(ctx)
+	k.cutOver()
+	k.scheme(ctx, 2, func(s *cell.Scheme) { s.RowBound, s.Padding = false, 64 })
+	k.scheme(ctx, 3, func(s *cell.Scheme) { s.Padding = 32 })
+	k.scheme(ctx, 9, func(s *cell.Scheme) { s.Codec = cell.CodecBytes })
+	for id := int64(1); id <= 30; id++ {
+		k.sealUnder(ctx, []uint16{2, 3, 9}[id%3], id, fmt.Sprintf("secret %d", id))
+	}
+	if _, schemes := k.holds(ctx); len(schemes) != 4 {
+		t.Fatalf("the cells are of %v", schemes)
+	}
+	k.rotate(ctx, k.scheme(ctx, 10, func(s *cell.Scheme) { s.Padding = 0 }))
+	k.start(ctx, 10)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	k.rotated(ctx, 10, nil)
+}
+
+// The application writes an older scheme's cell, a newer value, NULL, and deletes, between a chunk's read and its write.
+func TestAnApplicationsWriteDuringARotationWins(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var k *kit
+	done := false
+	k = prepare(t, ctx, fewItems, between(func() {
+		if done || !k.columns[0].Rotate {
+			return
+		}
+		done = true
+		k.sealUnder(ctx, 1, 5, "newer, under the old scheme")
+		k.sealUnder(ctx, 2, 6, "newer, under the new scheme")
+		k.db.Run(t, `UPDATE public.items SET secret = NULL WHERE id = 7; DELETE FROM public.items WHERE id = 8`)
+	}))
+	k.start(ctx, 1000)
+	k.finish(ctx)
+	k.cutOver()
+	k.rotate(ctx, k.scheme(ctx, 2, nil))
+	k.start(ctx, 1000)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	values, schemes := k.holds(ctx)
+	if values[5] != "newer, under the old scheme" || values[6] != "newer, under the new scheme" {
+		t.Errorf("rows hold %q and %q", values[5], values[6])
+	}
+	if _, there := values[7]; there || len(values) != 48 || len(schemes) != 1 || schemes[2] != 48 {
+		t.Errorf("%d rows hold a value, of %v", len(values), schemes)
+	}
+}
+
+// A cell that does not open is never sealed as if it were data, and never passed over in silence.
+func TestACellThatDoesNotOpenIsQuarantinedAndStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems)
+	k.start(ctx, 10)
+	k.finish(ctx)
+	k.cutOver()
+	k.dropPlaintext()
+	damage := map[int64]string{
+		3:  `overlay(secret placing '\xff' from octet_length(secret))`,                 // a flipped tag
+		17: `(SELECT secret FROM public.items WHERE id = 18)`,                          // another row's
+		40: `substr(secret, 1, 6) || '\x0063'::bytea || substr(secret, 9)`,             // an unknown scheme
+		41: `substr(secret, 1, 6) || '\x000101010100'::bytea || substr(secret, 1, 40)`, // nothing behind its header
+	}
+	for id, expression := range damage {
+		k.db.Run(t, fmt.Sprintf("UPDATE public.items SET secret = %s WHERE id = %d", expression, id))
+	}
+	const damagedSQL = `SELECT encode(secret, 'hex') FROM public.items WHERE id IN (3, 17, 40, 41) ORDER BY id`
+	before := testenv.Column[string](t, k.db, damagedSQL)
+	k.rotate(ctx, k.scheme(ctx, 2, nil))
+	k.start(ctx, 10)
+	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 4 {
+		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+	}
+	if !slices.Equal(before, testenv.Column[string](t, k.db, damagedSQL)) {
+		t.Error("a cell that does not open was changed")
+	}
+	r := k.verify(ctx)[0]
+	if r.Covered != 46 || r.Broken != 4 || r.Schemes[2] != 46 {
+		t.Errorf("verification found %+v", r)
+	}
+}
+
+// The job that made the cells stays in charge of writes that miss them, and makes them of the present scheme.
+func TestMissedWritesAreSealedUnderTheSchemeOfAfterARotation(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, fewItems)
+	k.start(ctx, 10)
+	first := k.finish(ctx)
+	forward := slices.Clone(k.columns)
+	k.rotate(ctx, k.scheme(ctx, 2, nil))
+	k.start(ctx, 10)
+	rotation := k.finish(ctx)
+	k.db.Run(t, `UPDATE public.items SET secret = 'missed' WHERE id = 7`)
+	if _, err := k.jobs.CatchUp(ctx, rotation.ID, k.leaves(), nil); err == nil {
+		t.Error("a rotation sweeps for missed writes")
+	}
+	k.columns = forward
+	keys := must(lifecycle.LoadKeys(ctx, k.db, k.kek))(t)
+	k.job = must(k.jobs.CatchUp(ctx, first.ID, k.leaves(), nil))(t).Under(keys.Active)
+	k.finish(ctx)
+	k.rotated(ctx, 2, map[int64]string{7: "missed"})
+}
+
+func TestARotationKeepsTheSchemeItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	job := backfill.Job{Spec: backfill.Spec{Columns: []backfill.SpecColumn{{ID: 7, Scheme: 1}, {ID: 8, Scheme: 1}, {ID: 7, Scheme: 2, Rotate: true}}}}
+	now := job.Under(map[uint32]cell.Scheme{7: {Number: 3}}).Spec.Columns
+	if now[0].Scheme != 3 || now[1].Scheme != 1 || now[2].Scheme != 2 || job.Spec.Columns[0].Scheme != 1 {
+		t.Errorf("the schemes are %+v, of a job with %+v", now, job.Spec.Columns)
+	}
+}

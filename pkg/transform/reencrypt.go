@@ -1,0 +1,104 @@
+package transform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+)
+
+// Reencrypt opens cells of one column, of whichever scheme, and seals what they hold under one scheme. What it sealed
+// is opened again and compared before it is let go. A cell that does not open is never sealed as if it were data.
+type Reencrypt struct {
+	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
+	Learn func(ctx context.Context, err error) bool
+
+	keyring *cell.Keyring
+	sealer  *cell.Sealer
+	plain   []byte // scratch
+
+	testOnlySealed func(sealed []byte) // damages a cell before its check; nil outside tests
+}
+
+// NewReencrypt makes a Reencrypt for one goroutine; it fails if the keyring does not hold the scheme.
+func NewReencrypt(keyring *cell.Keyring, to cell.Scheme) (*Reencrypt, error) {
+	sealer, err := keyring.Sealer(to)
+	if err != nil {
+		return nil, fmt.Errorf("open scheme %d of column %d: %w", to.Number, to.Column, err)
+	}
+	return &Reencrypt{keyring: keyring, sealer: sealer}, nil
+}
+
+// Apply seals every cell anew. An error means that the whole batch must be thrown away; it is [ErrValue] if a cell does
+// not open in its row, or holds what the scheme's codec does not. A key that was taken away is no cell's fault.
+func (r *Reencrypt) Apply(ctx context.Context, values []Value) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer func() { clear(r.plain[:cap(r.plain)]) }()
+	arena := make([]byte, 0, r.room(values))
+	for i := range values {
+		var err error
+		if arena, err = r.reseal(ctx, arena, &values[i]); err != nil {
+			return fmt.Errorf("seal a cell of column %d anew: %w", r.sealer.Scheme().Column, err)
+		}
+	}
+	return nil
+}
+
+// room is enough for the batch's cells, so that they lie in one allocation: none holds more than the cell it came from.
+func (r *Reencrypt) room(values []Value) int {
+	n, scheme := 0, r.sealer.Scheme()
+	for i := range values {
+		n += scheme.SealedLength(max(0, len(values[i].In)-cell.MinLength))
+	}
+	return n
+}
+
+func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
+	v.Out = nil
+	if v.In == nil {
+		return arena, nil
+	}
+	if err := r.open(ctx, v); err != nil {
+		return arena, err
+	}
+	start := len(arena)
+	arena, err := r.sealer.Seal(arena, v.Address, r.plain)
+	if err != nil {
+		return arena, err
+	}
+	sealed := arena[start:len(arena):len(arena)]
+	if r.testOnlySealed != nil {
+		r.testOnlySealed(sealed)
+	}
+	if err := r.sealer.OpenAndCompare(v.Address, sealed, r.plain); err != nil {
+		return arena, fmt.Errorf("open what was sealed: %w", err)
+	}
+	v.Out = sealed
+	return arena, nil
+}
+
+// open leaves what the cell holds in r.plain.
+func (r *Reencrypt) open(ctx context.Context, v *Value) error {
+	plain, header, err := r.keyring.Open(r.plain[:0], v.Address, v.In)
+	if isUnknown(err) && r.Learn != nil && r.Learn(ctx, err) {
+		plain, header, err = r.keyring.Open(r.plain[:0], v.Address, v.In)
+	}
+	switch {
+	case errors.Is(err, cell.ErrKeyRevoked), errors.Is(err, cell.ErrKeyExpired):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrValue, err)
+	}
+	r.plain = plain
+	if to := r.sealer.Scheme().Codec; !to.Holds(header.Codec) {
+		return fmt.Errorf("%w: scheme %d seals another type: %w", ErrValue, header.Scheme, cell.ErrWire)
+	}
+	return nil
+}
+
+func isUnknown(err error) bool {
+	return errors.Is(err, cell.ErrUnknownScheme) || errors.Is(err, cell.ErrUnknownKey)
+}
