@@ -57,9 +57,13 @@ func Explain(err error) (code int, hint string) {
 	if errors.As(err, &problem) {
 		return problemCode(problem.Code), problem.Hint
 	}
-	var damage *lifecycle.DamageError
-	if errors.As(err, &damage) {
-		return CodeRefused, damage.Hint()
+	var ready *lifecycle.NotReadyError
+	if errors.As(err, &ready) {
+		return CodeWaiting, ready.Hint()
+	}
+	var refusal lifecycle.Refusal
+	if errors.As(err, &refusal) {
+		return CodeRefused, refusal.Hint()
 	}
 	for _, row := range table() {
 		if !row.fits(err) {

@@ -47,6 +47,7 @@ type Keychain struct {
 type seen struct {
 	revision int64 // of the last reading that was whole
 	active   map[uint32]cell.Scheme
+	tenants  map[tenancy]cell.Scheme
 }
 
 // OpenKeychain loads and proves every key. A key that its KEK refuses, or that is damaged, fails those who use it and

@@ -35,13 +35,13 @@ func (k *Keychain) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("refresh keys: %w", err)
 	}
-	next := &seen{revision: before.revision, active: map[uint32]cell.Scheme{}}
-	whole, err := k.follow(ctx, keys, next.active)
+	next := &seen{revision: before.revision, active: map[uint32]cell.Scheme{}, tenants: map[tenancy]cell.Scheme{}}
+	whole, err := k.follow(ctx, keys, next)
 	if k.whole = whole; whole {
 		next.revision = installation.Revision
 	}
-	if err != nil {
-		next.active = joined(before.active, next.active)
+	if err != nil { // it was broken off
+		next.active, next.tenants = joined(before.active, next.active), joined(before.tenants, next.tenants)
 		k.seen.Store(next)
 		return err
 	}
@@ -50,18 +50,19 @@ func (k *Keychain) read(ctx context.Context) error {
 	return nil
 }
 
-// joined is what is known after a reading that was broken off.
-func joined(before, after map[uint32]cell.Scheme) map[uint32]cell.Scheme {
-	all := maps.Clone(before)
-	if all == nil {
-		all = map[uint32]cell.Scheme{}
+// joined is both; what comes after counts.
+func joined[K comparable](before, after map[K]cell.Scheme) map[K]cell.Scheme {
+	all := maps.Clone(after)
+	for name, s := range before {
+		if _, ok := after[name]; !ok {
+			all[name] = s
+		}
 	}
-	maps.Copy(all, after)
 	return all
 }
 
 // follow makes the keyring hold what keys say. It is whole when nothing is missing that somebody could still have.
-func (k *Keychain) follow(ctx context.Context, keys []key, active map[uint32]cell.Scheme) (whole bool, err error) {
+func (k *Keychain) follow(ctx context.Context, keys []key, next *seen) (whole bool, err error) {
 	whole = true
 	present := map[uint32]bool{}
 	for _, one := range keys {
@@ -76,8 +77,11 @@ func (k *Keychain) follow(ctx context.Context, keys []key, active map[uint32]cel
 			return false, fmt.Errorf("load key %d of column %d: %w", one.scheme.KeyID, one.scheme.Column, err)
 		}
 		whole = whole && had
-		if one.state == SchemeActive && one.tenant == "" {
-			active[one.scheme.Column] = one.scheme
+		switch {
+		case one.tenant != "" && one.gone() == nil:
+			next.tenants[tenancy{one.scheme.Column, one.scheme.Number, one.tenant}] = one.scheme
+		case one.tenant == "" && one.state == SchemeActive:
+			next.active[one.scheme.Column] = one.scheme
 		}
 	}
 	for id, old := range k.known {

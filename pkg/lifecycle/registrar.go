@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -103,27 +101,6 @@ func (e *StateError) Error() string {
 // Hint says what to do.
 func (e *StateError) Hint() string { return e.Advice }
 
-// NotReadyError says that a scheme cannot be written with yet: programs are there that could not read it.
-type NotReadyError struct {
-	Column   uint32
-	Scheme   uint16
-	Revision int64    // of the registry, which they do not carry yet
-	Waiting  []string // ids of their leases
-}
-
-// Error names whom to wait for.
-func (e *NotReadyError) Error() string {
-	return fmt.Sprintf("scheme %d of column %d cannot be written with yet: %s cannot read it, having keys of before revision %d",
-		e.Scheme, e.Column, strings.Join(e.Waiting, ", "), e.Revision)
-}
-
-// Hint says what to do.
-func (e *NotReadyError) Hint() string {
-	return "wait until they have refreshed their keys, which takes a few seconds; end what does not: its lease runs out by itself"
-}
-
-const lateSQL = `SELECT w.id FROM cipherfleet.workers w WHERE w.expires_at > pg_catalog.clock_timestamp() AND w.revision < $1 ORDER BY w.id`
-
 // ActivateScheme has a column sealed with a readable scheme from now on; the one before stays readable. Its key is
 // proven first. It refuses with a [*NotReadyError] while a live lease does not carry the scheme, unless it is the first
 // that its column ever wrote.
@@ -149,7 +126,8 @@ func (r Registrar) ActivateScheme(ctx context.Context, column uint32, number uin
 
 // activate does it under the registry's lock.
 func (r Registrar) activate(ctx context.Context, tx pg.Tx, column uint32, number uint16) error {
-	if err := bumpRevision(ctx, tx); err != nil {
+	revision, err := nextRevision(ctx, tx)
+	if err != nil {
 		return err
 	}
 	all, err := Schemes(ctx, tx, column)
@@ -161,18 +139,14 @@ func (r Registrar) activate(ctx context.Context, tx pg.Tx, column uint32, number
 		return err
 	}
 	if len(all) > 1 {
-		waiting, err := collect(ctx, tx, pgx.RowTo[string], lateSQL, s.Revision)
-		if err != nil {
-			return fmt.Errorf("read live leases: %w", err)
-		}
-		if len(waiting) > 0 {
-			return &NotReadyError{Column: column, Scheme: number, Revision: s.Revision, Waiting: waiting}
+		if err := carried(ctx, tx, NotReadyError{Column: column, Scheme: number, Revision: s.Revision, Act: "written with"}); err != nil {
+			return err
 		}
 	}
 	if _, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'readable' WHERE column_id = $1 AND state = 'active'`, column); err != nil {
 		return fmt.Errorf("step the scheme before down: %w", err)
 	}
-	if _, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'active' WHERE column_id = $1 AND number = $2`, column, number); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'active', activated = $3 WHERE column_id = $1 AND number = $2`, column, number, revision); err != nil {
 		return fmt.Errorf("step up: %w", err)
 	}
 	return r.tell(ctx, tx, column, change{Scheme: number, From: SchemeReadable, To: SchemeActive, Key: s.KeyID})
@@ -180,15 +154,12 @@ func (r Registrar) activate(ctx context.Context, tx pg.Tx, column uint32, number
 
 // readable finds a scheme that cells can be opened and sealed with.
 func readable(all []SchemeRow, column uint32, number uint16) (SchemeRow, error) {
-	i := slices.IndexFunc(all, func(s SchemeRow) bool { return s.Number == number })
-	switch {
-	case i < 0:
-		return SchemeRow{}, &StateError{Column: column, Scheme: number, Advice: "make it with scheme new"}
-	case all[i].State == SchemeRetired || all[i].State == SchemeDestroyed:
-		return SchemeRow{}, &StateError{Column: column, Scheme: number, State: all[i].State, Reason: "nothing can be sealed with it any more",
+	s, err := named(all, column, number)
+	if err == nil && (s.State == SchemeRetired || s.State == SchemeDestroyed) {
+		err = &StateError{Column: column, Scheme: number, State: s.State, Reason: "nothing is sealed with it any more",
 			Advice: "make a new scheme: a number is never used again"}
 	}
-	return all[i], nil
+	return s, err
 }
 
 // change is the detail of an event of kind scheme_changed.

@@ -25,10 +25,15 @@ const (
 // SchemeConflictError refuses a scheme whose number is taken by another definition: schemes are immutable.
 type SchemeConflictError struct{ Have, Want cell.Scheme }
 
-// Error says what to do.
+// Error says which one it is.
 func (e *SchemeConflictError) Error() string {
 	return fmt.Sprintf("scheme %d of column %d is another one already (suite %s, codec %s, row-bound %t, padding %d): give the new definition the next number",
 		e.Have.Number, e.Have.Column, e.Have.Suite, e.Have.Codec, e.Have.RowBound, e.Have.Padding)
+}
+
+// Hint says why.
+func (e *SchemeConflictError) Hint() string {
+	return "a scheme never changes, because cells carry its number; scheme ls shows what each is, with its tenant column and retention"
 }
 
 // NumberError refuses a scheme whose number is not above every one its column ever had.

@@ -15,12 +15,13 @@ type SchemeRow struct {
 	Definition         // KeyID is the key of all rows, or of those of no tenant
 	State              SchemeState
 	Revision           int64 // of the registry: who carries it, or a later one, can read the scheme
+	Activated          int64 // the revision it became active with, the last time; 0: never
 	Keys               int   // DEKs that are not destroyed
 	Created            time.Time
 	Retired, Destroyed time.Time // zero: not yet
 }
 
-const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(s.tenant_column, ''), s.retain, s.revision,
+const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(s.tenant_column, ''), s.retain, s.revision, s.activated,
  s.created_at, s.retired_at, s.destroyed_at,
  coalesce((SELECT d.id FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.tenant IS NULL), 0),
  (SELECT count(*) FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL)
@@ -35,7 +36,7 @@ func Schemes(ctx context.Context, q pg.Querier, column uint32) ([]SchemeRow, err
 func scanScheme(row pgx.CollectableRow) (s SchemeRow, err error) {
 	var binding string
 	var retired, destroyed *time.Time
-	err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &s.State, &s.Tenant, &s.Retain, &s.Revision,
+	err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &s.State, &s.Tenant, &s.Retain, &s.Revision, &s.Activated,
 		&s.Created, &retired, &destroyed, &s.KeyID, &s.Keys)
 	if err != nil {
 		return s, err

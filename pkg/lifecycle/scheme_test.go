@@ -22,7 +22,7 @@ type memoryKEK struct {
 	aead  cipher.AEAD
 	down  atomic.Bool
 	class atomic.Pointer[cell.KEKClass] // of what every call is refused with; nil: none is
-	after atomic.Int64 // of so many calls it goes down; 0: never
+	after atomic.Int64                  // of so many calls it goes down; 0: never
 }
 
 func newKEK(t *testing.T) *memoryKEK {

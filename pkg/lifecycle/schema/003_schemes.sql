@@ -8,6 +8,7 @@ ALTER TABLE cipherfleet.schemes
   ADD COLUMN tenant_column text,
   ADD COLUMN retain interval NOT NULL DEFAULT '720:00:00',
   ADD COLUMN revision bigint NOT NULL DEFAULT 0,
+  ADD COLUMN activated bigint NOT NULL DEFAULT 0,
   ADD COLUMN created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   ADD COLUMN retired_at timestamptz,
   ADD COLUMN destroyed_at timestamptz;
@@ -20,6 +21,7 @@ ALTER TABLE cipherfleet.schemes
 COMMENT ON COLUMN cipherfleet.schemes.tenant_column IS 'The column of the table whose value chooses the key; NULL: one key for all rows.';
 COMMENT ON COLUMN cipherfleet.schemes.retain IS 'How long the keys are kept at least after the scheme was retired.';
 COMMENT ON COLUMN cipherfleet.schemes.revision IS 'The registry revision it became readable with: whoever carries it, or a later one, can read its cells.';
+COMMENT ON COLUMN cipherfleet.schemes.activated IS 'The registry revision it became active with, the last time; 0: never. Whoever carries it writes no older scheme.';
 
 -- A state leads forwards only, but for active and readable, which change places when another scheme is activated.
 DROP TRIGGER immutable ON cipherfleet.schemes;

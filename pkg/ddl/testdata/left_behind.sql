@@ -1,0 +1,1 @@
+SELECT pg_catalog.count(*) FROM (SELECT FROM "My ""Shop"""."or.ders\" WHERE "e.mail $capture$ cell" IS NOT NULL AND pg_catalog.substr("e.mail $capture$ cell", 7, 2) OPERATOR(pg_catalog.=) E'\\xffff'::pg_catalog.bytea LIMIT 1000) AS found;

@@ -1,0 +1,51 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Refusal is an error of the registry's state: nothing was changed, and it says what to do.
+type Refusal interface {
+	error
+	Hint() string
+}
+
+// NotReadyError says that a scheme has to wait: programs are there whose keys are older than what it takes.
+type NotReadyError struct {
+	Column   uint32
+	Scheme   uint16
+	Act      string   // what it waits for: to be "written with", "retired"
+	Revision int64    // of the registry, which they do not carry yet
+	Waiting  []string // ids of their leases
+}
+
+// Error names whom to wait for.
+func (e *NotReadyError) Error() string {
+	return fmt.Sprintf("scheme %d of column %d cannot be %s yet: %s still work with keys of before revision %d of the registry",
+		e.Scheme, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
+}
+
+// Hint says what to do.
+func (e *NotReadyError) Hint() string {
+	return "they refresh their keys within seconds, so try again; of one that cannot, see its log, or end it: its lease runs out by itself"
+}
+
+const lateSQL = `SELECT w.id FROM cipherfleet.workers w WHERE w.expires_at > pg_catalog.clock_timestamp() AND w.revision < $1 ORDER BY w.id`
+
+// carried refuses with e while a live lease does not carry its revision.
+func carried(ctx context.Context, tx pg.Tx, e NotReadyError) error {
+	waiting, err := collect(ctx, tx, pgx.RowTo[string], lateSQL, e.Revision)
+	if err != nil {
+		return fmt.Errorf("read live leases: %w", err)
+	}
+	if e.Waiting = waiting; len(waiting) > 0 {
+		return &e
+	}
+	return nil
+}
