@@ -16,58 +16,6 @@ func kindsOf(t *testing.T, db *testenv.DB) string {
 	return testenv.One[string](t, db, `SELECT coalesce(string_agg(event, ' ' ORDER BY id), '') FROM cipherfleet.events WHERE column_name = 'email' AND event <> 'backfill_checkpoint'`)
 }
 
-// TestAdvanceClimbsTheWholeLadder: from a table that nobody touched, in a database without our schema, to a cutover.
-func TestAdvanceClimbsTheWholeLadder(t *testing.T) {
-	t.Parallel()
-	db := testenv.EmptyDatabase(t)
-	people(t, db, 50)
-	s := newShell(t, db.URL)
-	unchanged(t, db, func() {
-		plan := s.must("advance", "users.email", "--to", "dual-writing", "--dry-run").out
-		for _, want := range []string{`ADD COLUMN "email_encrypted"`, "cipherfleet_<id>_cell", "-- dual-writing; lock: SHARE ROW EXCLUSIVE", "-- nothing was changed"} {
-			if !strings.Contains(plan, want) {
-				t.Errorf("%q is missing:\n%s", want, plan)
-			}
-		}
-	})
-	s.must("advance", "users.email", "--to", "schema-added", "--note", "ticket 4711") // that needs no key
-	if have := testenv.One[string](t, db, `SELECT attstorage::text || attnotnull::text FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'email_encrypted'`); have != "efalse" {
-		t.Errorf("the target is %s", have)
-	}
-	db.Run(t, `UPDATE users SET email = 'seen@example.org' WHERE id = 1`)
-	unchanged(t, db, func() {
-		s.run("advance", "users.email", "--to", "dual-writing").refusedWith(t, app.CodeUnavailable, "cipherfleet.kek.json", "init")
-	})
-	s.withKey()
-	o := s.must("advance", "users.email", "--to", "dual-writing")
-	if !strings.Contains(o.out, "public.users.email is dual-writing\n") || !strings.Contains(o.out, "SET LOCAL cipherfleet.writer = 'client'") {
-		t.Errorf("printed %q", o.out)
-	}
-	if have := kindsOf(t, db); have != "schema_added dual_writing" {
-		t.Errorf("recorded: %s", have)
-	}
-	if note := testenv.One[string](t, db, `SELECT details ->> 'note' FROM cipherfleet.events WHERE event = 'schema_added'`); note != "ticket 4711" {
-		t.Errorf("noted: %s", note)
-	}
-	unchanged(t, db, func() {
-		if plan := parsed[ladder.AdvancePlan](t, s.must("advance", "users.email", "--to", "dual-writing", "--json").out); plan.Way != ladder.WayNone {
-			t.Errorf("again: %+v", plan)
-		}
-		s.run("advance", "users.email", "--to", "cut-over").refusedWith(t, app.CodeRefused, "is dual-writing, not backfilled", "cipherfleet backfill")
-	})
-	s.must("advance", "users.email", "--to", "backfilled")
-	s.must("verify", "--table", "users")
-	s.write("cipherfleet.yaml", "version: 1\ntables:\n  - table: users\n    columns:\n      - {source: email, scheme: 1, schemes: {1: {suite: xaes-256-gcm}}, soak: 0s}\n", 0o644)
-	s.must("advance", "users.email", "--to", "cut-over")
-	if have := columnsOf(t, db, "users"); have != "id email_plaintext note email" {
-		t.Errorf("columns: %s", have)
-	}
-	unchanged(t, db, func() {
-		s.run("advance", "users.email", "--to", "backfilled").refusedWith(t, app.CodeRefused, "is cut over", "cipherfleet rollback")
-		s.run("advance", "users.email", "--to", "dropped").refusedWith(t, app.CodeRefused, "no column is dropped by advancing it", "cipherfleet drop")
-	})
-}
-
 func TestAdvanceRefuses(t *testing.T) {
 	t.Parallel()
 	db := testenv.Database(t)

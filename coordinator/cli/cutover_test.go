@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
-	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -21,35 +19,6 @@ func verifiedUsers(t *testing.T, n int) (*testenv.DB, *shell) {
 	s.must(backfillUsers()...)
 	s.must("verify", "--table", "users")
 	return db, s
-}
-
-func TestCutoverTakesOver(t *testing.T) {
-	t.Parallel()
-	db, s := verifiedUsers(t, 300)
-	unchanged(t, db, func() {
-		plan := s.must("cutover", "users.email", "--soak", "0", "--dry-run").out
-		for _, want := range []string{"CREATE INDEX CONCURRENTLY", "-- lock: ACCESS EXCLUSIVE\nLOCK TABLE", `RENAME COLUMN "email" TO "email_plaintext"`, "-- nothing was changed"} {
-			if !strings.Contains(plan, want) {
-				t.Errorf("%q is missing:\n%s", want, plan)
-			}
-		}
-	})
-	if o := s.must("cutover", "users.email", "--soak", "0"); o.out != "public.users.email is cut over: the cells are in column email, the plaintext is in email_plaintext\n" {
-		t.Errorf("printed %q", o.out)
-	}
-	if have := columnsOf(t, db, "users"); have != "id email_plaintext note email" {
-		t.Errorf("columns: %s", have)
-	}
-	result := parsed[ladder.CutoverResult](t, s.must("cutover", "users.email", "--json").out)
-	if !result.Already || result.Proof != standing.ProofFull || result.Strategy != standing.StrategySwap {
-		t.Errorf("%+v", result)
-	}
-	s.must("verify", "--table", "users")
-	unchanged(t, db, func() {
-		for _, column := range []string{"email", "email_plaintext"} {
-			s.run("backfill", "--table", "users", "--column", column, "--prepare").refusedWith(t, app.CodeRefused, `column "email" is cut over`, "cipherfleet rollback")
-		}
-	})
 }
 
 func TestCutoverRefuses(t *testing.T) {
@@ -72,18 +41,6 @@ func TestCutoverRefuses(t *testing.T) {
 		s.run("cutover", "users.email").refusedWith(t, app.CodeRefused, "index public.users_email_idx; view public.addresses", "--despite")
 	})
 	s.must("cutover", "users.email", "--despite", "public.addresses", "--despite", "public.users_email_idx")
-}
-
-// TestCutoverHasUncoveredRowsSealedHere: without a fleet this process seals them.
-func TestCutoverHasUncoveredRowsSealedHere(t *testing.T) {
-	t.Parallel()
-	db, s := verifiedUsers(t, 100)
-	db.Run(t, `INSERT INTO users VALUES (1000, 'late@example.org')`)
-	if o := s.must("cutover", "users.email", "--soak", "0"); strings.Contains(o.out, "backfilled") || !strings.Contains(o.err, "backfilled public.users") {
-		t.Errorf("printed %q, and aside %q", o.out, o.err)
-	}
-	wantWhole(t, db)
-	s.must("verify", "--table", "users")
 }
 
 // TestCutoverHasUncoveredRowsSealedByTheFleet: its coordinator may have begun by itself, and then the proof is of before.

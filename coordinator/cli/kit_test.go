@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -25,8 +27,13 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == asProgram {
 		os.Exit(Main(os.Args[2:], os.Stdout, os.Stderr))
 	}
-	os.Exit(testenv.Main(m))
+	testscript.Main(suite{m}, map[string]func(){"cipherfleet": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) }})
 }
+
+// suite is this package's tests; for the scripts among them the test binary is copied to where they find cipherfleet.
+type suite struct{ m *testing.M }
+
+func (s suite) Run() int { return testenv.Main(s.m) }
 
 // shell is a folder and an environment in which commands are run.
 type shell struct {
@@ -168,7 +175,7 @@ const ownSQL = `SELECT md5(string_agg(line, E'\n' ORDER BY line)) FROM (
   UNION ALL SELECT concat('event ', e) FROM cipherfleet.events e UNION ALL SELECT concat('worker ', w) FROM cipherfleet.workers w) all_of_it`
 
 // fingerprint changes when anything in the database was altered, or anything of ours was written.
-func fingerprint(t *testing.T, db *testenv.DB) string {
+func fingerprint(t testing.TB, db *testenv.DB) string {
 	t.Helper()
 	mark := testenv.One[string](t, db, catalogSQL)
 	if testenv.One[bool](t, db, `SELECT to_regclass('cipherfleet.installation') IS NOT NULL`) {
@@ -188,14 +195,14 @@ func unchanged(t *testing.T, db *testenv.DB, f func()) {
 }
 
 // people makes a table of n rows; every tenth e-mail is NULL.
-func people(t *testing.T, db *testenv.DB, n int) {
+func people(t testing.TB, db *testenv.DB, n int) {
 	t.Helper()
 	db.Run(t, `CREATE TABLE users (id bigint PRIMARY KEY, email text, note text)`)
 	db.Run(t, `INSERT INTO users SELECT g, CASE WHEN g % 10 > 0 THEN 'user' || g || '@example.org' END, 'n' FROM generate_series(1, $1::int) g`, n)
 }
 
 // role makes a role that may log in, with these rights (%s is its name), and returns the URL it connects by.
-func role(t *testing.T, db *testenv.DB, name string, rights ...string) (as, at string) {
+func role(t testing.TB, db *testenv.DB, name string, rights ...string) (as, at string) {
 	t.Helper()
 	name += "_" + testenv.One[string](t, db, `SELECT current_database()::text`)
 	db.Run(t, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD 'of-a-test'", pg.Ident(name)))

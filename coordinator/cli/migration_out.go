@@ -115,7 +115,7 @@ func (o *migrationOut) place(scripts []script, name string, now time.Time) error
 			return err
 		}
 		at = filepath.Join(at, number+"_"+name)
-	} else if (o.style == styleMigrate || o.style == styleGoose) && !numbered.MatchString(filepath.Base(at)) {
+	} else if (o.style == styleMigrate || o.style == styleGoose) && !os.IsPathSeparator(at[len(at)-1]) && !numbered.MatchString(filepath.Base(at)) {
 		return &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("%s would not find a file of that name: a migration's begins with a number and _", o.style),
 			Hint: "name a file like 0042_" + name + ".sql, or the folder: then it gets the next number there"}
 	}

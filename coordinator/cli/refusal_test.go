@@ -139,6 +139,8 @@ func TestPostgresIsOutOfReach(t *testing.T) {
 	db := testenv.EmptyDatabase(t)
 	closed, wrong, none := *must(url.Parse(db.URL)), *must(url.Parse(db.URL)), *must(url.Parse(db.URL))
 	closed.Host, none.Path = "127.0.0.1:1", "/there_is_no_such_database"
+	asked := closed
+	asked.RawQuery = "" // whether the server wants TLS
 	wrong.User = url.UserPassword(wrong.User.Username(), "not-the-secret")
 	for name, test := range map[string]struct {
 		at            url.URL
@@ -146,6 +148,7 @@ func TestPostgresIsOutOfReach(t *testing.T) {
 		message, hint string
 	}{
 		"nobody listens":   {closed, app.CodeUnavailable, "reach Postgres", "DATABASE_URL"},
+		"with or without":  {asked, app.CodeUnavailable, "reach Postgres", "DATABASE_URL"},
 		"wrong password":   {wrong, app.CodeDenied, "28P01", "another role in DATABASE_URL"},
 		"no such database": {none, app.CodeUnavailable, "3D000", "DATABASE_URL"},
 	} {

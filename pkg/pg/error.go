@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -64,13 +65,17 @@ var conditions = map[string]string{
 	"25P04": "transaction timeout", "57P05": "idle-session timeout", "P0001": "raised by a trigger or function",
 }
 
-// Safe turns a server's error into an [Error] and leaves every other error as it is. Nil stays nil.
+// Safe turns a server's error into an [Error], says in one line that none was reached, and leaves every other error as
+// it is. Nil stays nil.
 func Safe(err error) error {
 	var server *pgconn.PgError
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) && !errors.As(err, &server) {
+		return &unreachedError{cause: err}
+	}
 	if err == nil || !errors.As(err, &server) {
 		return err
 	}
-	var connect *pgconn.ConnectError
 	safe := &Error{Code: server.Code, Constraint: server.ConstraintName, Position: server.Position}
 	if server.TableName != "" {
 		safe.Table = server.SchemaName + "." + server.TableName
@@ -86,6 +91,26 @@ type connectError struct{ cause *Error }
 
 func (e *connectError) Error() string { return "connect: " + e.cause.Error() }
 func (e *connectError) Unwrap() error { return e.cause }
+
+// unreachedError is an error that happened before any server answered. The driver says it in a line for each address and
+// each way of encrypting the connection.
+type unreachedError struct{ cause error }
+
+func (e *unreachedError) Error() string {
+	first, rest, more := strings.Cut(e.cause.Error(), "\n")
+	if !more {
+		return first
+	}
+	var tried []string
+	for line := range strings.Lines(rest) {
+		if line = strings.TrimSpace(line); !slices.Contains(tried, line) {
+			tried = append(tried, line)
+		}
+	}
+	return first + " " + strings.Join(tried, "; ")
+}
+
+func (e *unreachedError) Unwrap() error { return e.cause }
 
 // Code is the SQLSTATE inside err, or "".
 func Code(err error) string {
