@@ -30,6 +30,9 @@ Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 3 t
 // Main runs the command line in the environment of this process and returns the exit code. kinds are the kinds of
 // key-encryption keys that this program is linked with beside the ones that every program knows.
 func Main(args []string, out, errout io.Writer, kinds ...kms.Kind) int {
+	if err := app.KeepMemory(); err != nil {
+		return app.Report(errout, err)
+	}
 	return run(context.Background(), args, out, errout, func() (app.Coordinator, error) {
 		config, err := app.Read[app.Coordinator]()
 		config.Link(kinds...)

@@ -103,6 +103,7 @@ func table() []row {
 		{ofKEK(cell.KEKDenied), CodeDenied, "the key exists, but may not be used by this program"},
 		{ofKEK(cell.KEKExposed), CodeRefused, "let nobody but its owner read the key, and consider whether somebody has"},
 		{ofKEK(cell.KEKDisabled, cell.KEKDestroyed, cell.KEKCorrupt), CodeRefused, "restore the key that these columns were encrypted under"},
+		{is(cell.ErrUnapproved), CodeRefused, "rotate the column to a scheme of XAES-256-GCM first, or run without GODEBUG=fips140=only"},
 		{isNewer, CodeRefused, "use the program's version that installed the schema, or a later one"},
 		{ofCode("57014"), CodeUnavailable, "statement_timeout of this role or database is too short for it, or somebody cancelled it: statement_timeout=0 in DATABASE_URL lifts the limit for this program alone"},
 		{ofCode("57P05", "25P03", "25P04"), CodeUnavailable, "a time limit of this role or database ended the connection, not an outage: idle_session_timeout=0 in DATABASE_URL " +

@@ -57,6 +57,8 @@ var (
 	// ErrKeyRetired: the scheme was retired, which Postgres had proved that no cell was left of; such a cell comes from
 	// a backup, or from before. Nothing is sealed under it any more.
 	ErrKeyRetired = errors.New("scheme was retired")
+	// ErrUnapproved: only approved algorithms may run in this process (GODEBUG=fips140=only), and this is none of them.
+	ErrUnapproved = errors.New("algorithm is not approved where only approved ones may run")
 	// ErrTooLong: the plaintext is longer than MaxPlaintext.
 	ErrTooLong = errors.New("value too long to seal")
 )

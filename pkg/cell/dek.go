@@ -2,6 +2,7 @@ package cell
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
@@ -68,6 +69,9 @@ func (d DEK) cipher(s Suite) (body, error) {
 		return nil, err
 	}
 	if s == SuiteAES256SIV {
+		if fips140.Enforced() {
+			return nil, fmt.Errorf("make cipher: %v: %w", s, ErrUnapproved)
+		}
 		return newSIV(*d.secret.key)
 	}
 	return NewXAES(*d.secret.key)

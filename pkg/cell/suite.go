@@ -9,7 +9,8 @@ const (
 	// SuiteXAES256GCM is XAES-256-GCM (c2sp.org/XAES-256-GCM) with a random 192-bit nonce per cell.
 	SuiteXAES256GCM Suite = 1
 	// SuiteAES256SIV is AES-SIV-CMAC (RFC 5297) with two keys of 256 bits and no nonce: equal values of a column
-	// make equal cells. Whoever sees the cells sees which rows agree and how often each value occurs.
+	// make equal cells. Whoever sees the cells sees which rows agree and how often each value occurs. It is none of the
+	// approved modes: where only such may run, every use of it is an ErrUnapproved.
 	SuiteAES256SIV Suite = 2
 	// SuiteBlindIndex is HMAC-SHA-256 of a blind index. No cell and no scheme has it, only a wrapped key.
 	SuiteBlindIndex Suite = 0x81

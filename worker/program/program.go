@@ -37,7 +37,11 @@ func Main(args []string, out, errout io.Writer, kinds ...kms.Kind) int {
 	if len(args) > 0 {
 		return answer(args, out, errout)
 	}
-	if err := run(context.Background(), errout, kinds); err != nil {
+	err := app.KeepMemory()
+	if err == nil {
+		err = run(context.Background(), errout, kinds)
+	}
+	if err != nil {
 		return app.Report(errout, err)
 	}
 	return app.CodeDone
