@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -14,7 +15,12 @@ func Retryable(err error) bool {
 	case pg.ClassLock, pg.ClassConflict, pg.ClassUnavailable, pg.ClassReadOnly:
 		return true
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, transform.ErrEncrypter)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, transform.ErrEncrypter) || noKEK(err)
+}
+
+// noKEK says that the key-encryption key is out of reach, or has been for so long that keys may not be used any more.
+func noKEK(err error) bool {
+	return cell.KEKClassOf(err) == cell.KEKUnavailable || errors.Is(err, cell.ErrKeyExpired)
 }
 
 // ErrorClass names what kind of error stopped a range, for the work list, spans and dead letters: a word or an
@@ -39,6 +45,8 @@ func ErrorClass(err error) string {
 		return "answer"
 	case errors.Is(err, transform.ErrLeak):
 		return "leak"
+	case noKEK(err), cell.KEKClassOf(err) != "", errors.Is(err, cell.ErrKeyRevoked), errors.Is(err, cell.ErrKeyDestroyed), errors.Is(err, cell.ErrKeyRetired):
+		return "key"
 	case pg.Code(err) != "":
 		return pg.Code(err)
 	case pg.ClassOf(err) == pg.ClassUnavailable:

@@ -10,6 +10,9 @@ import (
 // Decrypt opens cells of one column, of whichever scheme, and yields what Postgres accepts for the column's type in
 // the codec's wire format.
 type Decrypt struct {
+	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
+	Learn func(ctx context.Context, err error) bool
+
 	keyring *cell.Keyring
 	codec   cell.Codec
 	typ     cell.TypeInfo
@@ -34,29 +37,29 @@ func (d *Decrypt) Apply(ctx context.Context, values []Value) error {
 	arena := make([]byte, 0, size) // what is opened is shorter than its cell
 	for i := range values {
 		var err error
-		if arena, err = d.open(arena, &values[i]); err != nil {
-			return fmt.Errorf("open a cell of column %d: %w: %w", values[i].Address.Column, ErrValue, err)
+		if arena, err = d.open(ctx, arena, &values[i]); err != nil {
+			return fmt.Errorf("open a cell of column %d: %w", values[i].Address.Column, err)
 		}
 	}
 	return nil
 }
 
-func (d *Decrypt) open(arena []byte, v *Value) ([]byte, error) {
+func (d *Decrypt) open(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
 	v.Out = nil
 	if v.In == nil {
 		return arena, nil
 	}
-	plain, header, err := d.keyring.Open(d.plain[:0], v.Address, v.In)
+	plain, header, err := openCell(ctx, d.keyring, d.Learn, d.plain[:0], v)
 	if err != nil {
 		return arena, err
 	}
 	d.plain = plain
 	if scheme, known := d.keyring.Scheme(header.Column, header.Scheme); !known || scheme.Codec != d.codec {
-		return arena, fmt.Errorf("scheme %d seals another type: %w", header.Scheme, cell.ErrWire)
+		return arena, fmt.Errorf("%w: scheme %d seals another type: %w", ErrValue, header.Scheme, cell.ErrWire)
 	}
 	start := len(arena)
 	if arena, err = d.codec.Decode(arena, plain, d.typ); err != nil {
-		return arena, err
+		return arena, fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	v.Out = arena[start:len(arena):len(arena)]
 	return arena, nil

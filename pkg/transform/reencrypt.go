@@ -2,7 +2,6 @@ package transform
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -82,23 +81,13 @@ func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte,
 
 // open leaves what the cell holds in r.plain.
 func (r *Reencrypt) open(ctx context.Context, v *Value) error {
-	plain, header, err := r.keyring.Open(r.plain[:0], v.Address, v.In)
-	if isUnknown(err) && r.Learn != nil && r.Learn(ctx, err) {
-		plain, header, err = r.keyring.Open(r.plain[:0], v.Address, v.In)
-	}
-	switch {
-	case errors.Is(err, cell.ErrKeyRevoked), errors.Is(err, cell.ErrKeyExpired):
+	plain, header, err := openCell(ctx, r.keyring, r.Learn, r.plain[:0], v)
+	if err != nil {
 		return err
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	r.plain = plain
 	if to := r.sealer.Scheme().Codec; !to.Holds(header.Codec) {
 		return fmt.Errorf("%w: scheme %d seals another type: %w", ErrValue, header.Scheme, cell.ErrWire)
 	}
 	return nil
-}
-
-func isUnknown(err error) bool {
-	return errors.Is(err, cell.ErrUnknownScheme) || errors.Is(err, cell.ErrUnknownKey)
 }

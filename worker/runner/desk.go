@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -17,9 +18,9 @@ import (
 
 // desk keeps what the ranges of the present jobs need, so that it is looked up once per job and leaf.
 type desk struct {
-	db  *pg.DB
-	kek cell.KEK
-	bus *bus.Bus
+	db   *pg.DB
+	keys *keys
+	bus  *bus.Bus
 
 	mu   sync.Mutex
 	open map[string]*folder
@@ -28,8 +29,9 @@ type desk struct {
 // folder is one job on the desk.
 type folder struct {
 	job      backfill.Job
-	pass     int // in which the job was looked up
-	keyring  *cell.Keyring
+	pass     int                 // in which the job was looked up
+	chain    *lifecycle.Keychain // nil: the job needs no keys
+	revision int64               // of the keys that the job was looked up with
 	timeouts backfill.Timeouts
 	size     *backfill.Sizer
 	shapes   map[uint32]*backfill.Shape
@@ -37,20 +39,28 @@ type folder struct {
 
 const mostFolders = 8 // jobs a worker remembers; the rest is looked up again
 
-// executor prepares one for the claim's leaf.
-func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Executor, error) {
+// executor prepares one for the claim's leaf; done is to be called when it has ended.
+func (d *desk) executor(ctx context.Context, claim backfill.Claim) (x *backfill.Executor, done func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f, err := d.folder(ctx, claim)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	shape := f.shapes[claim.Leaf]
 	if shape == nil {
-		if shape, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring); err != nil {
-			return nil, err
+		shape, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
+		if f.chain != nil && f.chain.Learn(ctx, err) {
+			shape, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
+		}
+		if err != nil {
+			return nil, nil, err
 		}
 		f.shapes[claim.Leaf] = shape
+	}
+	done = func() {}
+	if f.chain != nil {
+		done = d.keys.begin(f.revision)
 	}
 	return &backfill.Executor{
 		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
@@ -59,22 +69,36 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (*backfill.Ex
 			if c.Foreign() {
 				return c.Encrypter(d.encrypter(c.External.Subject)), nil
 			}
-			return c.Transform(f.keyring)
+			t, err := c.Transform(f.keyring())
+			return learning(t, f.chain), err
 		},
-	}, nil
+	}, done, nil
 }
 
-// folder looks a job up, and again when it sweeps: that may be long after, and its columns have other schemes by then.
+// keyring is where the job's keys are; empty if it needs none.
+func (f *folder) keyring() *cell.Keyring {
+	if f.chain == nil {
+		return cell.NewKeyring([16]byte{})
+	}
+	return f.chain.Keyring()
+}
+
+// stale says that the job's columns may have other schemes by now.
+func (f *folder) stale(claim backfill.Claim) bool {
+	return f.pass < claim.Pass || f.chain != nil && f.revision != f.chain.Revision()
+}
+
+// folder looks a job up, and again when it sweeps, which may be long after, or when the registry moved.
 func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error) {
-	if f := d.open[claim.Job]; f != nil && f.pass >= claim.Pass {
+	if f := d.open[claim.Job]; f != nil && !f.stale(claim) {
 		return f, nil
 	}
 	job, err := (&backfill.Jobs{DB: d.db}).Load(ctx, claim.Job)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := d.keys(ctx, job)
-	if err != nil {
+	f := &folder{pass: claim.Pass, size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
+	if job, err = d.withKeys(ctx, f, job); err != nil {
 		return nil, err
 	}
 	server, err := pg.InspectServer(ctx, d.db)
@@ -84,24 +108,28 @@ func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error
 	if len(d.open) >= mostFolders || d.open == nil {
 		d.open = map[string]*folder{}
 	}
-	f := &folder{job: job.Under(keys.Active), pass: claim.Pass, keyring: keys.Keyring, timeouts: backfill.TimeoutsFor(server.DeadlockTimeout),
-		size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
+	f.job, f.timeouts = job, backfill.TimeoutsFor(server.DeadlockTimeout)
 	d.open[claim.Job] = f
 	return f, nil
 }
 
-// keys are those of the job's columns that hold cells; there may be none.
-func (d *desk) keys(ctx context.Context, job backfill.Job) (*lifecycle.Keys, error) {
-	var ids []uint32
+// withKeys gives the folder the keys that its job needs, if any, and has the job write the schemes that are written now.
+func (d *desk) withKeys(ctx context.Context, f *folder, job backfill.Job) (backfill.Job, error) {
+	if !slices.ContainsFunc(job.Spec.Columns, func(c backfill.SpecColumn) bool { return !c.Foreign() }) {
+		return job, nil
+	}
+	chain, err := d.keys.open(ctx)
+	if err != nil {
+		return job, err
+	}
+	f.chain, f.revision = chain, chain.Revision() // before the schemes: who has newer ones says less than he could
+	active := map[uint32]cell.Scheme{}
 	for _, c := range job.Spec.Columns {
-		if !c.Foreign() {
-			ids = append(ids, c.ID)
+		if s, ok := chain.Active(c.ID); ok {
+			active[c.ID] = s
 		}
 	}
-	if len(ids) == 0 {
-		return &lifecycle.Keys{Keyring: cell.NewKeyring([16]byte{})}, nil
-	}
-	return lifecycle.LoadKeys(ctx, d.db, d.kek, ids...)
+	return job.Under(active), nil
 }
 
 // encrypter asks a user's own encrypter. One that does not answer may do so later; one that answers what nobody can

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sethvargo/go-retry"
@@ -43,20 +44,19 @@ const fetchWait = 5 * time.Second
 func (r *Runner) Run(work, drain context.Context) error {
 	present, leave := context.WithCancel(work)
 	defer leave()
-	desk := &desk{db: r.DB, kek: r.KEK, bus: r.Bus}
+	keys := &keys{Runner: r}
+	desk := &desk{db: r.DB, keys: keys, bus: r.Bus}
 	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
 	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
-	if err := r.enrol(drain); err != nil {
+	if err := keys.enrol(drain); err != nil {
 		if drain.Err() != nil {
 			return nil // told to end before it began
 		}
 		return err
 	}
-	attendance := make(chan struct{})
-	go func() {
-		defer close(attendance)
-		r.attend(present)
-	}()
+	var attendance sync.WaitGroup
+	attendance.Go(func() { keys.attend(present) })
+	attendance.Go(func() { keys.keep(present) })
 	var slots errgroup.Group
 	for range r.Slots {
 		s := &slot{Runner: r, desk: desk, ranges: ranges, jobs: jobs, drained: drain.Done()}
@@ -64,7 +64,7 @@ func (r *Runner) Run(work, drain context.Context) error {
 	}
 	err := slots.Wait()
 	leave()
-	<-attendance
+	attendance.Wait()
 	return err
 }
 
@@ -102,27 +102,24 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-const presentSQL = `INSERT INTO cipherfleet.workers (id, kind, revision, slots, build, seen_at, expires_at)
-SELECT $1, 'worker', i.revision, $2, $3, clock_timestamp(), clock_timestamp() + $4::interval FROM cipherfleet.installation i
-ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, slots = excluded.slots, seen_at = excluded.seen_at, expires_at = excluded.expires_at`
-
 const presence = 15 * time.Second // how long a worker that says nothing still counts as present
 
-// present says in Postgres that this worker is there.
-func (r *Runner) present(ctx context.Context) error {
-	if _, err := r.DB.Exec(ctx, presentSQL, r.Worker, r.Slots, r.Build, presence); err != nil {
+// present says in Postgres that this worker is there, and which keys it has.
+func (k *keys) present(ctx context.Context) error {
+	revision, err := k.revision(ctx)
+	if err != nil {
 		return fmt.Errorf("register the worker: %w", err)
 	}
-	return nil
+	return lifecycle.Present(ctx, k.DB, lifecycle.Lease{ID: k.Worker, Kind: lifecycle.LeaseWorker, Revision: revision, Slots: k.Slots, Build: k.Build, For: presence})
 }
 
 const enrolLongest = 30 * time.Second
 
 // enrol waits for the coordinator's schema: a fleet starts all at once.
-func (r *Runner) enrol(ctx context.Context) error {
+func (k *keys) enrol(ctx context.Context) error {
 	backoff := retry.WithMaxDuration(enrolLongest, retry.WithCappedDuration(time.Second, retry.NewExponential(100*time.Millisecond)))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
-		err := r.present(ctx)
+		err := k.present(ctx)
 		if class := pg.ClassOf(err); class == pg.ClassSchema || class == pg.ClassUnavailable {
 			return retry.RetryableError(err)
 		}
@@ -131,20 +128,20 @@ func (r *Runner) enrol(ctx context.Context) error {
 }
 
 // attend repeats that until ctx ends, and then signs off.
-func (r *Runner) attend(ctx context.Context) {
+func (k *keys) attend(ctx context.Context) {
 	tick := time.NewTicker(presence / 3)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if err := r.present(ctx); err != nil && ctx.Err() == nil {
-				r.Log.WarnContext(ctx, "the worker could not say that it lives", "error", err)
+			if err := k.present(ctx); err != nil && ctx.Err() == nil {
+				k.Log.WarnContext(ctx, "the worker could not say that it lives", "error", err)
 			}
 		case <-ctx.Done():
 			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
-			if _, err := r.DB.Exec(bye, `DELETE FROM cipherfleet.workers WHERE id = $1`, r.Worker); err != nil {
-				r.Log.WarnContext(bye, "the worker could not sign off", "error", err)
+			if err := lifecycle.Absent(bye, k.DB, k.Worker); err != nil {
+				k.Log.WarnContext(bye, "the worker could not sign off", "error", err)
 			}
 			return
 		}

@@ -58,10 +58,11 @@ func (s *slot) putBack(ctx context.Context, d *bus.Delivery) {
 
 // work executes a claimed range while heartbeats keep its message and its lease.
 func (s *slot) work(ctx context.Context, d *bus.Delivery, claim backfill.Claim) error {
-	executor, err := s.desk.executor(ctx, claim)
+	executor, done, err := s.desk.executor(ctx, claim)
 	if err != nil {
 		return err
 	}
+	defer done()
 	executor.Lease, executor.Worker, executor.Tracer, executor.Drain = s.Lease, s.Worker, s.Tracer, s.drained
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -126,6 +127,9 @@ func (s *slot) settle(ctx context.Context, d *bus.Delivery, claim backfill.Claim
 		s.ack(ctx, d)
 	case errors.Is(err, backfill.ErrShape), errors.Is(err, backfill.ErrQuarantineFull):
 		s.fail(ctx, d, claim, s.desk.reason(ctx, claim, err))
+	case keyless(err):
+		s.desk.forget(claim.Job)
+		s.fail(ctx, d, claim, err.Error())
 	case backfill.Retryable(err) || claim.Attempts < maxAttempts:
 		s.desk.forget(claim.Job)
 		s.release(ctx, claim, class)

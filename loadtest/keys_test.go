@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// moody is a key-encryption key that a test can have refuse.
+type moody struct {
+	cell.KEK
+	class atomic.Pointer[cell.KEKClass] // nil: it does not refuse
+	asked atomic.Int64
+}
+
+func (m *moody) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
+	m.asked.Add(1)
+	if class := m.class.Load(); class != nil {
+		return nil, &cell.KEKError{Class: *class, URI: m.URI(), Err: errors.New("no")}
+	}
+	return m.KEK.Unwrap(ctx, wrapped, aad)
+}
+
+// refuse gives the workers to come a key that refuses; the coordinator keeps its own.
+func (f *formation) refuse(class cell.KEKClass) *moody {
+	m := &moody{KEK: f.kek}
+	m.class.Store(&class)
+	f.kek = m
+	return m
+}
+
+// While the key is out of reach a range is put off, as often as it takes; then the job goes on by itself.
+func TestAJobOutlivesAnOutageOfItsKey(t *testing.T) {
+	t.Parallel()
+	f := lead(t)
+	kek := f.refuse(cell.KEKUnavailable)
+	f.offered()
+	stop := f.worker("w1")
+	defer stop()
+	f.await("a range is put off", `SELECT count(*) > 0 FROM cipherfleet.ranges WHERE attempts > 1 AND error_class = 'key'`)
+	if state := testenv.One[string](t, f.db, `SELECT state FROM cipherfleet.jobs WHERE id::text = $1`, f.job.ID); state != "running" && state != "planning" {
+		t.Errorf("the job is %s", state)
+	}
+	kek.class.Store(nil)
+	f.done()
+}
+
+func TestAJobWhoseKeyIsDeniedIsBlocked(t *testing.T) {
+	t.Parallel()
+	f := lead(t)
+	f.refuse(cell.KEKDenied)
+	stop := f.worker("w1")
+	defer stop()
+	f.await("the job fails", `SELECT state = 'failed' FROM cipherfleet.jobs WHERE id::text = $1`, f.job.ID)
+	if why := testenv.One[string](t, f.db, `SELECT stopped_by FROM cipherfleet.jobs WHERE id::text = $1`, f.job.ID); !strings.Contains(why, "denied") {
+		t.Errorf("it was stopped by %q", why)
+	}
+	if n := testenv.One[int](t, f.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
+		t.Errorf("%d rows were sealed", n)
+	}
+}
+
+// A worker hears of a scheme by itself, says that it carries it, and seals with it once it is active.
+func TestAWorkerFollowsTheRegistry(t *testing.T) {
+	t.Parallel()
+	f := lead(t)
+	stop := f.worker("w1")
+	defer stop()
+	f.done()
+	column := testenv.One[uint32](t, f.db, `SELECT id FROM cipherfleet.columns`)
+	r := lifecycle.Registrar{DB: f.db.DB, KEK: f.kek}
+	s, err := r.NewScheme(t.Context(), lifecycle.Definition{Scheme: cell.Scheme{Column: column, Suite: cell.SuiteXAES256GCM, Codec: cell.CodecText, Padding: 32}})
+	check(t, err)
+	var ready *lifecycle.NotReadyError
+	if err := r.ActivateScheme(t.Context(), column, s.Number); !errors.As(err, &ready) || fmt.Sprint(ready.Waiting) != "[w1]" {
+		t.Errorf("activated before its worker could know of it: %v", err)
+	}
+	testenv.Eventually(t, 20*time.Second, func() error { return r.ActivateScheme(t.Context(), column, s.Number) })
+}

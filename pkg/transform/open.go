@@ -1,0 +1,29 @@
+package transform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+)
+
+// openCell appends to dst what a value's cell holds. Of a scheme or key that is unknown it asks learn, unless that is nil,
+// and tries once more. An error is [ErrValue] if the cell is the reason; that a key was taken away is not the row's fault.
+func openCell(ctx context.Context, keyring *cell.Keyring, learn func(context.Context, error) bool, dst []byte, v *Value) ([]byte, cell.Header, error) {
+	plain, header, err := keyring.Open(dst, v.Address, v.In)
+	if isUnknown(err) && learn != nil && learn(ctx, err) {
+		plain, header, err = keyring.Open(dst, v.Address, v.In)
+	}
+	switch {
+	case errors.Is(err, cell.ErrKeyRevoked), errors.Is(err, cell.ErrKeyExpired):
+		return nil, header, err
+	case err != nil:
+		return nil, header, fmt.Errorf("%w: %w", ErrValue, err)
+	}
+	return plain, header, nil
+}
+
+func isUnknown(err error) bool {
+	return errors.Is(err, cell.ErrUnknownScheme) || errors.Is(err, cell.ErrUnknownKey)
+}
