@@ -14,7 +14,7 @@ func (f *Fleet) Link(kinds ...kms.Kind) { f.kinds = append(f.kinds, kinds...) }
 
 // OpenKEK returns the key-encryption key that uri names; a relative file: path begins at baseDir.
 func (f Fleet) OpenKEK(ctx context.Context, uri, baseDir string) (cell.KEK, error) {
-	return kms.OpenWith(ctx, uri, kms.Config{BaseDir: baseDir, Kinds: f.kinds})
+	return kms.OpenWith(ctx, uri, kms.Config{BaseDir: baseDir, Kinds: f.kinds, Vault: f.access()})
 }
 
 // checkKEK checks the kind of key that a URI names; whether the key is there is for whoever opens it.
@@ -22,7 +22,7 @@ func checkKEK(uri string) error {
 	if uri == "" || kms.Known(uri) {
 		return nil
 	}
-	return &VariableError{Name: "CIPHERFLEET_KEK", Was: shownKEK(uri), Accepted: "file:PATH, as in file:cipherfleet.kek.json, or another URI of docs/keys.md"}
+	return &VariableError{Name: "CIPHERFLEET_KEK", Was: shownKEK(uri), Accepted: "file:PATH, as in file:cipherfleet.kek.json, vault://HOST:PORT/MOUNT/KEY, or another URI of docs/keys.md"}
 }
 
 var (
