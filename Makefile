@@ -11,7 +11,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath
 MODULES := deploy/postgres/download deploy/compose/check pkg/cell/kms/awskms pkg/cell/kms/gcpkms
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build build-kms bench fuzz mutate lint up down clean
+.PHONY: help demo test build build-kms bench bench-cell fuzz mutate lint up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ build-kms: ## build both programs with the keys of AWS KMS into bin/aws-kms/, wi
 bench: build ## measure the fleet against the ceiling; writes build/bench.json
 	@$(GO_BUILD) -o bin/loadtest ./loadtest
 	@programs=$$(deploy/postgres/ensure.sh) && mkdir -p build && CIPHERFLEET_PG_BINDIR=$$programs bin/loadtest bench --out build/bench.json
+
+bench-cell: ## measure seal, open and re-encrypt beside the standard library's AES-256-GCM, in turns: medians and ratios
+	@echo "goals for values of 24 bytes: seal-ratio 4.5, reencrypt-ratio 6; GOGC is what the programs set"
+	@GOGC=400 go test -run '^$$' -bench 'BesideStandard|^Benchmark(StandardGCM|Seal|Open|SealAndCheck)$$' -benchmem ./pkg/cell
 
 fuzz: ## run every fuzz target for a while (FUZZTIME, default 60s each)
 	@.ci/fuzz $(or $(FUZZTIME),60s)
