@@ -27,7 +27,7 @@ func floors() [][]string {
 		7:  {"coordinator/control/preflight", "coordinator/control/status"},
 		8:  {"coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/verify"},
 		9:  {"coordinator/control", "worker/runner"},
-		10: {"coordinator/web", "coordinator/demo"},
+		10: {"coordinator/web", "coordinator/demo", "coordinator/cli/page"},
 		11: {"coordinator/cli", "worker/program"},
 		12: {"coordinator", "worker", "loadtest", "loadtest/chaos", "deploy/postgres/find"},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
@@ -219,24 +220,13 @@ func (o *initOptions) next(r messages.StartRequest, i preflight.Intention) strin
 		words = append(words, "--user-triggers", r.UserTriggers)
 	}
 	for i, word := range words {
-		words[i] = shellWord(word)
+		words[i] = standing.Quoted(word)
 	}
 	command := strings.Join(words, " ")
 	if o.manifest != "" {
-		command = "CIPHERFLEET_MANIFEST=" + shellWord(o.manifest) + " " + command
+		command = "CIPHERFLEET_MANIFEST=" + standing.Quoted(o.manifest) + " " + command
 	}
 	return command
-}
-
-// shellWord quotes a word for a shell where it needs it.
-func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:,+", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // initialised is what init did and what comes next.

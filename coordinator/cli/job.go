@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
@@ -139,7 +137,7 @@ func rehearse(c *cobra.Command, jobs *control.Jobs, job backfill.Job, kind lifec
 
 func printJob(w io.Writer, job messages.Job, asJSON bool) error {
 	if !asJSON {
-		_, err := fmt.Fprintf(w, "%s %s\n", job.ID, progressLine(job))
+		_, err := fmt.Fprintf(w, "%s %s\n", job.ID, page.Progress(job))
 		return err
 	}
 	body, err := job.Marshal()
@@ -185,15 +183,5 @@ func printJobs(w io.Writer, jobs []messages.Job, asJSON bool) error {
 		}
 		return err
 	}
-	if len(jobs) == 0 {
-		_, err := fmt.Fprintln(w, "no job was started yet; cipherfleet backfill starts one")
-		return err
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "JOB\tTABLE\tCOLUMNS\tSTATE\tDONE\tROWS\tQUARANTINED\tSTARTED\tSTOPPED BY\n")
-	for _, j := range jobs {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.0f %%\t%d\t%d\t%s\t%s\n", j.ID, j.Table, strings.Join(j.Columns, ", "), j.State, percentOf(j), j.Rows, j.Quarantined,
-			j.CreatedAt.UTC().Format(time.DateTime+"Z"), j.StoppedBy)
-	}
-	return table.Flush()
+	return page.Jobs(w, jobs)
 }

@@ -3,15 +3,12 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
-	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 )
 
@@ -22,13 +19,6 @@ the reason of each and a hash of its key, as logs and reports name the row. Keys
 Exit codes: as of cipherfleet job`
 
 const mostQuarantined = 1000 // rows that are shown of one job
-
-// shown is a job in full.
-type shown struct {
-	messages.Job
-	Key        []string              `json:"key_columns"`
-	Quarantine []control.Quarantined `json:"quarantine,omitempty"`
-}
 
 func newJobShow(read settings) *cobra.Command {
 	quarantined, keys, asJSON := false, false, false
@@ -45,7 +35,7 @@ func newJobShow(read settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := shown{Job: described, Key: job.Spec.Key}
+			all := page.Shown{Job: described, Key: job.Spec.Key}
 			if quarantined {
 				if all.Quarantine, err = (&control.Jobs{DB: s.db}).Quarantine(c.Context(), job.ID, keys, mostQuarantined); err != nil {
 					return err
@@ -57,52 +47,8 @@ func newJobShow(read settings) *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(all)
 			}
-			return all.print(c.OutOrStdout(), quarantined)
+			return page.Job(c.OutOrStdout(), all, quarantined)
 		})
 	}
 	return c
-}
-
-func (j shown) print(w io.Writer, quarantined bool) error {
-	var b strings.Builder
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
-	}
-	line("job", "%s", j.ID)
-	line("columns", "%s of %s, by key (%s)", strings.Join(j.Columns, ", "), j.Table, strings.Join(j.Key, ", "))
-	line("state", "%s", progressLine(j.Job))
-	line("started", "%s", j.CreatedAt.UTC().Format(time.RFC3339))
-	line("workers", "%d, on %d ranges", j.Workers, j.Ranges.Leased)
-	if j.Skipped > 0 {
-		line("later", "%d rows that somebody held are left for the next sweep", j.Skipped)
-	}
-	if j.StoppedBy != "" {
-		line("stopped", "%s", j.StoppedBy)
-	}
-	if j.TraceID != "" {
-		line("trace", "%s", j.TraceID)
-	}
-	if quarantined && len(j.Quarantine) == 0 {
-		line("aside", "no row is in quarantine")
-	}
-	for _, q := range j.Quarantine {
-		line("aside", "%s of %s, since %s: %s%s", q.Hash, q.Table, q.At.UTC().Format(time.RFC3339), q.Reason, j.keyOf(q))
-	}
-	if int64(len(j.Quarantine)) < j.Quarantined && quarantined {
-		line("", "and %d more", j.Quarantined-int64(len(j.Quarantine)))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// keyOf is the row's key, if it was asked for.
-func (j shown) keyOf(q control.Quarantined) string {
-	if len(q.Key) != len(j.Key) {
-		return ""
-	}
-	parts := make([]string, len(j.Key))
-	for i, name := range j.Key {
-		parts[i] = fmt.Sprintf("%s = %q", name, q.Key[i])
-	}
-	return "; key " + strings.Join(parts, ", ")
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -88,7 +89,7 @@ func checkQuarantine(t *testing.T, db *testenv.DB, s *shell, job messages.Job) {
 				t.Errorf("job show %s warns %q", test.flags, o.err)
 			}
 		}
-		seen := parsed[shown](t, s.must("job", "show", job.ID, "--quarantined", "--json").out)
+		seen := parsed[page.Shown](t, s.must("job", "show", job.ID, "--quarantined", "--json").out)
 		if len(seen.Quarantine) != 2 || seen.Quarantine[0].Key != nil || seen.Quarantine[0].Reason != "a trigger suppresses the write" ||
 			seen.Quarantine[0].Table != "public.users" || seen.Quarantine[0].Columns[0] != "email" || seen.Key[0] != "id" || seen.State != "failed" {
 			t.Errorf("shown is %+v", seen)

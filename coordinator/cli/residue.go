@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/residue"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
@@ -112,7 +113,7 @@ func (o *residueOptions) run(c *cobra.Command, args []string, read settings) err
 	if o.asJSON {
 		err = json.NewEncoder(c.OutOrStdout()).Encode(report)
 	} else {
-		err = report.print(c.OutOrStdout())
+		err = page.Residue(c.OutOrStdout(), report.Report, o.accept)
 	}
 	if err == nil && report.Left > 0 {
 		err = &app.Fail{Code: app.CodeWaiting, Err: fmt.Errorf("plaintext of %s.%s is left, or may be: %d findings", report.Table, report.Column, report.Left), Hint: o.hint(report)}
@@ -158,27 +159,4 @@ func (o *residueOptions) hint(r residueReport) string {
 		return "--clean deals with some of it; the rest is for a person, and --accept KIND says that it was seen to"
 	}
 	return "each finding says what to do; --accept KIND says that it was seen to"
-}
-
-func (r residueReport) print(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s.%s: %s, %d findings\n", r.Table, r.Column, r.Phase, len(r.Findings))
-	for _, f := range r.Findings {
-		note := ""
-		switch {
-		case slices.Contains(r.Accepted, f.Kind):
-			note = " (accepted)"
-		case f.Rewrites:
-			note = " (--clean --rewrite)"
-		case f.Cleans:
-			note = " (--clean)"
-		}
-		fmt.Fprintf(&b, "%s %s%s\n  %s\n  to do: %s\n", f.Kind, f.Where, note, f.Says, f.Then)
-	}
-	b.WriteString("what no query can see:\n")
-	for _, c := range r.Checklist {
-		fmt.Fprintf(&b, "  [ ] %s: %s\n", c.What, c.LookFor)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
@@ -124,29 +124,11 @@ func (o *rollbackOptions) runRehearsal(c *cobra.Command, l *ladder.Ladder) error
 	if o.asJSON {
 		err = json.NewEncoder(c.OutOrStdout()).Encode(r)
 	} else {
-		err = printRehearsal(c.OutOrStdout(), r)
+		err = page.Rehearsal(c.OutOrStdout(), r)
 	}
 	if err == nil && !r.Same {
 		err = &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the copy of %s did not end as it began", r.Table), Hint: "do not cut over; --json shows the statements: please report them"}
 	}
-	return err
-}
-
-func printRehearsal(w io.Writer, r ladder.Rehearsal) error {
-	var b strings.Builder
-	for _, stage := range r.Stages {
-		lock := "nobody is kept out"
-		if stage.Locked {
-			lock = "the table is locked meanwhile"
-		}
-		fmt.Fprintf(&b, "%s: %d statements in %.1f ms, %s\n", stage.Name, len(stage.Statements), stage.Took, lock)
-		for _, statement := range stage.Statements {
-			text, _, _ := strings.Cut(statement.SQL, "\n")
-			fmt.Fprintf(&b, "  %6.1f ms  %s\n", statement.Took, text)
-		}
-	}
-	b.WriteString("on an empty copy of " + r.Table + ", taken back; no statement under the lock reads a row\n")
-	_, err := io.WriteString(w, b.String())
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
@@ -49,27 +50,15 @@ func watcher(w io.Writer) func(status.Report) error {
 			if _, err := fmt.Fprintf(w, "%s%s\n\n", redraw, s.At.UTC().Format(time.RFC3339)); err != nil {
 				return err
 			}
-			return printStatus(w, s)
+			return page.Status(w, s)
 		}
 	}
 	return func(s status.Report) error {
 		var b strings.Builder
 		for _, c := range s.Columns {
-			b.WriteString(watchLine(s.At, c) + "\n")
+			b.WriteString(page.Watched(s.At, c) + "\n")
 		}
 		_, err := io.WriteString(w, b.String())
 		return err
 	}
-}
-
-// watchLine is a column in a line.
-func watchLine(at time.Time, c status.Column) string {
-	text := fmt.Sprintf("%s %s.%s %s: %s", at.UTC().Format(time.RFC3339), c.Table, c.Column, strings.ReplaceAll(phaseText(c), " ", "-"), coverageLine(c.Coverage))
-	if c.Job != nil && c.Job.ETASeconds != nil {
-		text += fmt.Sprintf(", %.0f rows/s, %v left", c.Job.RowsPerSecond, time.Duration(*c.Job.ETASeconds)*time.Second)
-	}
-	if len(c.Flags) > 0 {
-		text += "; flags: " + strings.Join(c.Flags, ", ")
-	}
-	return text
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 )
@@ -14,7 +15,7 @@ func TestARepeatedNonceIsTold(t *testing.T) {
 	c := verify.ColumnReport{Column: "email", Source: "email", Report: backfill.Report{Rows: 9, Covered: 9, Nonces: backfill.Nonces{Cells: 9, Distinct: 8, Exact: true, Repeated: 1}}}
 	v := verify.Result{Table: "public.users", Columns: []verify.ColumnReport{c}}
 	var text strings.Builder
-	if err := printVerification(&text, v); err != nil || !strings.Contains(text.String(), "NOT PROVEN\n") || !strings.Contains(text.String(), "nonces: 9 cells, 8 different, all were compared; REPEATED 1 times\n") {
+	if err := page.Verification(&text, v); err != nil || !strings.Contains(text.String(), "NOT PROVEN\n") || !strings.Contains(text.String(), "nonces: 9 cells, 8 different, all were compared; REPEATED 1 times\n") {
 		t.Errorf("a person reads %s, %v", text.String(), err)
 	}
 	if err := unproven(v); !strings.Contains(err.Error(), "1 nonces of email are used twice") || !strings.Contains(verifyHint(v), "trust nothing") {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
@@ -70,7 +71,7 @@ func (r *reportFiles) keep(v verify.Result) error {
 			filed.Program, v.Began.UTC().Format(time.RFC3339), v.Ended.UTC().Format(time.RFC3339))
 	}
 	if err == nil {
-		err = printVerification(r.files[1], v)
+		err = page.Verification(r.files[1], v)
 	}
 	for i, file := range r.files {
 		err = errors.Join(err, file.Sync(), file.Close())

@@ -1,9 +1,10 @@
-package cli
+package page_test
 
 import (
 	"strings"
 	"testing"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/messages"
 )
 
@@ -11,7 +12,7 @@ import (
 func TestOnlyARunningJobHasTimeLeft(t *testing.T) {
 	t.Parallel()
 	for state, want := range map[string]bool{"running": true, "sweeping": false, "done": false, "paused": false} {
-		line := progressLine(messages.Job{Table: "public.users", State: state, Rows: 50, Total: 579053, RowsPerSecond: 5})
+		line := page.Progress(messages.Job{Table: "public.users", State: state, Rows: 50, Total: 579053, RowsPerSecond: 5})
 		if got := strings.Contains(line, " left"); got != want {
 			t.Errorf("%s: %q", state, line)
 		}

@@ -1,0 +1,106 @@
+package page
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+)
+
+// Progress is one line about a job, for people.
+func Progress(j messages.Job) string {
+	percent, eta := percentOf(j), ""
+	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 && j.State == string(backfill.Running) {
+		eta = fmt.Sprintf(", %v left", (time.Duration(float64(left)/j.RowsPerSecond) * time.Second).Round(time.Second))
+	}
+	if j.State == string(backfill.Running) && j.Rows == 0 && j.Ranges.Pending > 0 && j.Ranges.Leased == 0 {
+		eta += ", no worker has taken a range yet"
+	}
+	return fmt.Sprintf("%s %s: %.0f %% (%d of about %d rows, %.0f rows/s%s), ranges %d open, %d done, %d conflicts, %d in quarantine",
+		j.Table, j.State, percent, j.Rows, j.Total, j.RowsPerSecond, eta, j.Ranges.Pending, j.Ranges.Done, j.Conflicts, j.Quarantined)
+}
+
+// percentOf goes by rows or by ranges, whichever is further: the number of rows is an estimate, and a job over a table
+// that is mostly covered writes few.
+func percentOf(j messages.Job) float64 {
+	rows, ranges := 0.0, 0.0
+	if j.Total > 0 {
+		rows = float64(j.Rows) / float64(j.Total)
+	}
+	if all := j.Ranges.Done + j.Ranges.Pending; all > 0 {
+		ranges = float64(j.Ranges.Done) / float64(all)
+	}
+	return 100 * min(1, max(rows, ranges))
+}
+
+// Jobs is a table: a line a job.
+func Jobs(w io.Writer, jobs []messages.Job) error {
+	if len(jobs) == 0 {
+		_, err := fmt.Fprintln(w, "no job was started yet; cipherfleet backfill starts one")
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "JOB\tTABLE\tCOLUMNS\tSTATE\tDONE\tROWS\tQUARANTINED\tSTARTED\tSTOPPED BY\n")
+	for _, j := range jobs {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.0f %%\t%d\t%d\t%s\t%s\n", j.ID, j.Table, strings.Join(j.Columns, ", "), j.State, percentOf(j), j.Rows, j.Quarantined,
+			j.CreatedAt.UTC().Format(time.DateTime+"Z"), j.StoppedBy)
+	}
+	return table.Flush()
+}
+
+// Shown is a job in full.
+type Shown struct {
+	messages.Job
+	Key        []string              `json:"key_columns"`
+	Quarantine []control.Quarantined `json:"quarantine,omitempty"`
+}
+
+// Job is a line for each thing that there is to say about a job; with its rows in quarantine, if they were asked for.
+func Job(w io.Writer, j Shown, quarantined bool) error {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("job", "%s", j.ID)
+	line("columns", "%s of %s, by key (%s)", strings.Join(j.Columns, ", "), j.Table, strings.Join(j.Key, ", "))
+	line("state", "%s", Progress(j.Job))
+	line("started", "%s", j.CreatedAt.UTC().Format(time.RFC3339))
+	line("workers", "%d, on %d ranges", j.Workers, j.Ranges.Leased)
+	if j.Skipped > 0 {
+		line("later", "%d rows that somebody held are left for the next sweep", j.Skipped)
+	}
+	if j.StoppedBy != "" {
+		line("stopped", "%s", j.StoppedBy)
+	}
+	if j.TraceID != "" {
+		line("trace", "%s", j.TraceID)
+	}
+	if quarantined && len(j.Quarantine) == 0 {
+		line("aside", "no row is in quarantine")
+	}
+	for _, q := range j.Quarantine {
+		line("aside", "%s of %s, since %s: %s%s", q.Hash, q.Table, q.At.UTC().Format(time.RFC3339), q.Reason, j.keyOf(q))
+	}
+	if int64(len(j.Quarantine)) < j.Quarantined && quarantined {
+		line("", "and %d more", j.Quarantined-int64(len(j.Quarantine)))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// keyOf is the row's key, if it was asked for.
+func (j Shown) keyOf(q control.Quarantined) string {
+	if len(q.Key) != len(j.Key) {
+		return ""
+	}
+	parts := make([]string, len(j.Key))
+	for i, name := range j.Key {
+		parts[i] = fmt.Sprintf("%s = %q", name, q.Key[i])
+	}
+	return "; key " + strings.Join(parts, ", ")
+}

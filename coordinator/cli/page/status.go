@@ -1,0 +1,151 @@
+package page
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+)
+
+// Status is a paragraph for each column.
+func Status(w io.Writer, s status.Report) error {
+	var b strings.Builder
+	if len(s.Columns) == 0 {
+		b.WriteString("no column is registered yet, and no manifest names one; cipherfleet init looks for columns\n")
+	}
+	for i, c := range s.Columns {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		printColumn(&b, c)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printColumn is a paragraph; what there is nothing to say about has no line.
+func printColumn(b *strings.Builder, c status.Column) {
+	fmt.Fprintf(b, "%s.%s into %s: %s", c.Table, c.Column, c.Target, phaseText(c))
+	if c.Reach != nil {
+		fmt.Fprintf(b, " (wanted: %s)", *c.Reach)
+	}
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(b, "\n  %-9s %s", name, fmt.Sprintf(format, args...))
+	}
+	line("covered", "%s", coverageLine(c.Coverage))
+	if c.Plaintext != nil {
+		line("plaintext", "in %s", *c.Plaintext)
+	}
+	for _, s := range c.Schemes {
+		line("scheme", "%d: %d cells", s.Number, s.Rows)
+	}
+	for _, x := range c.Indexes {
+		line("index", "%s", indexLine(x))
+	}
+	if c.EQL != nil {
+		line("eql", "%s", *c.EQL)
+	}
+	if c.Verified != nil {
+		line("verified", "%s", verifiedLine(c))
+	}
+	if c.Missed != nil && *c.Missed > 0 {
+		line("missed", "%s", missedLine(c))
+	}
+	for _, m := range c.MissedBy[:min(len(c.MissedBy), 5)] {
+		line("  by", "application %q as role %q: %d in the last day, the last at %s", m.Application, m.Role, m.Writes, m.Last.UTC().Format(time.RFC3339))
+	}
+	if c.Job != nil {
+		line("job", "%s", jobLine(*c.Job))
+	}
+	if len(c.Flags) > 0 {
+		line("flags", "%s", strings.Join(c.Flags, ", "))
+	}
+	b.WriteString("\n")
+}
+
+func phaseText(c status.Column) string {
+	if c.Phase == "" {
+		return "not begun"
+	}
+	return string(c.Phase)
+}
+
+func indexLine(x status.Index) string {
+	switch {
+	case x.Wanted && x.Present:
+		return x.Name
+	case x.Wanted:
+		return x.Name + ", wanted but not there"
+	}
+	return x.Name + ", there but not wanted"
+}
+
+func coverageLine(c status.Coverage) string {
+	about, percent := "about ", 0.0
+	if c.Exact {
+		about = ""
+	}
+	if c.Total > 0 {
+		percent = 100 * float64(c.Covered) / float64(c.Total)
+	}
+	text := fmt.Sprintf("%s%d of %d rows (%.1f %%)", about, c.Covered, c.Total, percent)
+	if c.Uncovered > 0 {
+		text += fmt.Sprintf(", %d uncovered", c.Uncovered)
+	}
+	if c.Behind != nil && *c.Behind > 0 {
+		text += fmt.Sprintf(", %d without a plaintext to go back to", *c.Behind)
+	}
+	if c.Quarantined > 0 {
+		text += fmt.Sprintf(", %d in quarantine", c.Quarantined)
+	}
+	return text
+}
+
+func verifiedLine(c status.Column) string {
+	at := c.Verified.At.UTC().Format(time.RFC3339)
+	if c.Verified.Proven {
+		return at + ", every row was covered"
+	}
+	text := at + ", NOT every row was covered"
+	if c.Coverage.Stale != nil && *c.Coverage.Stale > 0 {
+		text += fmt.Sprintf(", %d were stale", *c.Coverage.Stale)
+	}
+	return text
+}
+
+func missedLine(c status.Column) string {
+	text := fmt.Sprintf("%d writes were caught that did not write the target", *c.Missed)
+	if c.PerMinute != nil {
+		text += fmt.Sprintf(", %.1f a minute", *c.PerMinute)
+	}
+	return text
+}
+
+func jobLine(j status.Job) string {
+	text := fmt.Sprintf("%s %s: %d rows", j.ID, j.State, j.Rows)
+	if j.ETASeconds != nil {
+		text += fmt.Sprintf(", %.0f rows/s, %v left", j.RowsPerSecond, time.Duration(*j.ETASeconds)*time.Second)
+	}
+	text += fmt.Sprintf("; ranges %d open, %d in work, %d done; %d workers", j.Ranges.Pending, j.Ranges.Leased, j.Ranges.Done, j.Workers)
+	if j.StoppedBy != nil {
+		text += "; stopped: " + *j.StoppedBy
+	}
+	if j.TraceID != nil {
+		text += "; trace " + *j.TraceID
+	}
+	return text
+}
+
+// Watched is a column in a line.
+func Watched(at time.Time, c status.Column) string {
+	text := fmt.Sprintf("%s %s.%s %s: %s", at.UTC().Format(time.RFC3339), c.Table, c.Column, strings.ReplaceAll(phaseText(c), " ", "-"), coverageLine(c.Coverage))
+	if c.Job != nil && c.Job.ETASeconds != nil {
+		text += fmt.Sprintf(", %.0f rows/s, %v left", c.Job.RowsPerSecond, time.Duration(*c.Job.ETASeconds)*time.Second)
+	}
+	if len(c.Flags) > 0 {
+		text += "; flags: " + strings.Join(c.Flags, ", ")
+	}
+	return text
+}

@@ -1,0 +1,74 @@
+package page
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+)
+
+// Verification is a paragraph for each column.
+func Verification(w io.Writer, v verify.Result) error {
+	var b strings.Builder
+	for _, c := range v.Columns {
+		fmt.Fprintf(&b, "%s.%s in %s: %s\n", v.Table, c.Column, c.Target, verdict(v, c))
+		fmt.Fprintf(&b, "  %d rows: %d covered, %d uncovered, %d stale, %d broken\n", c.Rows, c.Covered, c.Uncovered, c.Stale, c.Broken)
+		if c.Ahead > 0 {
+			fmt.Fprintf(&b, "  %d of the covered were written since the cutover, and their plaintext is not there yet\n", c.Ahead)
+		}
+		for _, number := range slices.Sorted(maps.Keys(c.Schemes)) {
+			fmt.Fprintf(&b, "  scheme %d: %d cells\n", number, c.Schemes[number])
+		}
+		for _, id := range slices.Sorted(maps.Keys(c.Keys)) {
+			fmt.Fprintf(&b, "  key %d: %d cells\n", id, c.Keys[id])
+		}
+		if c.Unknown > 0 {
+			fmt.Fprintf(&b, "  %d of the broken cells are of a scheme or key that the registry does not have\n", c.Unknown)
+		}
+		if c.Nonces.Cells > 0 {
+			fmt.Fprintf(&b, "  nonces: %s\n", nonceLine(c.Nonces))
+		}
+		if c.Foreign {
+			b.WriteString("  its values are made by an encrypter of your own: presence and payload were checked, and nothing was opened\n")
+		} else if c.Source == "" {
+			b.WriteString("  the plaintext is gone: cells were opened and authenticated, and compared with nothing\n")
+		}
+		if c.Digest != "" {
+			fmt.Fprintf(&b, "  digest %s\n", c.Digest)
+		}
+		if len(c.Examples) > 0 {
+			fmt.Fprintf(&b, "  hashes of the first keys: %s\n", strings.Join(c.Examples, " "))
+		}
+	}
+	fmt.Fprintf(&b, "in %.1f s\n", v.Seconds)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func verdict(v verify.Result, c verify.ColumnReport) string {
+	switch {
+	case !c.Proven:
+		return "NOT PROVEN"
+	case c.Foreign:
+		return "every row is covered; its encrypter alone can open them"
+	case v.Sample > 0:
+		return fmt.Sprintf("nothing wrong in a sample of %v %%, which is no proof", v.Sample)
+	}
+	return "proven"
+}
+
+func nonceLine(n backfill.Nonces) string {
+	about, compared := "", "all were compared"
+	if !n.Exact {
+		about, compared = "about ", "a share of them was compared"
+	}
+	text := fmt.Sprintf("%d cells, %s%d different, %s", n.Cells, about, n.Distinct, compared)
+	if n.Repeated > 0 {
+		text += fmt.Sprintf("; REPEATED %d times", n.Repeated)
+	}
+	return text
+}
