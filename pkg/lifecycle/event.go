@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -19,12 +20,11 @@ const (
 )
 
 // Known says whether p is one of the six phases.
-func (p Phase) Known() bool {
-	switch p {
-	case PhaseSchemaAdded, PhaseDualWriting, PhaseBackfilling, PhaseBackfilled, PhaseCutOver, PhaseDropped:
-		return true
-	}
-	return false
+func (p Phase) Known() bool { return p.Rung() > 0 }
+
+// Rung is how far up the ladder a phase is: 0 for a column to which nothing has happened, -1 for what is no phase.
+func (p Phase) Rung() int {
+	return slices.Index([]Phase{"", PhaseSchemaAdded, PhaseDualWriting, PhaseBackfilling, PhaseBackfilled, PhaseCutOver, PhaseDropped}, p)
 }
 
 // Kind says what happened.

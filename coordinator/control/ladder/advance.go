@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
@@ -54,15 +53,6 @@ type AdvancePlan struct {
 	strict   bool // is to be added
 }
 
-// phases in the order of the ladder.
-func phases() []lifecycle.Phase {
-	return []lifecycle.Phase{"", lifecycle.PhaseSchemaAdded, lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled,
-		lifecycle.PhaseCutOver, lifecycle.PhaseDropped}
-}
-
-// rung is where a phase is on the ladder.
-func rung(p lifecycle.Phase) int { return slices.Index(phases(), p) }
-
 // PlanAdvance says how the column gets to the phase, and refuses what is not for this verb. It changes nothing.
 func (l *Ladder) PlanAdvance(ctx context.Context, r AdvanceRequest) (p AdvancePlan, err error) {
 	if !r.To.Known() {
@@ -77,10 +67,10 @@ func (l *Ladder) PlanAdvance(ctx context.Context, r AdvanceRequest) (p AdvancePl
 	s := p.standing
 	p.V, p.Table, p.Column, p.Target = messages.Version, s.Relation.Table().String(), s.Source, s.Sealed.Name
 	p.From, p.To, p.Steps = s.State.Phase, r.To, []PlannedStep{}
-	if p.Way, err = wayTo(s, r); err != nil || p.Way != WayNone && p.Way != WayClimb && (p.Way != WayRecord || rung(p.From) >= rung(lifecycle.PhaseDualWriting)) {
+	if p.Way, err = wayTo(s, r); err != nil || p.Way != WayNone && p.Way != WayClimb && (p.Way != WayRecord || p.From.Rung() >= lifecycle.PhaseDualWriting.Rung()) {
 		return p, err
 	}
-	if rung(r.To) > rung(lifecycle.PhaseDualWriting) && p.Way == WayNone {
+	if r.To.Rung() > lifecycle.PhaseDualWriting.Rung() && p.Way == WayNone {
 		return p, nil
 	}
 	return p, l.planClimb(ctx, r, &p)
@@ -88,7 +78,7 @@ func (l *Ladder) PlanAdvance(ctx context.Context, r AdvanceRequest) (p AdvancePl
 
 // wayTo decides by where the column stands and where it is to go.
 func wayTo(s standing.Standing, r AdvanceRequest) (Way, error) {
-	from, to := rung(s.State.Phase), rung(r.To)
+	from, to := s.State.Phase.Rung(), r.To.Rung()
 	name := s.Relation.Table().String() + "." + s.Source
 	switch {
 	case r.To == s.State.Phase:
@@ -112,7 +102,7 @@ func wayTo(s standing.Standing, r AdvanceRequest) (Way, error) {
 		return WayRecord, nil
 	case r.To == lifecycle.PhaseBackfilled && r.Reason != "":
 		return WayRecord, nil
-	case to >= rung(lifecycle.PhaseBackfilling):
+	case to >= lifecycle.PhaseBackfilling.Rung():
 		return WayBackfill, nil
 	}
 	return WayClimb, nil
@@ -138,11 +128,7 @@ func (l *Ladder) findOrNew(ctx context.Context, n standing.Name) (s standing.Sta
 
 // newStanding is that of a column that nothing has happened to.
 func newStanding(ctx context.Context, q pg.Querier, n standing.Name, s *standing.Standing) (err error) {
-	if s.Relation, err = pg.Inspect(ctx, q, n.Schema, n.Table); err != nil {
-		var missing *pg.NotFound
-		if errors.As(err, &missing) {
-			return standing.Lack("table", standing.NearHint(missing.Near), "%v", missing)
-		}
+	if s.Relation, err = standing.Inspect(ctx, q, n.Schema, n.Table); err != nil {
 		return err
 	}
 	found := false
@@ -202,7 +188,7 @@ func (l *Ladder) Advance(ctx context.Context, r AdvanceRequest, p AdvancePlan) e
 
 // NeedsKey says that the climb makes or proves the column's key.
 func (p AdvancePlan) NeedsKey() bool {
-	return len(p.plan.Columns) > 0 && rung(p.To) >= rung(lifecycle.PhaseDualWriting)
+	return len(p.plan.Columns) > 0 && p.To.Rung() >= lifecycle.PhaseDualWriting.Rung()
 }
 
 // Pair is the column and its target under today's names, for a request that goes on from there.

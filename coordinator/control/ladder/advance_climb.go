@@ -36,7 +36,7 @@ func (p *AdvancePlan) rungs() []PlannedStep {
 	if c.Add || !checked {
 		add("schema-added", lockAccessExclusive, steps.Check())
 	}
-	if rung(p.To) >= rung(lifecycle.PhaseDualWriting) && !c.Guarded {
+	if p.To.Rung() >= lifecycle.PhaseDualWriting.Rung() && !c.Guarded {
 		add("dual-writing", lockShareUpdateExclusive, steps.Validate())
 		add("dual-writing", lockShareRowExclusive, steps.Capture())
 	}
@@ -77,7 +77,7 @@ func (l *Ladder) climb(ctx context.Context, s *standing.Standing, p AdvancePlan,
 	if s.State.Phase == "" {
 		s.State.Phase = lifecycle.PhaseSchemaAdded
 	}
-	if rung(p.To) < rung(lifecycle.PhaseDualWriting) {
+	if p.To.Rung() < lifecycle.PhaseDualWriting.Rung() {
 		return nil
 	}
 	if _, err := r.dualWriting(ctx, plan, c, column); err != nil {

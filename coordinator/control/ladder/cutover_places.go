@@ -50,16 +50,12 @@ func placesOf(ctx context.Context, q pg.Querier, s standing.Standing) (moved []s
 			err = back
 		}
 	}()
-	rows, err := q.Query(ctx, placesOfSQL, s.Relation.OID, s.Plain.Name, s.Sealed.Name)
-	if err != nil {
-		return nil, fmt.Errorf("read what is to be moved: %w", err)
-	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (p standing.CutoverPlace, err error) {
+	all, err := pg.Collect(ctx, q, placesOfSQL, func(row pgx.CollectableRow) (p standing.CutoverPlace, err error) {
 		err = row.Scan(&p.OID, &p.Schema, &p.Name, &p.Default, &p.NullDefault, &p.NotNull, &p.PlainComment, &p.SealedComment, &p.Grants)
 		return p, err
-	})
+	}, s.Relation.OID, s.Plain.Name, s.Sealed.Name)
 	if err != nil {
-		return nil, fmt.Errorf("read what is to be moved: %w", pg.Safe(err))
+		return nil, fmt.Errorf("read what is to be moved: %w", err)
 	}
 	for _, p := range all {
 		if p.Default != "" || p.NullDefault || p.NotNull || p.PlainComment != "" || len(p.Grants) > 0 {

@@ -53,13 +53,9 @@ func (l *Ladder) finishPresent(ctx context.Context, s standing.Standing) error {
 	if err != nil {
 		return fmt.Errorf("find the plaintext: %w", err)
 	}
-	rows, err := l.DB.Query(ctx, unfinishedSQL, s.Relation.OID, ddl.PresentName(s.ID), name)
+	tables, err := pg.Collect(ctx, l.DB, unfinishedSQL, pgx.RowToStructByPos[pg.Table], s.Relation.OID, ddl.PresentName(s.ID), name)
 	if err != nil {
 		return fmt.Errorf("look for constraints: %w", err)
-	}
-	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Table])
-	if err != nil {
-		return fmt.Errorf("look for constraints: %w", pg.Safe(err))
 	}
 	for _, table := range tables {
 		c := ddl.Column{ID: s.ID, Table: table, Target: name}

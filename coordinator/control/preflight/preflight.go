@@ -122,10 +122,10 @@ const installedSQL = `SELECT pg_catalog.to_regclass('cipherfleet.columns') IS NO
           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'))`
 
 func (p *look) inspect(ctx context.Context) (err error) {
-	p.plan.Relation, err = pg.Inspect(ctx, p.q, p.request.Schema, p.request.Table)
-	var missing *pg.NotFound
-	if errors.As(err, &missing) {
-		return standing.Lack("table", standing.NearHint(missing.Near), "%v", missing)
+	p.plan.Relation, err = standing.Inspect(ctx, p.q, p.request.Schema, p.request.Table)
+	var refusal *standing.Refusal
+	if errors.As(err, &refusal) {
+		return err
 	}
 	if err != nil {
 		return fmt.Errorf("preflight: %w", err)

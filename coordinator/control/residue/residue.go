@@ -166,13 +166,9 @@ func (x *search) next(n standing.Name) string {
 
 // gather runs a query for findings' places and makes one of each row.
 func (x *search) gather(ctx context.Context, sql string, make func(row pgx.CollectableRow) (Finding, error), args ...any) error {
-	rows, err := x.q.Query(ctx, sql, args...)
+	found, err := pg.Collect(ctx, x.q, sql, make, args...)
 	if err != nil {
 		return fmt.Errorf("look for residue: %w", err)
-	}
-	found, err := pgx.CollectRows(rows, make)
-	if err != nil {
-		return fmt.Errorf("look for residue: %w", pg.Safe(err))
 	}
 	x.r.Findings = append(x.r.Findings, found...)
 	return nil

@@ -25,7 +25,7 @@ func absent(l *status.Look) (Obstacle, bool) {
 			"names are taken literally: upper and lower case differ; mend the manifest, or create the table"}, true
 	case l.Gone:
 		return Obstacle{"manifest", fmt.Sprintf("%s is gone", l.Table), "take it out of the manifest"}, true
-	case l.Plain.Attnum == 0 && rank(l.State.Phase) < rank(lifecycle.PhaseCutOver):
+	case l.Plain.Attnum == 0 && l.State.Phase.Rung() < lifecycle.PhaseCutOver.Rung():
 		return Obstacle{"manifest", fmt.Sprintf("%s has no column %q", l.Table, l.Column.Source), "names are taken literally; mend the manifest: " + nearColumns(l)}, true
 	}
 	return Obstacle{}, false
@@ -45,7 +45,7 @@ func nearColumns(l *status.Look) string {
 // blockers are what stands in the way of a column's steps.
 func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *status.Look, steps []Step) (list []Obstacle, err error) {
 	list = append(list, unable(l)...)
-	if rank(l.State.Phase) < rank(lifecycle.PhaseCutOver) && rank(lifecycle.Phase(l.Wanted.Reach)) > 0 {
+	if l.State.Phase.Rung() < lifecycle.PhaseCutOver.Rung() && lifecycle.Phase(l.Wanted.Reach).Rung() > 0 {
 		refused, err := m.preflight(ctx, q, l)
 		if err != nil {
 			return nil, err
@@ -70,7 +70,7 @@ func unable(l *status.Look) (list []Obstacle) {
 		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, or has an encrypter of your own make the values (transform: external)"})
 	}
 	switch {
-	case l.Wanted.Transform == messages.TransformExternal && rank(lifecycle.Phase(l.Wanted.Reach)) < rank(lifecycle.PhaseBackfilled):
+	case l.Wanted.Transform == messages.TransformExternal && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
 		add("no command prepares a column of transform external without its backfill yet")
 	case l.Wanted.Transform == messages.TransformExternal: // whatever the type
 	case l.Wanted.Transform != messages.TransformEncrypt:
@@ -158,7 +158,7 @@ func (m *mapper) cautions(l *status.Look) (list []Obstacle) {
 		list = append(list, Obstacle{"row-security", fmt.Sprintf("%s has row security; it does not hide rows from role %q", l.Table, l.Relation.Server.User),
 			"run every command as such a role: policies that name the column go on naming it after a cutover"})
 	}
-	if len(l.Relation.Publications) > 0 && rank(l.State.Phase) < rank(lifecycle.PhaseBackfilled) {
+	if len(l.Relation.Publications) > 0 && l.State.Phase.Rung() < lifecycle.PhaseBackfilled.Rung() {
 		list = append(list, Obstacle{"publication", fmt.Sprintf("%s carries every row that the backfill writes", strings.Join(l.Relation.Publications, ", ")),
 			"expect as many changes downstream as the table has rows"})
 	}

@@ -155,10 +155,10 @@ func (m *mapper) column(ctx context.Context, q pg.Querier, l *status.Look) (Colu
 	c := Column{ID: l.Column.ID, Table: l.Table.String(), Column: l.Name(), Target: l.Status.Target, Phase: l.State.Phase, Reach: lifecycle.Phase(l.Wanted.Reach),
 		Steps: []Step{}, Differences: differences(l), Blockers: []Obstacle{}, Warnings: []Obstacle{}, Flags: l.Status.Flags}
 	c.Steps = append(c.Steps, steps(l)...)
-	if rank(c.Phase) > rank(c.Reach) {
+	if c.Phase.Rung() > c.Reach.Rung() {
 		c.Warnings = append(c.Warnings, backward(l, c))
 	}
-	if absent, is := absent(l); is && rank(c.Phase) < rank(c.Reach) {
+	if absent, is := absent(l); is && c.Phase.Rung() < c.Reach.Rung() {
 		c.Blockers = append(c.Blockers, absent)
 	}
 	if len(c.Steps) == 0 {

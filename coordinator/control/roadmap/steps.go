@@ -14,32 +14,26 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
-// rank is how far up the ladder a phase is.
-func rank(p lifecycle.Phase) int {
-	return slices.Index([]lifecycle.Phase{"", lifecycle.PhaseSchemaAdded, lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled,
-		lifecycle.PhaseCutOver, lifecycle.PhaseDropped}, p)
-}
-
 // steps are what leads from where the column stands to where the manifest wants it, in order. A column that is not there
 // has none.
 func steps(l *status.Look) (steps []Step) {
-	at, want := rank(l.State.Phase), rank(lifecycle.Phase(l.Wanted.Reach))
+	at, want := l.State.Phase.Rung(), lifecycle.Phase(l.Wanted.Reach).Rung()
 	add := func(to lifecycle.Phase, does, command, lock string) {
 		steps = append(steps, Step{to, does, command, lock})
 	}
-	if l.Gone || l.Plain.Attnum == 0 && at < rank(lifecycle.PhaseCutOver) {
+	if l.Gone || l.Plain.Attnum == 0 && at < lifecycle.PhaseCutOver.Rung() {
 		return nil
 	}
 	byBackfill := l.Wanted.Transform == messages.TransformExternal // it climbs all rungs of such a column itself
 	if at < 1 && want >= 1 && !byBackfill {
-		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", commandLine(l, "advance")+" --to schema-added",
+		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", nameOf(l).Command("advance")+" --to schema-added",
 			"ACCESS EXCLUSIVE for a moment; no row is read")
 	}
 	if at < 2 && want >= 2 && !byBackfill {
-		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", commandLine(l, "advance")+" --to dual-writing",
+		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", nameOf(l).Command("advance")+" --to dual-writing",
 			"SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
 	} else if at == 2 && want == 2 && mends(l) {
-		add(lifecycle.PhaseDualWriting, "put back what is missing", commandLine(l, "advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
+		add(lifecycle.PhaseDualWriting, "put back what is missing", nameOf(l).Command("advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
 	}
 	if want >= 4 && at < 5 && (at < 4 || mends(l)) {
 		add(lifecycle.PhaseBackfilled, "encrypt what is not covered", backfillLine(l), "of rows, a chunk at a time")
@@ -51,15 +45,15 @@ func steps(l *status.Look) (steps []Step) {
 		cutoverSteps(l, add)
 	}
 	if want >= 6 && at < 6 {
-		add("", "write the migration that drops the plaintext, for review", commandLine(l, "drop"), "none")
-		add(lifecycle.PhaseDropped, "drop the plaintext", commandLine(l, "drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
+		add("", "write the migration that drops the plaintext, for review", nameOf(l).Command("drop"), "none")
+		add(lifecycle.PhaseDropped, "drop the plaintext", nameOf(l).Command("drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
 	}
 	return steps
 }
 
 func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock string)) {
 	state := l.State
-	if state.Verified.IsZero() || !state.Proven || !state.VerifiedFrom.After(state.Run.Ended) || rank(state.Phase) < 4 {
+	if state.Verified.IsZero() || !state.Proven || !state.VerifiedFrom.After(state.Run.Ended) || state.Phase.Rung() < 4 {
 		add("", "open every cell and compare it with its source", verifyLine(l), "none; every row is read")
 	}
 	if l.Wanted.Soak > 0 {
@@ -69,7 +63,7 @@ func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lo
 	if l.Wanted.Cutover == standing.StrategyByName {
 		does = "record that applications read the cells by their own name"
 	}
-	add(lifecycle.PhaseCutOver, does, commandLine(l, "cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
+	add(lifecycle.PhaseCutOver, does, nameOf(l).Command("cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
 }
 
 // mends says that the backfill's preparation, or a sweep, has something to put right.
@@ -85,18 +79,14 @@ func writes(l *status.Look, steps []Step) bool {
 	return slices.ContainsFunc(steps, func(s Step) bool { return s.To == lifecycle.PhaseBackfilled })
 }
 
-// commandLine is that of a verb for the column. A shell takes it as it stands, whatever is in a name.
-func commandLine(l *status.Look, verb string) string {
-	name := standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Name()}
-	if standing.Quoted(name.String()) != name.String() || strings.Count(name.String(), ".") != 2 {
-		return strings.Join(append([]string{"cipherfleet", verb}, flagWords(l)...), " ")
-	}
-	return "cipherfleet " + verb + " " + strings.TrimPrefix(name.String(), "public.")
+// nameOf is the column under today's names.
+func nameOf(l *status.Look) standing.Name {
+	return standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Name()}
 }
 
 // backfillLine is the command that encrypts the column, as the manifest wants it.
 func backfillLine(l *status.Look) string {
-	words := append([]string{"cipherfleet", "backfill"}, flagWords(l)...)
+	words := append([]string{"cipherfleet", "backfill"}, nameOf(l).Flags()...)
 	if target := cmp.Or(l.Sealed.Name, l.Wanted.Target); target != l.Name()+"_encrypted" {
 		words = append(words, "--target", standing.Quoted(target))
 	}
@@ -113,20 +103,13 @@ func backfillLine(l *status.Look) string {
 }
 
 func verifyLine(l *status.Look) string {
-	return strings.Join(append([]string{"cipherfleet", "verify"}, flagWords(l)...), " ")
-}
-
-func flagWords(l *status.Look) (words []string) {
-	if l.Table.Schema != "public" {
-		words = append(words, "--schema", standing.Quoted(l.Table.Schema))
-	}
-	return append(words, "--table", standing.Quoted(l.Table.Name), "--column", standing.Quoted(l.Name()))
+	return strings.Join(append([]string{"cipherfleet", "verify"}, nameOf(l).Flags()...), " ")
 }
 
 // backward is the warning that the manifest wants less than there is.
 func backward(l *status.Look, c Column) Obstacle {
 	o := Obstacle{Kind: "backward", Message: fmt.Sprintf("the manifest wants %s, but the column is %s already", c.Reach, c.Phase),
-		Hint: fmt.Sprintf("no plan goes backward: say reach: %s in the manifest, or go back yourself with `%s`", c.Phase, commandLine(l, "rollback"))}
+		Hint: fmt.Sprintf("no plan goes backward: say reach: %s in the manifest, or go back yourself with `%s`", c.Phase, nameOf(l).Command("rollback"))}
 	switch c.Phase {
 	case lifecycle.PhaseDropped:
 		o.Hint = "nothing brings the plaintext back but decrypting: say reach: dropped in the manifest"
@@ -164,7 +147,7 @@ func differences(l *status.Look) []Difference {
 		}
 	}
 	for _, x := range l.Status.Indexes {
-		if rank(l.State.Phase) >= rank(lifecycle.PhaseBackfilled) || x.Present {
+		if l.State.Phase.Rung() >= lifecycle.PhaseBackfilled.Rung() || x.Present {
 			differ("index "+x.Name, there(x.Wanted), there(x.Present))
 		}
 	}

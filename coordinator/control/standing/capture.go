@@ -37,13 +37,9 @@ func ReadMissed(ctx context.Context, q pg.Querier, column uint32, window time.Du
 	if !may {
 		return nil, nil
 	}
-	rows, err := q.Query(ctx, missedBySQL, column, window)
+	list, err := pg.Collect(ctx, q, missedBySQL, pgx.RowToStructByPos[MissedBy], column, window)
 	if err != nil {
 		return nil, fmt.Errorf("look for missed writes: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[MissedBy])
-	if err != nil {
-		return nil, fmt.Errorf("look for missed writes: %w", pg.Safe(err))
 	}
 	return list, nil
 }

@@ -65,13 +65,9 @@ func sorted(all []Dependent) []Dependent {
 }
 
 func dependents(ctx context.Context, q pg.Querier, sql string, args ...any) ([]Dependent, error) {
-	rows, err := q.Query(ctx, sql, args...)
+	list, err := pg.Collect(ctx, q, sql, pgx.RowToStructByPos[Dependent], args...)
 	if err != nil {
 		return nil, fmt.Errorf("look for dependents: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Dependent])
-	if err != nil {
-		return nil, fmt.Errorf("look for dependents: %w", pg.Safe(err))
 	}
 	return list, nil
 }

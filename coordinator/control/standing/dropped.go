@@ -57,15 +57,11 @@ func RecordDropped(ctx context.Context, db *pg.DB) ([]lifecycle.Column, error) {
 }
 
 func goneColumns(ctx context.Context, q pg.Querier, id uint32) ([]lifecycle.Column, error) {
-	rows, err := q.Query(ctx, goneSQL, int64(id))
+	columns, err := pg.Collect(ctx, q, goneSQL, func(row pgx.CollectableRow) (c lifecycle.Column, err error) {
+		return c, row.Scan(&c.ID, &c.Relid, &c.SourceNum, &c.TargetNum, &c.Table.Schema, &c.Table.Name, &c.Source)
+	}, int64(id))
 	if err != nil {
 		return nil, fmt.Errorf("look for dropped columns: %w", err)
-	}
-	columns, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c lifecycle.Column, err error) {
-		return c, row.Scan(&c.ID, &c.Relid, &c.SourceNum, &c.TargetNum, &c.Table.Schema, &c.Table.Name, &c.Source)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for dropped columns: %w", pg.Safe(err))
 	}
 	return columns, nil
 }

@@ -1,7 +1,6 @@
 package standing
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -12,20 +11,25 @@ type Name struct{ Schema, Table, Column string }
 // String is the name as a person reads it.
 func (n Name) String() string { return n.Schema + "." + n.Table + "." + n.Column }
 
-// Command is the command line of a verb for this column, for a shell; names with a dot in them need flags.
+// Command is the command line of a verb for this column. A shell takes it as it stands, whatever is in a name.
 func (n Name) Command(verb string) string {
 	if Quoted(n.String()) != n.String() || strings.Count(n.String(), ".") != 2 {
-		return fmt.Sprintf("cipherfleet %s --schema %s --table %s --column %s", verb, Quoted(n.Schema), Quoted(n.Table), Quoted(n.Column))
+		return strings.Join(append([]string{"cipherfleet", verb}, n.Flags()...), " ")
 	}
 	return "cipherfleet " + verb + " " + strings.TrimPrefix(n.String(), "public.")
 }
 
 // Backfill is the command line that encrypts this column.
 func (n Name) Backfill() string {
-	if n.Schema == "public" {
-		return fmt.Sprintf("cipherfleet backfill --table %s --column %s", Quoted(n.Table), Quoted(n.Column))
+	return strings.Join(append([]string{"cipherfleet", "backfill"}, n.Flags()...), " ")
+}
+
+// Flags are the words of a command line that name the column.
+func (n Name) Flags() (words []string) {
+	if n.Schema != "public" {
+		words = append(words, "--schema", Quoted(n.Schema))
 	}
-	return fmt.Sprintf("cipherfleet backfill --schema %s --table %s --column %s", Quoted(n.Schema), Quoted(n.Table), Quoted(n.Column))
+	return append(words, "--table", Quoted(n.Table), "--column", Quoted(n.Column))
 }
 
 // Quoted is a word for a shell.

@@ -2,6 +2,7 @@ package standing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -43,8 +44,18 @@ func CheckInstalled(ctx context.Context, q pg.Querier) error {
 	return nil
 }
 
-// NearHint says which tables have a name like the one that nothing has.
-func NearHint(near []pg.Table) string {
+// Inspect is [pg.Inspect], where a name that nothing has is a [*Refusal].
+func Inspect(ctx context.Context, q pg.Querier, schema, table string) (pg.Relation, error) {
+	relation, err := pg.Inspect(ctx, q, schema, table)
+	var missing *pg.NotFound
+	if errors.As(err, &missing) {
+		return relation, Lack("table", nearHint(missing.Near), "%v", missing)
+	}
+	return relation, err
+}
+
+// nearHint says which tables have a name like the one that nothing has.
+func nearHint(near []pg.Table) string {
 	if len(near) == 0 {
 		return "names are taken literally: upper and lower case differ, and the schema is given apart"
 	}

@@ -33,11 +33,7 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 	if err := CheckInstalled(ctx, q); err != nil {
 		return s, err
 	}
-	if s.Relation, err = pg.Inspect(ctx, q, n.Schema, n.Table); err != nil {
-		var missing *pg.NotFound
-		if errors.As(err, &missing) {
-			return s, Lack("table", NearHint(missing.Near), "%v", missing)
-		}
+	if s.Relation, err = Inspect(ctx, q, n.Schema, n.Table); err != nil {
 		return s, err
 	}
 	registered, err := lifecycle.Columns(ctx, q, s.Relation.OID)

@@ -42,11 +42,7 @@ func readEQL(ctx context.Context, q pg.Querier) (e eqlState, err error) {
 	if !may {
 		return e, nil
 	}
-	rows, err := q.Query(ctx, `SELECT state::text, data::text FROM public.eql_v2_configuration`)
-	if err != nil {
-		return e, fmt.Errorf("read EQL's configuration: %w", err)
-	}
-	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (none struct{}, err error) {
+	_, err = pg.Collect(ctx, q, `SELECT state::text, data::text FROM public.eql_v2_configuration`, func(row pgx.CollectableRow) (none struct{}, err error) {
 		var state, data *string
 		if err := row.Scan(&state, &data); err != nil || state == nil || data == nil {
 			return none, err
@@ -55,7 +51,7 @@ func readEQL(ctx context.Context, q pg.Querier) (e eqlState, err error) {
 		return none, nil
 	})
 	if err != nil {
-		return e, fmt.Errorf("read EQL's configuration: %w", pg.Safe(err))
+		return e, fmt.Errorf("read EQL's configuration: %w", err)
 	}
 	return e, nil
 }

@@ -142,11 +142,7 @@ func (r *registry) readMissed(ctx context.Context, q pg.Querier) error {
 	if !may {
 		return nil
 	}
-	rows, err := q.Query(ctx, missedRecentSQL, missedWindow)
-	if err != nil {
-		return fmt.Errorf("look for missed writes: %w", err)
-	}
-	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (id uint32, err error) {
+	_, err = pg.Collect(ctx, q, missedRecentSQL, func(row pgx.CollectableRow) (id uint32, err error) {
 		var by standing.MissedBy
 		var recent int64
 		err = row.Scan(&id, &by.Application, &by.Role, &by.Writes, &by.Last, &recent)
@@ -154,9 +150,9 @@ func (r *registry) readMissed(ctx context.Context, q pg.Querier) error {
 		m.recent, m.by = m.recent+recent, append(m.by, by)
 		r.missed[id] = m
 		return id, err
-	})
+	}, missedWindow)
 	if err != nil {
-		return fmt.Errorf("look for missed writes: %w", pg.Safe(err))
+		return fmt.Errorf("look for missed writes: %w", err)
 	}
 	return nil
 }

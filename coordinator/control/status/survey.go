@@ -162,11 +162,7 @@ const milestonesSQL = `SELECT w.id, k.kind, e.created_at, e.details
 func (r *registry) readHistory(ctx context.Context, q pg.Querier) error {
 	r.found, r.cutovers, r.captured = map[uint32]Finding{}, map[uint32]standing.Cutover{}, map[uint32]time.Time{}
 	ids, tables, names := r.ids()
-	rows, err := q.Query(ctx, milestonesSQL, ids, tables, names)
-	if err != nil {
-		return fmt.Errorf("read verifications and cutovers: %w", err)
-	}
-	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (id uint32, err error) {
+	_, err := pg.Collect(ctx, q, milestonesSQL, func(row pgx.CollectableRow) (id uint32, err error) {
 		var kind lifecycle.Kind
 		var at time.Time
 		var details []byte
@@ -189,9 +185,9 @@ func (r *registry) readHistory(ctx context.Context, q pg.Querier) error {
 			r.captured[id] = at
 		}
 		return id, err
-	})
+	}, ids, tables, names)
 	if err != nil {
-		return fmt.Errorf("read verifications and cutovers: %w", pg.Safe(err))
+		return fmt.Errorf("read verifications and cutovers: %w", err)
 	}
 	return nil
 }

@@ -99,11 +99,8 @@ func checkMayRecord(ctx context.Context, q pg.Querier) error {
 }
 
 func inspectTested(ctx context.Context, q pg.Querier, r Request) (pg.Relation, error) {
-	relation, err := pg.Inspect(ctx, q, r.Schema, r.Table)
-	var missing *pg.NotFound
+	relation, err := standing.Inspect(ctx, q, r.Schema, r.Table)
 	switch {
-	case errors.As(err, &missing):
-		return relation, standing.Lack("table", standing.NearHint(missing.Near), "%v", missing)
 	case err == nil && relation.IsPartition:
 		return relation, standing.Refuse("table", fmt.Sprintf("name table %q in schema %q: all its partitions are verified together", relation.Root.Name, relation.Root.Schema),
 			"%s is a partition of %s", relation.Table(), relation.Root.Table())
