@@ -82,11 +82,7 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 	if o.apply && o.dryRun {
 		return usage(errors.New("--apply runs the migration and --dry-run does not: choose one"), c)
 	}
-	config, err := read()
-	if err != nil {
-		return err
-	}
-	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	s, err := read.open(c)
 	if err != nil {
 		return err
 	}

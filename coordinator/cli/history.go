@@ -58,11 +58,7 @@ func (o *historyOptions) run(c *cobra.Command, args []string, read settings) (er
 	if o.request.Since, err = sinceWhen(o.since, time.Now()); err != nil {
 		return usage(err, c)
 	}
-	config, err := read()
-	if err != nil {
-		return err
-	}
-	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	s, err := read.open(c)
 	if err != nil {
 		return err
 	}

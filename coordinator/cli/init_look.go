@@ -25,11 +25,7 @@ func (o *initOptions) introspect(c *cobra.Command, read settings) error {
 	} else if len(o.scope.columns) > 0 || c.Flags().Changed("schema") {
 		return usage(errors.New("--table is missing"), c)
 	}
-	config, err := read()
-	if err != nil {
-		return err
-	}
-	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	s, err := read.open(c)
 	if err != nil {
 		return err
 	}

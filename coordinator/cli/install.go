@@ -135,11 +135,7 @@ type installWritten struct {
 }
 
 func (o *installOptions) install(c *cobra.Command, read settings) error {
-	config, err := read()
-	if err != nil {
-		return err
-	}
-	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	s, err := read.open(c)
 	if err != nil {
 		return err
 	}

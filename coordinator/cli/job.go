@@ -157,11 +157,7 @@ func newJobList(read settings) *cobra.Command {
 		if limit < 1 {
 			return usage(fmt.Errorf("--limit was %d; accepted is 1 or more", limit), c)
 		}
-		config, err := read()
-		if err != nil {
-			return err
-		}
-		s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+		s, err := read.open(c)
 		if err != nil {
 			return err
 		}

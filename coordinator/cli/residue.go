@@ -90,11 +90,7 @@ func (o *residueOptions) run(c *cobra.Command, args []string, read settings) err
 	if err := o.check(c); err != nil {
 		return err
 	}
-	config, err := read()
-	if err != nil {
-		return err
-	}
-	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	s, err := read.open(c)
 	if err != nil {
 		return err
 	}

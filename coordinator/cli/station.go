@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
@@ -72,7 +73,7 @@ func kekURI(config app.Coordinator) (uri, base string, err error) {
 	return cmp.Or(m.KEK, defaultKEK), filepath.Dir(config.Manifest), nil
 }
 
-// openBase opens log, traces, Postgres and the key.
+// openBase opens log, traces and Postgres.
 func openBase(ctx context.Context, config app.Coordinator, errout io.Writer, name string, connections int32) (s *station, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -86,6 +87,15 @@ func openBase(ctx context.Context, config app.Coordinator, errout io.Writer, nam
 		return nil, err
 	}
 	return s, nil
+}
+
+// open opens them for a command that only asks.
+func (read settings) open(c *cobra.Command) (*station, error) {
+	config, err := read()
+	if err != nil {
+		return nil, err
+	}
+	return openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
 }
 
 // openKey opens the key-encryption key.

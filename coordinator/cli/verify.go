@@ -72,11 +72,7 @@ func (o *verifyOptions) run(c *cobra.Command, read settings) error {
 	if request.Sample, err = percentage(o.sample); err != nil {
 		return usage(err, c)
 	}
-	config, err := read()
-	if err != nil {
-		return err
-	}
-	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	s, err := read.open(c)
 	if err != nil {
 		return err
 	}

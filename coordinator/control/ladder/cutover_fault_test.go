@@ -162,17 +162,10 @@ func TestACutoverDoesNotWaitForEver(t *testing.T) {
 	db := testenv.Database(t)
 	db.Run(t, richTable)
 	r := ripen(t, db, inPublic("users", "email"), "id")
-	holder, err := db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Rollback(t.Context()) //nolint:errcheck // it only holds
-	if _, err := holder.Exec(t.Context(), `SELECT count(*) FROM users`); err != nil {
-		t.Fatal(err)
-	}
+	holding(t, db, `SELECT count(*) FROM users`)
 	stop := customers(t, db)
 	before := testenv.Column[string](t, db, columnsSQL, "users")
-	_, err = r.ladder().Cutover(t.Context(), r.request())
+	_, err := r.ladder().Cutover(t.Context(), r.request())
 	if code, hint := app.Explain(err); code != app.CodeRefused || !strings.Contains(hint, "pg_stat_activity") {
 		t.Errorf("exit code %d: %v", code, err)
 	}
@@ -190,13 +183,7 @@ func TestALockThatIsLetGoIsGot(t *testing.T) {
 	db := testenv.Database(t)
 	db.Run(t, richTable)
 	r := ripen(t, db, inPublic("users", "email"), "id")
-	holder, err := db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := holder.Exec(t.Context(), `SELECT count(*) FROM users`); err != nil {
-		t.Fatal(err)
-	}
+	holder := holding(t, db, `SELECT count(*) FROM users`)
 	ended := make(chan error, 1)
 	go func() { _, err := r.ladder().Cutover(t.Context(), r.request()); ended <- err }()
 	seen := 0
@@ -244,13 +231,7 @@ func TestAViewThatComesWhileTheLockIsWaitedForIsSeen(t *testing.T) {
 	db := testenv.Database(t)
 	db.Run(t, richTable)
 	r := ripen(t, db, inPublic("users", "email"), "id")
-	holder, err := db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := holder.Exec(t.Context(), `LOCK TABLE users IN ACCESS SHARE MODE`); err != nil {
-		t.Fatal(err)
-	}
+	holder := holding(t, db, `LOCK TABLE users IN ACCESS SHARE MODE`)
 	ended := make(chan error, 1)
 	go func() { _, err := r.ladder().Cutover(t.Context(), r.request()); ended <- err }()
 	testenv.Eventually(t, 10*time.Second, func() error { return waitsForLock(t, db) })
@@ -260,7 +241,7 @@ func TestAViewThatComesWhileTheLockIsWaitedForIsSeen(t *testing.T) {
 	if err := holder.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	err = <-ended
+	err := <-ended
 	if code, _ := app.Explain(err); code != app.CodeRefused || !strings.Contains(err.Error(), "view public.addresses") {
 		t.Errorf("exit code %d: %v", code, err)
 	}

@@ -154,6 +154,20 @@ func inOne(t *testing.T, db *testenv.DB, f func(pg.Tx) error) {
 	}
 }
 
+// holding is a transaction that ran a statement and has not ended; it ends with the test at the latest.
+func holding(t *testing.T, db *testenv.DB, sql string, args ...any) pg.Tx {
+	t.Helper()
+	tx, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
+	if _, err := tx.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
 func do(t *testing.T, tx pg.Tx, statements []string) {
 	t.Helper()
 	for _, sql := range statements {

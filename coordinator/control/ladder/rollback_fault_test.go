@@ -146,17 +146,10 @@ func TestARollbackDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	db := testenv.Database(t)
 	r, _ := cutOver(t, db)
-	holder, err := db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Rollback(t.Context()) //nolint:errcheck // it only holds
-	if _, err := holder.Exec(t.Context(), `LOCK TABLE users IN ACCESS SHARE MODE`); err != nil {
-		t.Fatal(err)
-	}
+	holding(t, db, `LOCK TABLE users IN ACCESS SHARE MODE`)
 	after := everything(t, db)
 	stop := customers(t, db)
-	_, err = r.rollback(t.Context(), r.ladder())
+	_, err := r.rollback(t.Context(), r.ladder())
 	if code, hint := app.Explain(err); code != app.CodeRefused || !strings.Contains(hint, "pg_stat_activity") {
 		t.Errorf("exit code %d: %v", code, err)
 	}
@@ -216,13 +209,7 @@ func TestARollbackUnderALockThatIsLetGo(t *testing.T) {
 	t.Parallel()
 	db := testenv.Database(t)
 	r, before := cutOver(t, db)
-	holder, err := db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := holder.Exec(t.Context(), `UPDATE users SET email = $1 WHERE id = 5`, append(r.cell(), 5)); err != nil {
-		t.Fatal(err)
-	}
+	holder := holding(t, db, `UPDATE users SET email = $1 WHERE id = 5`, append(r.cell(), 5))
 	var jobs atomic.Int64
 	ended := make(chan error, 1)
 	go func() {
