@@ -33,6 +33,9 @@ type guard struct {
 
 // guards are in the order in which they fire, that of their names: what one clears is not counted by another.
 func (c Column) guards() []guard {
+	if c.Expression != nil {
+		return c.expressionGuards()
+	}
 	target, source := pg.Ident(c.Target), pg.Ident(c.Source)
 	return []guard{
 		{"absent_insert", "INSERT", fmt.Sprintf("NOT (new.%s IS DISTINCT FROM NULL) AND new.%s IS DISTINCT FROM NULL", target, source), false},
@@ -43,7 +46,16 @@ func (c Column) guards() []guard {
 
 const isClient = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
 
-// CaptureTriggers are the names of a column's capture triggers.
+// AnyCaptureTriggers are the names of all triggers that a column's capture may consist of, whatever makes its target.
+func AnyCaptureTriggers(id uint32) []string {
+	names := guardNames()
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s%d_%s", TriggerPrefix, id, name)
+	}
+	return names
+}
+
+// CaptureTriggers are the names of a column's capture triggers, where its target holds cells, or what somebody else made.
 func CaptureTriggers(id uint32) []string {
 	var names []string
 	for _, g := range (Column{}).guards() {
@@ -106,14 +118,17 @@ BEGIN
     END IF;
     NEW := jsonb_populate_record(NEW, jsonb_build_object(target, NULL));
   END IF;
-  BEGIN
-    PERFORM nextval(s.id) FROM to_regclass('cipherfleet.%[2]s') AS s(id) WHERE s.id IS NOT NULL;
-    missed := 1 + coalesce(substring(current_setting('cipherfleet.%[2]s', true), '^[0-9]{1,15}$')::bigint, 0);
-    PERFORM set_config('cipherfleet.%[2]s', missed::text, true);
+`
+
+// recordMiss is the end of such a body.
+const recordMiss = `  BEGIN
+    PERFORM nextval(s.id) FROM to_regclass('cipherfleet.%[1]s') AS s(id) WHERE s.id IS NOT NULL;
+    missed := 1 + coalesce(substring(current_setting('cipherfleet.%[1]s', true), '^[0-9]{1,15}$')::bigint, 0);
+    PERFORM set_config('cipherfleet.%[1]s', missed::text, true);
     IF missed <= 16 OR missed & (missed - 1) = 0 THEN
       LOCK TABLE cipherfleet.missed_writes IN ROW EXCLUSIVE MODE NOWAIT;
       INSERT INTO cipherfleet.missed_writes (column_id, application, role, writes)
-      VALUES (%[3]d, left(current_setting('application_name'), 64), session_user, CASE WHEN missed <= 16 THEN 1 ELSE missed / 2 END);
+      VALUES (%[2]d, left(current_setting('application_name'), 64), session_user, CASE WHEN missed <= 16 THEN 1 ELSE missed / 2 END);
     END IF;
   EXCEPTION WHEN OTHERS THEN
     NULL;
@@ -128,7 +143,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capt
 // CaptureBody is the body of a column's capture function. One that stands with another body was installed by an older
 // version, or altered.
 func CaptureBody(id uint32) string {
-	return fmt.Sprintf(captureBody, CheckName(id), missedSequence(id), id)
+	return fmt.Sprintf(captureBody, CheckName(id)) + fmt.Sprintf(recordMiss, missedSequence(id), id)
 }
 
 // A condition in WHEN follows renames, and costs a write that changes neither source nor key no call.
@@ -140,8 +155,12 @@ EXECUTE FUNCTION cipherfleet.%s(%s)`
 // target survives only if the writer said that it seals, and wrote the target too; a source that comes in without a
 // target is left so. Each such write is counted, and recorded with who made it. Capture is repeatable, replaces one that
 // is older or was altered, and takes a SHARE ROW EXCLUSIVE lock; the check must exist. ENABLE ALWAYS: replicated writes
-// count too. Undone, [Column.Strict] is undone with it.
+// count too. Undone, [Column.Strict] is undone with it. That of an expression makes the target right instead, where it
+// can, and follows no renames: the names are in its texts.
 func (c Column) Capture() Step {
+	if c.Expression != nil {
+		return c.expressionCapture()
+	}
 	function, table, names := captureFunction(c.ID), c.Table.SQL(), CaptureTriggers(c.ID)
 	step := Step{Do: []string{
 		fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", missedSequence(c.ID)),

@@ -21,12 +21,16 @@ const checkSQL = `ALTER TABLE %[1]s ADD CONSTRAINT %[2]s CHECK (%[3]s IS NULL` +
 	` AND pg_catalog.substr(%[3]s, 1, %[5]d) OPERATOR(pg_catalog.=) E'\\x%[6]x'::pg_catalog.bytea)) NOT VALID`
 
 // Check lets only NULL and what begins like a cell of this column, or is a payload of it, into the target, from now on. It takes an ACCESS
-// EXCLUSIVE lock for a moment and reads no row; see [Column.Validate] for those that are there.
+// EXCLUSIVE lock for a moment and reads no row; see [Column.Validate] for those that are there. The target of an
+// expression may hold anything: there it only marks the target.
 func (c Column) Check() Step {
 	prefix := cell.Prefix(c.ID)
 	name := pg.Ident(CheckName(c.ID))
 	add := fmt.Sprintf(checkSQL, c.Table.SQL(), name, pg.Ident(c.Target), leastCell, cell.PrefixSize, prefix[:])
-	if c.Payload != PayloadCell {
+	switch {
+	case c.Expression != nil:
+		add = fmt.Sprintf(markSQL, c.Table.SQL(), name, pg.Ident(c.Target))
+	case c.Payload != PayloadCell:
 		add = fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID", c.Table.SQL(), name, c.payload())
 	}
 	return Step{

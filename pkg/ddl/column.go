@@ -17,6 +17,8 @@ type Column struct {
 	Payload      Payload // what the target holds, if it is not a cell
 	TargetType   string  // of a target that is to be added, as SQL; "": bytea
 	BytesInBytes bool    // source and target of a payload are both bytea
+
+	Expression *Expression // what makes the target's values inside Postgres; nil: something else does
 }
 
 // Step is a change and what takes it back: statements in order, for one transaction.
@@ -27,7 +29,7 @@ type Step struct{ Do, Undo []string }
 func (c Column) AddTarget() Step {
 	target := pg.Ident(c.Target)
 	add := fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.bytea, ALTER COLUMN %s SET STORAGE EXTERNAL", c.Table.SQL(), target, target)
-	if c.Payload != PayloadCell {
+	if c.Payload != PayloadCell || c.Expression != nil {
 		add = fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", c.Table.SQL(), target, cmp.Or(c.TargetType, "pg_catalog.bytea"))
 	}
 	return Step{

@@ -32,5 +32,8 @@ func (c Column) Uncovered(leaf pg.Named) string {
 
 // uncovered is the condition as the engine writes it, so that its sweeps can use the index too.
 func (c Column) uncovered() string {
+	if c.Expression != nil {
+		return c.Undone("")
+	}
 	return fmt.Sprintf("(%s IS NULL) OPERATOR(pg_catalog.=) (%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
 }

@@ -10,7 +10,7 @@ import (
 // Watch is what must stay as it is while a job works on one relation.
 type Watch struct {
 	Key     []string // names of the key's columns
-	Columns []Column // of each only ID, Source and Target
+	Columns []Column // of each only ID, Source, Target and Expression
 }
 
 // partsSQL looks at the relation $1. Each branch is a part: what it is, how it stands in numbers, and in words. A part
@@ -52,14 +52,28 @@ UNION ALL SELECT pg_catalog.concat('trigger ', g.tgname),
 // Parts is a query for (part, state, words) of each thing watched: its name, how it stands in numbers, and the same for
 // a reader. Its parameter is the oid of the leaf, or of the table itself. Compare them with [Changes].
 func (w Watch) Parts() string {
-	var watched, checks []string
+	var watched, checks, functions []string
 	for _, c := range w.Columns {
 		watched = append(watched, c.Source, c.Target)
 		checks = append(checks, CheckName(c.ID))
+		if c.Expression != nil {
+			watched = append(watched, c.Expression.names()...)
+			functions = append(functions, strings.TrimPrefix(valueFunction(c.ID), "cipherfleet."), strings.TrimPrefix(madeFunction(c.ID), "cipherfleet."), strings.TrimPrefix(doneFunction(c.ID), "cipherfleet."))
+		}
 	}
 	watched = append(watched, w.Key...)
-	return fmt.Sprintf(partsSQL, literals(watched), literals(w.Key), len(w.Key), literals(checks), len(w.Key)-1)
+	parts := fmt.Sprintf(partsSQL, literals(watched), literals(w.Key), len(w.Key), literals(checks), len(w.Key)-1)
+	if len(functions) > 0 {
+		parts += fmt.Sprintf(functionsSQL, literals(functions))
+	}
+	return parts
 }
+
+// functionsSQL are the functions of expressions.
+const functionsSQL = `
+UNION ALL SELECT pg_catalog.concat('function ', f.proname), pg_catalog.md5(pg_catalog.pg_get_functiondef(f.oid)), 'as it was made'
+ FROM pg_catalog.pg_proc f WHERE f.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('cipherfleet')::pg_catalog.oid
+  AND f.proname OPERATOR(pg_catalog.=) ANY (ARRAY[%s]::pg_catalog.name[])`
 
 // Fingerprint is a query for one text that differs whenever any of [Watch.Parts] differs, with the same parameter. Under
 // a lock on the relation it holds until the transaction ends. It takes a fifth of a millisecond once it is planned.
