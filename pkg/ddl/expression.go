@@ -39,6 +39,15 @@ func valueFunction(id uint32) string { return fmt.Sprintf("cipherfleet.value_%d"
 func madeFunction(id uint32) string  { return fmt.Sprintf("cipherfleet.made_%d", id) }
 func doneFunction(id uint32) string  { return fmt.Sprintf("cipherfleet.done_%d", id) }
 
+// Rehearse is [Column.Functions] in the session's own schema, for a transaction that is rolled back: it fails where they
+// would fail.
+func (c Column) Rehearse() (statements []string) {
+	for _, statement := range c.Functions().Do {
+		statements = append(statements, strings.Replace(statement, " cipherfleet.", " pg_temp.", 1))
+	}
+	return statements
+}
+
 // InPlace says that the expression's value takes the place of its source.
 func (c Column) InPlace() bool { return c.Expression != nil && c.Source == c.Target }
 
