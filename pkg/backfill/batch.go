@@ -37,8 +37,9 @@ func (b bound) open() bool { return b.parts == nil }
 
 // row is one uncovered row as it was read.
 type row struct {
-	key  [][]byte // wire values
-	xmin [4]byte
+	key    [][]byte // wire values
+	xmin   [4]byte
+	reason string // why it was refused; "": its value cannot be transformed
 }
 
 // id is the row's key as a map key; it stays in this process.

@@ -212,7 +212,7 @@ const maxReads = 5 // of one chunk that take too long, before the range is given
 // looking for uncovered ones far away.
 func (p *producer) readSmaller(ctx context.Context, b *batch, at bound) error {
 	for reads := 1; ; reads++ {
-		err := p.reader.read(ctx, b, at, p.to, p.size.next())
+		err := p.reader.readJudged(ctx, b, at, p.to, p.size.next())
 		if pg.ClassOf(err) != pg.ClassLock || reads == maxReads {
 			return err
 		}

@@ -24,8 +24,9 @@ func (s *Shape) Generated() []Generated {
 	}
 	arrays = append(arrays, oidXidArray)
 	for _, c := range s.Columns {
-		out := c.output()
-		arrays, cells = append(arrays, out.list), append(cells, out.oid)
+		if out := c.output(); out.sends() {
+			arrays, cells = append(arrays, out.list), append(cells, out.oid)
+		}
 	}
 	count := []uint32{oidInt8}
 	if1 := func(wanted bool, oids []uint32) []uint32 {

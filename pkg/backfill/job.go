@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -59,6 +60,9 @@ type SpecColumn struct {
 
 	Rotate bool            `json:"rotate,omitempty"` // cells are sealed anew under Scheme; the source is not looked at
 	Phase  lifecycle.Phase `json:"phase,omitempty"`  // where the column stands, if its run leaves it there
+
+	// Expression makes the values inside Postgres; then there is no scheme either, and Source may be the target.
+	Expression *ddl.Expression `json:"expression,omitempty"`
 }
 
 // stays is the phase in which the column's run leaves it; "" if it climbs.

@@ -34,6 +34,22 @@ type result struct {
 	cast     string // what brings an element of that to the values' type: "", or a cast where they are text
 	echoed   bool   // what is stored is read back by the same statement and compared
 	around   string // a format of what is written, with the value for %s; "": the value itself
+
+	made   string // what makes the value of a row of alias t, where none is sent
+	beside string // what is set beside it, behind a comma
+}
+
+// sends says that the values travel.
+func (r result) sends() bool { return r.made == "" }
+
+// assign is what a SET says of it; value is that of a parameter, where one is sent.
+func (r result) assign(value string) string {
+	if !r.sends() {
+		value = r.made
+	} else {
+		value = r.set(value)
+	}
+	return pg.Ident(r.name) + " = " + value + r.beside
 }
 
 // set is what is written, around the value's expression.

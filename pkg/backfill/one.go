@@ -127,8 +127,9 @@ func (w *writer) writeLocked(ctx context.Context, r row, s span) (ending, error)
 	statement := pg.Statement{SQL: w.shape.writeOneSQL(), Results: append([]int16{1}, w.shape.echoFormats()...)}
 	w.shape.bind(&statement, bound{parts: r.key})
 	for i, c := range w.shape.Columns {
-		out := c.output()
-		statement.Add(s.values[i][0].Out, out.oid, formatCode(out.isBinary))
+		if out := c.output(); out.sends() {
+			statement.Add(s.values[i][0].Out, out.oid, formatCode(out.isBinary))
+		}
 	}
 	statement.Row = func(wire [][]byte) error {
 		result = oneWritten

@@ -66,8 +66,13 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	}
 	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, Reverse: c.Reverse, External: c.External}
 	var err error
-	if c.Foreign() {
+	switch {
+	case c.Foreign():
 		column.kind, err = openForeign(c, source, target)
+		return column, err
+	case c.Made():
+		column.Expression = c.Expression
+		column.kind, err = openMaking(relation, c)
 		return column, err
 	}
 	sealed, err := openSealing(c, source, keyring)
@@ -120,7 +125,7 @@ func (s *Shape) takeFingerprint(ctx context.Context, q pg.Querier) (err error) {
 		watch.Key = append(watch.Key, k.Name)
 	}
 	for _, c := range s.Columns {
-		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target})
+		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Expression: c.Expression})
 	}
 	s.CheckSQL, s.watch = watch.Fingerprint(), watch
 	if err := q.QueryRow(ctx, s.CheckSQL, s.Leaf).Scan(&s.Fingerprint); err != nil {

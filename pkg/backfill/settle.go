@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ const (
 func (w *writer) chunk(ctx context.Context, s span) error {
 	w.seen, w.retries = nil, 0
 	for _, r := range s.refused {
-		if err := w.quarantine(ctx, r, reasonValue); err != nil {
+		if err := w.quarantine(ctx, r, cmp.Or(r.reason, reasonValue)); err != nil {
 			return err
 		}
 	}
@@ -116,7 +117,7 @@ func (w *writer) again(ctx context.Context, s span, committed bool) error {
 	at := s.after
 	for {
 		b := &batch{}
-		if err := w.reader.read(ctx, b, at, s.last, w.size.next()); err != nil {
+		if err := w.reader.readJudged(ctx, b, at, s.last, w.size.next()); err != nil {
 			return err
 		}
 		rest, err := w.sort(ctx, b, sent, s.skipLocked, committed)
@@ -128,7 +129,7 @@ func (w *writer) again(ctx context.Context, s span, committed bool) error {
 			return err
 		}
 		for _, r := range rest.refused {
-			if err := w.quarantine(ctx, r, reasonValue); err != nil {
+			if err := w.quarantine(ctx, r, cmp.Or(r.reason, reasonValue)); err != nil {
 				return err
 			}
 		}

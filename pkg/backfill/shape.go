@@ -55,6 +55,7 @@ type Column struct {
 	Source, Target string
 	Reverse        bool     // read from its target, and written to its source
 	External       External // who makes the target's values, if that is somebody else
+	Expression     *ddl.Expression
 
 	kind
 }

@@ -108,10 +108,14 @@ func (s *Shape) readSQL(lower, upper, sparse bool) string {
 	fmt.Fprintf(&b, "SELECT %s, t.xmin, %s", s.keyList(), s.uncovered())
 	for _, c := range s.Columns {
 		source := c.input().sql
-		if !sparse {
+		if !sparse && c.output().sends() {
 			source = fmt.Sprintf("CASE WHEN %s THEN %s END", s.uncovered(), source)
 		}
 		b.WriteString(", " + source)
+	}
+	judged := s.fallible() && !sparse
+	if judged { // row by row: a sort would ask every row for its value before it counts
+		b.WriteString(" FROM (SELECT t.*, t.xmin")
 	}
 	fmt.Fprintf(&b, " FROM ONLY %s t", s.Table.SQL())
 	next := s.where(&b, lower, upper, 1)
@@ -123,6 +127,9 @@ func (s *Shape) readSQL(lower, upper, sparse bool) string {
 		fmt.Fprintf(&b, "%s(%s)", word, s.uncovered())
 	}
 	fmt.Fprintf(&b, " ORDER BY %s LIMIT $%d", s.keyList(), next)
+	if judged {
+		fmt.Fprintf(&b, ") t ORDER BY %s", s.keyList())
+	}
 	return b.String()
 }
 
@@ -146,7 +153,7 @@ func (s *Shape) where(b *strings.Builder, lower, upper bool, next int) int {
 // were written, and how many of them are uncovered all the same, because a trigger changed their source meanwhile. A
 // shape that echoes returns every row written instead: its number in the arrays, the same, and what is stored now.
 func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
-	keys, columns := len(s.Key), len(s.Columns)
+	keys, columns := len(s.Key), 0
 	var sets, params, names, match []string
 	for i, k := range s.Key {
 		params = append(params, fmt.Sprintf("$%d", i+1))
@@ -156,10 +163,13 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 	params, names = append(params, fmt.Sprintf("$%d", keys+1)), append(names, "x")
 	match = append(match, "t.xmin OPERATOR(pg_catalog.=) v.x")
 	for i, c := range s.Columns {
-		params = append(params, fmt.Sprintf("$%d", keys+2+i))
-		names = append(names, fmt.Sprintf("c%d", i))
 		out := c.output()
-		sets = append(sets, fmt.Sprintf("%s = %s", pg.Ident(out.name), out.set(fmt.Sprintf("v.c%d%s", i, out.cast))))
+		if out.sends() {
+			params = append(params, fmt.Sprintf("$%d", keys+2+columns))
+			names = append(names, fmt.Sprintf("c%d", i))
+			columns++
+		}
+		sets = append(sets, out.assign(fmt.Sprintf("v.c%d%s", i, out.cast)))
 	}
 	bounds := s.bound("<=", keys+columns+2)
 	if lower {
@@ -212,10 +222,12 @@ func (s *Shape) lockSQL() string {
 // writeOneSQL writes the row that lockSQL holds, says whether it is uncovered afterwards, and echoes. Parameters: key,
 // cells.
 func (s *Shape) writeOneSQL() string {
-	sets := make([]string, len(s.Columns))
+	sets, sent := make([]string, len(s.Columns)), 0
 	for i, c := range s.Columns {
 		out := c.output()
-		sets[i] = fmt.Sprintf("%s = %s", pg.Ident(out.name), out.set(fmt.Sprintf("$%d", len(s.Key)+1+i)))
+		if sets[i] = out.assign(fmt.Sprintf("$%d", len(s.Key)+1+sent)); out.sends() {
+			sent++
+		}
 	}
 	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s RETURNING %s%s", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), s.uncovered(), s.echo())
 }

@@ -98,7 +98,7 @@ type walk struct {
 // all reads the leaf from end to end, in the order of its key.
 func (w *walk) all(ctx context.Context) error {
 	for at := (bound{}); ; {
-		p, err := w.page(ctx, w.Shape.verifySQL(!at.open()), func(s *pg.Statement) { w.Shape.bind(s, at) })
+		p, err := w.page(ctx, func(s *Shape) string { return s.verifySQL(!at.open()) }, func(s *pg.Statement) { w.Shape.bind(s, at) })
 		if err != nil || p.end {
 			return err
 		}
@@ -108,16 +108,24 @@ func (w *walk) all(ctx context.Context) error {
 
 // page reads and judges the rows of one statement whose last parameter is how many; one that takes too long is read
 // again in smaller parts, for rows are heavier than they were.
-func (w *walk) page(ctx context.Context, sql string, bind func(*pg.Statement)) (*page, error) {
-	for {
+//
+// A row that raises an error when it is judged is found by reading ever fewer, and then read without.
+func (w *walk) page(ctx context.Context, sql func(*Shape) string, bind func(*pg.Statement)) (*page, error) {
+	for shape := w.Shape; ; {
 		w.most = min(w.most, w.reader.limits.Rows)
 		p := w.newPage()
-		statement := pg.Statement{SQL: sql, Row: p.row}
+		statement := pg.Statement{SQL: sql(shape), Row: p.row}
 		bind(&statement)
 		err := w.reader.page(ctx, statement, w.most)
 		switch {
 		case pg.ClassOf(err) == pg.ClassLock && w.most > 1:
 			w.most = max(1, w.most/16)
+			continue
+		case pg.ClassOf(err) == pg.ClassData && shape.fallible():
+			if w.most == 1 {
+				shape = shape.blind()
+			}
+			w.most = max(1, w.most/2)
 			continue
 		case err != nil:
 			return nil, err

@@ -38,17 +38,25 @@ func (s *Shape) verifyList() string {
 			b.WriteString(", " + read.sql)
 		}
 	}
-	fmt.Fprintf(&b, ", t.ctid FROM ONLY %s t", s.Table.SQL())
+	b.WriteString(", t.ctid FROM ")
 	return b.String()
+}
+
+// verified is what a page is read from: the rows that a condition finds, as many as the last parameter says. Where
+// judging may raise an error they are counted before they are judged.
+func (s *Shape) verified(where, order string, next int) string {
+	from := fmt.Sprintf("ONLY %s t%s ORDER BY %s LIMIT $%d", s.Table.SQL(), where, order, next)
+	if s.fallible() {
+		from = fmt.Sprintf("(SELECT t.*, t.ctid FROM %s) t ORDER BY %s", from, order)
+	}
+	return s.verifyList() + from
 }
 
 // verifySQL reads the next rows after a key.
 func (s *Shape) verifySQL(lower bool) string {
 	var b strings.Builder
-	b.WriteString(s.verifyList())
 	next := s.where(&b, lower, false, 1)
-	fmt.Fprintf(&b, " ORDER BY %s LIMIT $%d", s.keyList(), next)
-	return b.String()
+	return s.verified(b.String(), s.keyList(), next)
 }
 
 // page judges the rows of one read as they arrive.

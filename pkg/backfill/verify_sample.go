@@ -36,7 +36,7 @@ func (w *walk) sample(ctx context.Context, percent float64) error {
 func (w *walk) run(ctx context.Context, block uint32) error {
 	at, through := place(block), place(block+sampleRun)
 	for {
-		p, err := w.page(ctx, w.Shape.sampleRunSQL(), func(s *pg.Statement) {
+		p, err := w.page(ctx, (*Shape).sampleRunSQL, func(s *pg.Statement) {
 			s.Add(at, oidTid, 1)
 			s.Add(through, oidTid, 1)
 		})
@@ -56,5 +56,5 @@ func place(block uint32) []byte {
 
 // sampleRunSQL reads the next rows after a place. Parameters: the place, and where the run ends.
 func (s *Shape) sampleRunSQL() string {
-	return s.verifyList() + " WHERE t.ctid OPERATOR(pg_catalog.>) $1 AND t.ctid OPERATOR(pg_catalog.<) $2 ORDER BY t.ctid LIMIT $3"
+	return s.verified(" WHERE t.ctid OPERATOR(pg_catalog.>) $1 AND t.ctid OPERATOR(pg_catalog.<) $2", "t.ctid", 3)
 }

@@ -182,6 +182,9 @@ func (w *writer) updateStatement(s span, look bool) pg.Statement {
 	send(oidXid, oidXidArray, true, func(i int) []byte { return s.rows[i].xmin[:] })
 	for c, column := range w.shape.Columns {
 		out := column.output()
+		if !out.sends() {
+			continue
+		}
 		send(out.oid, out.list, out.isBinary, func(i int) []byte { return s.values[c][i].Out })
 	}
 	w.shape.bind(&statement, bound{parts: s.rows[len(s.rows)-1].key})
