@@ -10,8 +10,12 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath
 # Modules of their own, so that what they need stays out of the product.
 MODULES := deploy/postgres/download deploy/compose/check pkg/cell/kms/awskms pkg/cell/kms/gcpkms
 
+# What workers and clients do with cells. pkg/cell, its keys and a whole installation start themselves again in that mode
+# in their own tests.
+FIPS := ./pkg/transform ./pkg/backfill ./worker/...
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test build build-kms bench bench-cell fuzz mutate lint up down clean
+.PHONY: help demo test build build-kms bench bench-cell fips fuzz mutate lint up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +43,9 @@ bench: build ## measure the fleet against the ceiling; writes build/bench.json
 bench-cell: ## measure seal, open and re-encrypt beside the standard library's AES-256-GCM, in turns: medians and ratios
 	@echo "goals for values of 24 bytes: seal-ratio 4.5, reencrypt-ratio 6; GOGC is what the programs set"
 	@GOGC=400 go test -run '^$$' -bench 'BesideStandard|^Benchmark(StandardGCM|Seal|Open|SealAndCheck)$$' -benchmem ./pkg/cell
+
+fips: ## run the paths of workers and clients where only approved modes may run (GODEBUG=fips140=only)
+	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs GODEBUG=fips140=only go test -count=1 -timeout 30m $(FIPS)
 
 fuzz: ## run every fuzz target for a while (FUZZTIME, default 60s each)
 	@.ci/fuzz $(or $(FUZZTIME),60s)

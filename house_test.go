@@ -29,7 +29,7 @@ func floors() [][]string {
 		9:  {"coordinator/control", "worker/runner"},
 		10: {"coordinator/web", "coordinator/demo", "coordinator/cli/page"},
 		11: {"coordinator/cli", "worker/program"},
-		12: {"coordinator", "worker", "loadtest", "loadtest/chaos", "deploy/postgres/find"},
+		12: {"coordinator", "worker", "loadtest", "loadtest/chaos", "loadtest/leak", "deploy/postgres/find"},
 	}
 }
 

@@ -54,7 +54,7 @@ const seedTime = 90 * time.Second // a seed takes a tenth of it; longer means th
 
 func TestNothingIsLostUnderFaults(t *testing.T) {
 	t.Parallel()
-	programs := build(t)
+	programs := testenv.Programs(t)
 	for _, seed := range chosen() {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()

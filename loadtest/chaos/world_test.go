@@ -3,8 +3,6 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,20 +21,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
-
-// build makes both programs, once per run of the tests, as `make build` does.
-func build(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for program, source := range map[string]string{"cipherfleet": "coordinator", "cipherfleet-worker": "worker"} {
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, program), "github.com/cipherfleet/cipherfleet/"+source)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", program, err, out)
-		}
-	}
-	return dir
-}
 
 // world is everything that one seed runs.
 type world struct {

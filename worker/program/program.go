@@ -5,6 +5,7 @@ package program
 import (
 	"cmp"
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -114,7 +115,7 @@ func serve(work, drain context.Context, config app.Worker, log *slog.Logger, tra
 	defer health.Close(context.WithoutCancel(work)) //nolint:errcheck // the process ends
 	id := cmp.Or(config.WorkerID, name())
 	log = log.With("worker", id)
-	log.InfoContext(work, "the worker is ready", "slots", slots)
+	log.InfoContext(work, "the worker is ready", "slots", slots, "only_approved_modes", fips140.Enforced())
 	r := &runner.Runner{DB: db, Bus: queue, KEK: kek, Worker: id, Build: app.Version(), Slots: slots, Lease: config.Lease,
 		Log: log, Tracer: traces.Tracer()}
 	if err := r.Run(work, drain); err != nil {
