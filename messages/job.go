@@ -23,6 +23,7 @@ type Job struct {
 	RowsPerSecond float64   `json:"rows_per_second"`
 	Ranges        Ranges    `json:"ranges"`
 	Workers       int       `json:"workers"`
+	Scheme        int       `json:"scheme,omitempty"` // what a rotation seals under; 0: it is none
 	StoppedBy     string    `json:"stopped_by,omitempty"`
 	TraceID       string    `json:"trace_id,omitempty"`
 	CreatedAt     time.Time `json:"created_at"`

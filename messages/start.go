@@ -13,11 +13,15 @@ const (
 )
 
 // Which way a job goes: forward it encrypts; in reverse it opens the cells of a column that is cut over into its
-// plaintext column, where that fell behind.
+// plaintext column, where that fell behind; a rotation seals the cells of a column anew under another scheme.
 const (
 	DirectionForward = "forward"
 	DirectionReverse = "reverse"
+	DirectionRotate  = "rotate"
 )
+
+// MaxScheme is the highest number that a scheme can have.
+const MaxScheme = 65535
 
 // MaxChunkRows is the most rows that a request may ask to have in one transaction.
 const MaxChunkRows = 100_000
@@ -34,7 +38,8 @@ type StartRequest struct {
 	ChunkRows    int             `json:"chunk_rows,omitempty"`    // 0: the coordinator's default
 	Prepare      bool            `json:"prepare,omitempty"`       // also adds a missing target column
 	UserTriggers string          `json:"user_triggers,omitempty"` // empty: refused when it matters, in reverse what the last job did; else fire or skip
-	Direction    string          `json:"direction,omitempty"`     // empty or forward; or reverse
+	Direction    string          `json:"direction,omitempty"`     // empty or forward; reverse or rotate
+	Scheme       int             `json:"scheme,omitempty"`        // of a rotation: what to seal under; 0: the newest that is readable
 	Strict       bool            `json:"strict,omitempty"`        // writes that miss a target fail from now on
 	Actor        string          `json:"actor,omitempty"`         // who asks, for the event log
 }
@@ -65,7 +70,7 @@ func (r StartRequest) withDefaults() StartRequest {
 	}
 	columns := make([]ColumnRequest, len(r.Columns))
 	for i, column := range r.Columns {
-		if column.Target == "" && column.Source != "" && r.Direction != DirectionReverse {
+		if column.Target == "" && column.Source != "" && !r.known() {
 			column.Target = column.Source + "_encrypted"
 		}
 		columns[i] = column
@@ -87,35 +92,48 @@ func (r StartRequest) Validate() error {
 		return invalid("chunk_rows", "was %d; accepted is 1 to %d, or 0 for the default", r.ChunkRows, MaxChunkRows)
 	case r.UserTriggers != "" && r.UserTriggers != TriggersFire && r.UserTriggers != TriggersSkip:
 		return invalid("user_triggers", "was %.40q; accepted is fire or skip", r.UserTriggers)
-	case r.Direction != "" && r.Direction != DirectionForward && r.Direction != DirectionReverse:
-		return invalid("direction", "was %.40q; accepted is forward or reverse", r.Direction)
+	case r.Direction != "" && r.Direction != DirectionForward && !r.known():
+		return invalid("direction", "was %.40q; accepted is forward, reverse or rotate", r.Direction)
+	case r.Scheme < 0 || r.Scheme > MaxScheme:
+		return invalid("scheme", "was %d; accepted is 1 to %d, or 0 for the newest", r.Scheme, MaxScheme)
+	case r.Scheme != 0 && r.Direction != DirectionRotate:
+		return invalid("scheme", "is only for direction rotate")
 	case len(r.Actor) > 128 || !isText(r.Actor):
 		return invalid("actor", "must be at most 128 bytes of printable text")
 	}
 	if err := r.validateColumns(); err != nil {
 		return err
 	}
-	if r.Direction == DirectionReverse {
-		return r.validateReverse()
+	if r.known() {
+		return r.validateKnown()
 	}
 	return r.validateKey()
 }
 
-// validateReverse refuses what is known of a column that is cut over: its target, and its key.
-func (r StartRequest) validateReverse() error {
+// known says that the job reads cells that are there: what they are bound to, and where they stand, is known.
+func (r StartRequest) known() bool {
+	return r.Direction == DirectionReverse || r.Direction == DirectionRotate
+}
+
+// validateKnown refuses what is known of a column that has its cells: its target, and its key.
+func (r StartRequest) validateKnown() error {
+	of := "in reverse"
+	if r.Direction == DirectionRotate {
+		of = "of a rotation"
+	}
 	switch {
 	case len(r.Columns) > 1:
-		return invalid("columns", "has %d elements; in reverse a job opens one column", len(r.Columns))
+		return invalid("columns", "has %d elements; a job %s opens one column", len(r.Columns), of)
 	case r.Columns[0].Type != "" || r.Columns[0].Transform != "":
-		return invalid("columns[0].transform", "is known in reverse; leave it out")
+		return invalid("columns[0].transform", "is known %s; leave it out", of)
 	case r.Columns[0].Target != "":
-		return invalid("columns[0].target", "is known in reverse; leave it out")
+		return invalid("columns[0].target", "is known %s; leave it out", of)
 	case len(r.Key) > 0:
-		return invalid("key", "is known in reverse: the cells are bound to it; leave it out")
+		return invalid("key", "is known %s: the cells are bound to it; leave it out", of)
 	case r.Prepare:
-		return invalid("prepare", "adds nothing in reverse; leave it out")
+		return invalid("prepare", "adds nothing %s; leave it out", of)
 	case r.Strict:
-		return invalid("strict", "is about writes that miss a cell; in reverse leave it out")
+		return invalid("strict", "is about writes that miss a cell; %s leave it out", of)
 	}
 	return nil
 }

@@ -47,6 +47,8 @@ type backfillOptions struct {
 	dryRun  bool
 	asJSON  bool
 	outcome func(messages.Job) error // what becomes of the job's end; nil: it is printed
+	// early waits after a refusal for what the job needs, and says whether to ask once more; nil: never
+	early func(context.Context, error) bool
 }
 
 func newBackfill(read settings) *cobra.Command {
@@ -247,7 +249,12 @@ func (o *backfillOptions) begin(ctx context.Context, plane starter) (messages.Jo
 	if o.again.Job != "" {
 		return plane.Retry(ctx, o.again)
 	}
-	return plane.Start(ctx, o.request)
+	for {
+		job, err := plane.Start(ctx, o.request)
+		if err == nil || o.early == nil || !o.early(ctx, err) {
+			return job, err
+		}
+	}
 }
 
 func (o *backfillOptions) startAndFollow(ctx, drain context.Context, c *cobra.Command, s *station) (messages.Job, error) {

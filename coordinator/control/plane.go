@@ -60,8 +60,11 @@ func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Jo
 	ctx, span := p.Tracer.Start(ctx, "job", trace.WithNewRoot())
 	defer span.End()
 	prepare := p.Prepare
-	if r.Direction == messages.DirectionReverse {
+	switch r.Direction {
+	case messages.DirectionReverse:
 		prepare = p.prepareReverse
+	case messages.DirectionRotate:
+		prepare = p.prepareRotation
 	}
 	prepared, err := prepare(ctx, r)
 	if err != nil {
@@ -185,11 +188,14 @@ func (p *Plane) describe(ctx context.Context, j backfill.Job) (messages.Job, err
 func problem(err error) error {
 	var refusal *standing.Refusal
 	var damage *lifecycle.DamageError
+	var early *lifecycle.NotReadyError
 	switch {
 	case errors.As(err, &refusal):
 		return refusal.Problem()
 	case errors.As(err, &damage):
 		return &messages.Problem{Code: messages.CodeRefused, Message: damage.Error(), Hint: damage.Hint()}
+	case errors.As(err, &early):
+		return &messages.Problem{Code: messages.CodeWaiting, Field: "scheme", Message: early.Error(), Hint: early.Hint()}
 	case errors.Is(err, backfill.ErrNoJob):
 		return &messages.Problem{Code: messages.CodeNotFound, Field: "job", Message: "there is no such job", Hint: "list the jobs to find it"}
 	case errors.Is(err, backfill.ErrJobBusy):

@@ -10,6 +10,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -60,6 +61,19 @@ func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Pr
 		return Prepared{}, err
 	}
 	return Prepared{Plan: plan, columns: []backfill.SpecColumn{column}}, nil
+}
+
+// prepareRotation plans the job that seals a column's cells anew, and has the column sealed under the scheme from now on.
+// While programs are there that could not read it yet, nothing is changed, and a [*lifecycle.NotReadyError] names them.
+func (p *Plane) prepareRotation(ctx context.Context, r messages.StartRequest) (Prepared, error) {
+	rotation, err := ladder.PlanRotation(ctx, p.DB, r)
+	if err != nil {
+		return Prepared{}, err
+	}
+	if err := rotation.Begin(ctx, lifecycle.Registrar{DB: p.DB, KEK: p.KEK, Actor: r.Actor}, p.alter); err != nil {
+		return Prepared{}, err
+	}
+	return Prepared{Plan: rotation.Job, columns: []backfill.SpecColumn{rotation.SpecColumn()}}, nil
 }
 
 // alter runs f as [standing.Patiently.Patiently] does, while this coordinator leads.

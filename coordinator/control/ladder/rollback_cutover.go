@@ -24,7 +24,7 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if err := checkReversible(p.Standing); err != nil {
 		return err
 	}
-	plan, err := reversePlan(ctx, q, p.Standing, r.UserTriggers)
+	plan, err := jobOverCells(ctx, q, p.Standing, p.Plain, r.UserTriggers)
 	if err != nil {
 		return err
 	}

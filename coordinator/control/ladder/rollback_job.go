@@ -3,7 +3,6 @@ package ladder
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -34,7 +33,7 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 		if err = checkOpenable(ctx, tx, s); err != nil {
 			return err
 		}
-		plan, err = reversePlan(ctx, tx, s, r.UserTriggers)
+		plan, err = jobOverCells(ctx, tx, s, s.Plain, r.UserTriggers)
 		return err
 	})
 	if err != nil {
@@ -79,25 +78,6 @@ func checkReversible(s standing.Standing) error {
 		return standing.Refuse("column", "cipherfleet status says what is missing", "the cells of %s are gone", name)
 	}
 	return nil
-}
-
-// reversePlan checks that the plaintext can be written. Unless somebody says otherwise the user's own triggers are
-// treated as by the last job.
-func reversePlan(ctx context.Context, q pg.Querier, s standing.Standing, triggers string) (preflight.Plan, error) {
-	column, err := ddlColumn(ctx, q, s)
-	if err != nil {
-		return preflight.Plan{}, err
-	}
-	key, found := s.Relation.KeyOf(column.Key)
-	if !found || !key.Usable() {
-		return preflight.Plan{}, standing.Refuse("key", preflight.KeyHint, "%s has lost the key that its cells are bound to", s.Relation.Table())
-	}
-	if last, err := backfill.Newest(ctx, q, s.ID); err == nil {
-		triggers = cmp.Or(triggers, last.Spec.UserTriggers)
-	} else if !errors.Is(err, backfill.ErrNoJob) {
-		return preflight.Plan{}, err
-	}
-	return preflight.Reverse(ctx, q, s.Relation, key, s.Sealed, s.Plain, triggers)
 }
 
 // watchesReverse says that the column's reverse capture stands, there and in every partition, and fires for every

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -66,13 +67,26 @@ func (r *Rungs) schemaAdded(ctx context.Context, plan preflight.Plan, c prefligh
 // it.
 func (r *Rungs) dualWriting(ctx context.Context, plan preflight.Plan, c preflight.Column, column lifecycle.Column) (scheme cell.Scheme, err error) {
 	if !c.Foreign() {
-		scheme, err = lifecycle.ActivateScheme(ctx, r.DB, r.KEK, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: c.Codec,
-			RowBound: true, Padding: c.Codec.DefaultPadding()})
+		scheme, err = r.scheme(ctx, column.ID, c.Codec)
 	}
 	if err != nil || c.Guarded {
 		return scheme, err
 	}
 	return scheme, r.guard(ctx, c.Steps(plan, column.ID), column)
+}
+
+// scheme is what the column is sealed with, its key proven; one that has none gets its first.
+func (r *Rungs) scheme(ctx context.Context, column uint32, codec cell.Codec) (cell.Scheme, error) {
+	all, err := lifecycle.Schemes(ctx, r.DB, column)
+	if err != nil {
+		return cell.Scheme{}, err
+	}
+	at := slices.IndexFunc(all, func(s lifecycle.SchemeRow) bool { return s.State == lifecycle.SchemeActive })
+	if at < 0 {
+		return lifecycle.ActivateScheme(ctx, r.DB, r.KEK, cell.Scheme{Column: column, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
+			RowBound: true, Padding: codec.DefaultPadding()})
+	}
+	return lifecycle.Registrar{DB: r.DB, KEK: r.KEK}.NewScheme(ctx, all[at].Definition)
 }
 
 // guard lets Postgres refuse what is no cell, and notice writes that miss the target.

@@ -51,7 +51,7 @@ func Cover(ctx context.Context, db *pg.DB, looks []*Look, exact bool) error {
 			l.Status.Coverage.Stale = &f.Stale
 		}
 		switch {
-		case l.Column.ID == 0 || l.Plain.Attnum == 0 || l.Sealed.Attnum == 0:
+		case l.Column.ID == 0 || l.Plain.Attnum == 0 && l.State.Phase != lifecycle.PhaseDropped || l.Sealed.Attnum == 0:
 			l.byProgress()
 		case exact:
 			if err := l.counts(100).run(ctx, db, withoutTimeout); err != nil {
@@ -98,13 +98,13 @@ func sample(ctx context.Context, db *pg.DB, looks []*Look) error {
 }
 
 func (l *Look) mayRead() bool {
-	return l.Plain.MaySelect && l.Sealed.MaySelect && l.Relation.Privileges.Schema && !l.Relation.RowSecurity.Applies
+	return (l.Plain.MaySelect || l.Plain.Attnum == 0) && l.Sealed.MaySelect && l.Relation.Privileges.Schema && !l.Relation.RowSecurity.Applies
 }
 
 // countSQL groups rows by what stands in the target and in the source, and by the scheme of the cell; 0 is a target
 // without a cell of ours. Of a cell only the header is read.
 const (
-	countSQL = `SELECT %[1]d, t.%[3]s IS DISTINCT FROM NULL AS sealed, t.%[2]s IS DISTINCT FROM NULL AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
+	countSQL = `SELECT %[1]d, t.%[3]s IS DISTINCT FROM NULL AS sealed, %[2]s IS DISTINCT FROM NULL AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
 	headSQL  = `CASE WHEN octet_length(t.%[1]s) < 8 OR t.%[1]s IS NULL THEN 0 ELSE get_byte(substr(t.%[1]s, 7, 2), 0) * 256 + get_byte(substr(t.%[1]s, 7, 2), 1) END`
 )
 
@@ -130,7 +130,11 @@ func (c count) sql(number int) string {
 	if l.Sealed.TypeOID == pgtype.ByteaOID {
 		scheme = fmt.Sprintf(headSQL, pg.Ident(l.Sealed.Name))
 	}
-	return fmt.Sprintf(countSQL, number, pg.Ident(l.Plain.Name), pg.Ident(l.Sealed.Name), scheme, from, sample)
+	plain := "t." + pg.Ident(l.Plain.Name)
+	if l.Plain.Attnum == 0 { // dropped: a row without a cell has nothing to cover
+		plain = "t." + pg.Ident(l.Sealed.Name)
+	}
+	return fmt.Sprintf(countSQL, number, plain, pg.Ident(l.Sealed.Name), scheme, from, sample)
 }
 
 // group is one row of countSQL.
@@ -232,6 +236,10 @@ func (l *Look) byProgress() {
 		c.Uncovered = c.Total
 		return
 	}
+	if at := slices.IndexFunc(job.Spec.Columns, func(c backfill.SpecColumn) bool { return c.ID == l.Column.ID }); job.Spec.Columns[at].Rotate {
+		l.byPhase()
+		return
+	}
 	p := l.Survey.passed[job.ID]
 	switch {
 	case job.State == backfill.Done:
@@ -246,4 +254,13 @@ func (l *Look) byProgress() {
 			l.Status.Schemes = append(l.Status.Schemes, SchemeRows{int(column.Scheme), c.Covered})
 		}
 	}
+}
+
+// byPhase is for a column whose last job sealed its cells anew, which says nothing of rows without a cell.
+func (l *Look) byPhase() {
+	c := &l.Status.Coverage
+	if l.State.Phase == lifecycle.PhaseBackfilled {
+		c.Covered = max(0, c.Total-c.Quarantined)
+	}
+	c.Uncovered = c.Total - c.Covered
 }

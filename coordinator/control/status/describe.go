@@ -69,6 +69,10 @@ func named(j backfill.Job) messages.Job {
 	m := messages.Job{V: messages.Version, ID: j.ID, RequestID: j.RequestID, Table: pg.Table{Schema: j.Spec.Schema, Name: j.Spec.Table}.String(),
 		State: string(j.State), Total: j.Total, StoppedBy: j.StoppedBy, CreatedAt: j.CreatedAt}
 	for _, c := range j.Spec.Columns {
+		if c.Rotate {
+			m.Columns, m.Scheme = append(m.Columns, c.Target), int(c.Scheme)
+			continue
+		}
 		m.Columns = append(m.Columns, c.Source)
 	}
 	if parts := strings.Split(j.TraceParent, "-"); len(parts) == 4 {
