@@ -25,7 +25,7 @@ func floors() [][]string {
 		5:  {"pkg/backfill", "pkg/client", "pkg/migrate", "pkg/testenv"},
 		6:  {"coordinator/control/standing"},
 		7:  {"coordinator/control/preflight", "coordinator/control/status"},
-		8:  {"coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/verify"},
+		8:  {"coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/scheme", "coordinator/control/verify"},
 		9:  {"coordinator/control", "worker/runner"},
 		10: {"coordinator/web", "coordinator/demo", "coordinator/cli/page"},
 		11: {"coordinator/cli", "worker/program"},

@@ -23,7 +23,7 @@ func newServer(uri, base string, c Vault) (*server, error) {
 	if c.Role == "" && c.TokenFile == "" && c.Token.reveal() == "" {
 		return nil, &cell.KEKError{
 			Class: cell.KEKDenied, URI: uri, Err: errors.New("there is no token and no role to log in with"),
-			Hint: "configure a token file, or a role of the Kubernetes auth method",
+			Hint: "name a token file with CIPHERFLEET_VAULT_TOKEN_FILE, or a role of the Kubernetes auth method with CIPHERFLEET_VAULT_ROLE",
 		}
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}

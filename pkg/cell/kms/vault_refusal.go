@@ -70,7 +70,7 @@ func (s *server) unreachable(err error) error {
 }
 
 func (s *server) denied(what string) error {
-	return &cell.KEKError{Class: cell.KEKDenied, URI: s.uri, Err: errors.New(what), Hint: "configure a token file, or a role of the Kubernetes auth method"}
+	return &cell.KEKError{Class: cell.KEKDenied, URI: s.uri, Err: errors.New(what), Hint: "name a token file with CIPHERFLEET_VAULT_TOKEN_FILE, or a role of the Kubernetes auth method with CIPHERFLEET_VAULT_ROLE"}
 }
 
 func (s *server) corrupt(what string) error {

@@ -1,0 +1,134 @@
+package scheme
+
+import (
+	"context"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Key is one data key of the registry, without the key.
+type Key struct {
+	ID        uint32                `json:"id"`
+	Table     string                `json:"table"`
+	Column    string                `json:"column"`
+	Scheme    uint16                `json:"scheme"`
+	State     lifecycle.SchemeState `json:"state"` // of its scheme
+	Suite     string                `json:"suite"`
+	Tenant    string                `json:"tenant"` // "": of all rows, or of those of no tenant
+	KEK       string                `json:"kek"`    // what it was wrapped under
+	Created   time.Time             `json:"created"`
+	Destroyed *time.Time            `json:"destroyed"`
+}
+
+// Keys is every data key there ever was.
+type Keys struct {
+	V    int   `json:"v"`
+	Keys []Key `json:"keys"`
+}
+
+// Keys lists them, in the order of their ids.
+func (r *Registry) Keys(ctx context.Context) (Keys, error) {
+	all := Keys{V: messages.Version, Keys: []Key{}}
+	err := standing.Reading(ctx, r.DB, "30s", func(tx pg.Tx) error {
+		if err := standing.CheckInstalled(ctx, tx); err != nil {
+			return err
+		}
+		rows, err := lifecycle.KeyRows(ctx, tx)
+		if err != nil {
+			return err
+		}
+		columns, err := lifecycle.Registered(ctx, tx)
+		if err != nil {
+			return err
+		}
+		names := map[uint32]lifecycle.Column{}
+		for _, c := range columns {
+			names[c.ID] = c
+		}
+		for _, k := range rows {
+			c := names[k.Column]
+			key := Key{ID: k.ID, Table: c.Table.String(), Column: c.Source, Scheme: k.Scheme, State: k.State, Suite: suiteName(k.Suite), Tenant: k.Tenant, KEK: k.KEK, Created: k.Created}
+			if !k.Destroyed.IsZero() {
+				key.Destroyed = &k.Destroyed
+			}
+			all.Keys = append(all.Keys, key)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Wrapping is what became of the keys that were to be wrapped anew.
+type Wrapping struct {
+	V       int    `json:"v"`
+	KEK     string `json:"kek"`     // what they are wrapped under
+	Changed int    `json:"changed"` // keys that were wrapped anew
+	Kept    int    `json:"kept"`    // that were under it already
+}
+
+// Wrap wraps every data key under the KEK to: another one than the registry's, or the same for its newest version. After
+// a failure half-way the next call goes on.
+func (r *Registry) Wrap(ctx context.Context, to cell.KEK) (Wrapping, error) {
+	w := Wrapping{V: messages.Version, KEK: to.URI()}
+	err := r.registrar().WrapAnew(ctx, to, func(key lifecycle.Wrapped) {
+		if key.Changed {
+			w.Changed++
+		} else {
+			w.Kept++
+		}
+	})
+	return w, err
+}
+
+// Shredding is what became of a tenant's keys.
+type Shredding struct {
+	V      int    `json:"v"`
+	Table  string `json:"table"`
+	Column string `json:"column"`
+	Keys   int    `json:"keys"` // that were deleted; 0: there was nothing left to delete
+}
+
+// PlanShred says how many keys of a tenant there are.
+func (r *Registry) PlanShred(ctx context.Context, n standing.Name, tenant string) (Shredding, error) {
+	c, err := r.find(ctx, n)
+	if err != nil {
+		return Shredding{}, err
+	}
+	rows, err := lifecycle.KeyRows(ctx, r.DB)
+	if err != nil {
+		return Shredding{}, err
+	}
+	s := Shredding{V: messages.Version, Table: c.Relation.Table().String(), Column: c.Source}
+	known := false
+	for _, k := range rows {
+		if k.Column != c.ID || k.Tenant != tenant {
+			continue
+		}
+		if known = true; k.Destroyed.IsZero() {
+			s.Keys++
+		}
+	}
+	if !known {
+		return s, &lifecycle.NoTenantError{Column: c.ID}
+	}
+	return s, nil
+}
+
+// Shred deletes every wrapped key of a tenant of the column, for good.
+func (r *Registry) Shred(ctx context.Context, n standing.Name, tenant string) (Shredding, error) {
+	s, err := r.PlanShred(ctx, n, tenant)
+	if err != nil {
+		return s, err
+	}
+	c, err := r.find(ctx, n)
+	if err != nil {
+		return s, err
+	}
+	s.Keys, err = r.registrar().Shred(ctx, c.ID, tenant)
+	return s, err
+}

@@ -1,0 +1,191 @@
+package scheme
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+)
+
+// Wanted is what a new scheme is to be. What is left out is as in the scheme that is written now, or, of the first one,
+// as this program does it by itself.
+type Wanted struct {
+	Number  int            // 0: the next one
+	Suite   string         // as the manifest spells it; "": left out
+	Binding string         // pk or none; "": left out
+	Padding *int           // block in bytes; nil: left out
+	Tenant  *string        // column that chooses the key, "" for one key; nil: left out
+	Retain  *time.Duration // nil: left out
+}
+
+// NewPlan is a scheme to make, every precondition met when it was looked at.
+type NewPlan struct {
+	Table, Column string
+	Definition    lifecycle.Definition
+	Already       bool     // it is there, just so
+	Warnings      []string // what whoever reviews it should know
+}
+
+// PlanNew looks a new scheme over before anything is changed.
+func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p NewPlan, err error) {
+	c, err := r.find(ctx, n)
+	if err != nil {
+		return p, err
+	}
+	p.Table, p.Column = c.Relation.Table().String(), c.Source
+	if p.Definition, err = c.define(w); err != nil {
+		return p, err
+	}
+	if err := c.checkTenant(p.Definition.Tenant); err != nil {
+		return p, err
+	}
+	p.Warnings = c.warnings(p.Definition)
+	return p, c.checkNumber(&p)
+}
+
+// define fills in what was left out.
+func (c column) define(w Wanted) (d lifecycle.Definition, err error) {
+	if d, err = c.pattern(); err != nil {
+		return d, err
+	}
+	if w.Number < 0 || w.Number > 65535 {
+		return d, standing.Reject("number", "take the next one by leaving it out", "number was %d; accepted is 1 to 65535", w.Number)
+	}
+	d.Number = uint16(w.Number)
+	if w.Suite != "" {
+		suite, known := suites()[w.Suite]
+		if !known {
+			return d, standing.Reject("suite", "take xaes-256-gcm unless equal values have to make equal cells", "suite was %q; accepted is %s",
+				w.Suite, strings.Join(slices.Sorted(maps.Keys(suites())), " or "))
+		}
+		if d.Suite = suite; suite.Deterministic() && w.Binding == "" {
+			d.RowBound = false
+		}
+	}
+	switch w.Binding {
+	case "":
+	case "pk", "none":
+		d.RowBound = w.Binding == "pk"
+	default:
+		return d, standing.Reject("binding", "pk binds a cell to its row", "binding was %q; accepted is pk or none", w.Binding)
+	}
+	if w.Padding != nil {
+		d.Padding = *w.Padding
+	}
+	if w.Tenant != nil {
+		d.Tenant = *w.Tenant
+	}
+	if w.Retain != nil {
+		d.Retain = *w.Retain
+	}
+	trial := d.Scheme
+	trial.Number, trial.KeyID = max(trial.Number, 1), 1
+	if err := trial.Validate(); err != nil {
+		_, why, _ := strings.Cut(err.Error(), ": ")
+		return d, standing.Reject("scheme", "docs/keys.md says what a scheme can be", "such a scheme cannot be: %s", why)
+	}
+	if d.Retain < 0 {
+		return d, standing.Reject("retain", "give a time as in 720h", "retain was %v, below zero", d.Retain)
+	}
+	return d, nil
+}
+
+const defaultRetain = 720 * time.Hour
+
+// pattern is what the next scheme is like if nothing is said: the one that is written now, or the first one.
+func (c column) pattern() (d lifecycle.Definition, err error) {
+	codec, err := c.codec()
+	if err != nil {
+		return d, err
+	}
+	d = lifecycle.Definition{Scheme: cell.Scheme{Suite: cell.SuiteXAES256GCM, RowBound: true, Padding: codec.DefaultPadding()}, Retain: defaultRetain}
+	for _, s := range c.Rows {
+		d = s.Definition
+		if s.State == lifecycle.SchemeActive {
+			break
+		}
+	}
+	d.Column, d.Codec, d.Number, d.KeyID = c.ID, codec, 0, 0
+	return d, nil
+}
+
+// checkTenant refuses a column that cannot choose a key.
+func (c column) checkTenant(name string) error {
+	if name == "" {
+		return nil
+	}
+	tenant, found := c.Relation.Column(name)
+	switch {
+	case !found:
+		return standing.Lack("tenant", "name the column whose value says whose row it is", "%s has no column %q", c.Relation.Table(), name)
+	case tenant.Attnum == c.SourceNum || tenant.Attnum == c.TargetNum:
+		return standing.Refuse("tenant", "name another column", "column %q is the one that is encrypted: it cannot choose its own key", name)
+	}
+	return nil
+}
+
+// checkNumber refuses a number that is another scheme already, or below one.
+func (c column) checkNumber(p *NewPlan) error {
+	highest := uint16(0)
+	for _, s := range c.Rows {
+		highest = s.Number
+		if s.Number != p.Definition.Number {
+			continue
+		}
+		same := p.Definition
+		same.KeyID = s.KeyID
+		if same != s.Definition {
+			return &lifecycle.SchemeConflictError{Have: s.Scheme, Want: p.Definition.Scheme}
+		}
+		p.Already = true
+		return nil
+	}
+	switch {
+	case p.Definition.Number == 0:
+		p.Definition.Number = highest + 1
+	case p.Definition.Number <= highest:
+		return &lifecycle.NumberError{Column: c.ID, Number: p.Definition.Number}
+	}
+	return nil
+}
+
+func (c column) warnings(d lifecycle.Definition) (all []string) {
+	if d.Suite.Deterministic() {
+		all = append(all, "aes-256-siv: equal values make equal cells, so whoever sees the cells sees which rows agree and how often each value occurs; "+
+			"nothing binds a cell to its row")
+	}
+	if !d.RowBound && !d.Suite.Deterministic() {
+		all = append(all, "binding none: a cell that is copied to another row of the column opens there")
+	}
+	if d.Tenant != "" && c.Relation.ColumnAt(c.SourceNum).Attnum != 0 {
+		if tenant, _ := c.Relation.Column(d.Tenant); !tenant.NotNull {
+			all = append(all, fmt.Sprintf("column %q may be NULL: such rows share one key, which no shred deletes", d.Tenant))
+		}
+	}
+	return all
+}
+
+// New makes the scheme: it can be read from now on, its key is committed, read back and proven.
+func (r *Registry) New(ctx context.Context, p NewPlan) (Scheme, error) {
+	made, err := r.registrar().NewScheme(ctx, p.Definition)
+	if err != nil {
+		return Scheme{}, err
+	}
+	return r.described(ctx, made.Column, made.Number)
+}
+
+// described reads one scheme.
+func (r *Registry) described(ctx context.Context, id uint32, number uint16) (Scheme, error) {
+	rows, err := lifecycle.Schemes(ctx, r.DB, id)
+	if err != nil {
+		return Scheme{}, err
+	}
+	s, err := column{Rows: rows}.numbered(number)
+	return Described(s), err
+}
