@@ -18,7 +18,7 @@ const module = "github.com/cipherfleet/cipherfleet"
 // floors, from the ground up.
 func floors() [][]string {
 	return [][]string{
-		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/embedded"},
+		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/client/spell", "pkg/embedded"},
 		2:  {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "coordinator/throttle"},
 		3:  {"pkg/manifest", "pkg/app"},
 		4:  {"pkg/transform", "pkg/ddl"},

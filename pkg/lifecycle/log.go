@@ -39,7 +39,17 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e Event) (Event, error) {
 	if err := tx.QueryRow(ctx, appendSQL, args...).Scan(&e.ID, &e.Phase, &e.Actor, &e.At); err != nil {
 		return e, fmt.Errorf("append event %s: %w", e.Kind, pg.Safe(err))
 	}
-	return e, nil
+	if !e.moves() {
+		return e, nil
+	}
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_notify($1, '')", Channel)
+	return e, wrap("tell of the event", pg.Safe(err))
+}
+
+// moves says that the column may stand elsewhere after the event: who reads and writes it is told, as of a new revision.
+func (e Event) moves() bool {
+	to, _ := ladder(e.Kind)
+	return to != "" || e.Kind == KindAdvanced
 }
 
 // Statement is the same for a raw flight ([pg.Conn.Flight]), where the caller's transaction is open. Its rows are not read.

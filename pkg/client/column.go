@@ -1,0 +1,186 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Column is a handle on one column. It goes by the column's place in its table, so it follows cutovers, rollbacks and
+// renames, and is good for as long as its client. It is safe for concurrent use.
+type Column struct {
+	client *Client
+	table  pg.Table
+	name   string
+	at     atomic.Pointer[standing] // replaced as a whole, never changed in place
+}
+
+// Columns are handles that statements and rows are read with: those of one table, or of several that are joined.
+type Columns []*Column
+
+// Column is the handle on a column, by the name that the application always knew it by: that of its plaintext. Nobody
+// needs to have registered it yet: until then it is a column like any other. The table is "schema.table", each part
+// quoted as in SQL if need be.
+func (c *Client) Column(ctx context.Context, table, name string) (*Column, error) {
+	columns, err := c.Table(ctx, table, name)
+	if err != nil {
+		return nil, err
+	}
+	return columns[0], nil
+}
+
+// Table is the handles on several columns of one table.
+func (c *Client) Table(ctx context.Context, table string, names ...string) (Columns, error) {
+	parsed, err := parseTable(table)
+	if err != nil {
+		return nil, err
+	}
+	columns := make(Columns, len(names))
+	for i, name := range names {
+		columns[i] = &Column{client: c, table: parsed, name: name}
+	}
+	c.mu.Lock()
+	c.columns = append(c.columns, columns...)
+	c.mu.Unlock()
+	if err = c.look(ctx, true); err == nil {
+		err = columns.missing()
+	}
+	if err != nil {
+		c.mu.Lock()
+		c.columns = slices.DeleteFunc(c.columns, func(other *Column) bool { return slices.Contains(columns, other) })
+		c.mu.Unlock()
+		return nil, fmt.Errorf("open the columns of %s: %w", parsed, err)
+	}
+	return columns, nil
+}
+
+// missing names the first column that is not there.
+func (cs Columns) missing() error {
+	for _, column := range cs {
+		if column.at.Load() == nil {
+			return fmt.Errorf("there is no column %q, under that name or as one that was registered", column.name)
+		}
+	}
+	return nil
+}
+
+func (c *Client) opened() Columns {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.columns)
+}
+
+// parseTable reads a qualified name as SQL would: what is not quoted is taken in lower case.
+func parseTable(text string) (pg.Table, error) {
+	var parts []string
+	rest := text
+	for {
+		part, after, err := cutName(rest)
+		if err != nil {
+			return pg.Table{}, fmt.Errorf("read table name %q: %w", text, err)
+		}
+		parts = append(parts, part)
+		if after == "" {
+			break
+		}
+		if after[0] != '.' {
+			return pg.Table{}, fmt.Errorf("read table name %q: want schema.table", text)
+		}
+		rest = after[1:]
+	}
+	if len(parts) != 2 {
+		return pg.Table{}, fmt.Errorf("read table name %q: want schema.table", text)
+	}
+	return pg.Table{Schema: parts[0], Name: parts[1]}, nil
+}
+
+// cutName cuts one identifier off.
+func cutName(text string) (name, rest string, err error) {
+	if !strings.HasPrefix(text, `"`) {
+		end := strings.IndexAny(text, `."`)
+		if end < 0 {
+			end = len(text)
+		}
+		if end == 0 {
+			return "", "", errors.New("a name is empty")
+		}
+		return strings.ToLower(text[:end]), text[end:], nil
+	}
+	var b strings.Builder
+	for i := 1; i < len(text); i++ {
+		switch {
+		case text[i] != '"':
+			b.WriteByte(text[i])
+		case i+1 < len(text) && text[i+1] == '"':
+			b.WriteByte('"')
+			i++
+		default:
+			return b.String(), text[i+1:], nil
+		}
+	}
+	return "", "", errors.New("a quoted name does not end")
+}
+
+// standing is what is known of a column as of one look. It never changes.
+type standing struct {
+	id                  uint32 // 0: nobody has registered it
+	relid               uint32
+	table               pg.Table
+	phase               lifecycle.Phase
+	plain, sealed       string // present names; "": not there
+	plainNum, sealedNum int16
+	kind                kind
+	key                 *rowKey                 // nil: rows cannot be told apart
+	tenants             map[uint16]tenantColumn // of schemes with a key for each tenant
+}
+
+// tenantColumn is the column whose value chooses a row's key.
+type tenantColumn struct {
+	name string
+	kind kind
+}
+
+// cells says whether cells are the truth: from the cutover on.
+func (s *standing) cells() bool {
+	return s.id != 0 && s.sealed != "" && (s.phase == lifecycle.PhaseCutOver || s.phase == lifecycle.PhaseDropped || s.plain == "")
+}
+
+// both says whether a write sets plaintext and cell.
+func (s *standing) both() bool { return s.id != 0 && s.sealed != "" && s.plain != "" }
+
+// writes are the names that a write sets.
+func (s *standing) writes() []string {
+	switch {
+	case s.both():
+		return []string{s.plain, s.sealed}
+	case s.cells():
+		return []string{s.sealed}
+	}
+	return []string{s.plain}
+}
+
+// reads is the name under which the truth stands.
+func (s *standing) reads() string {
+	if s.cells() {
+		return s.sealed
+	}
+	return s.plain
+}
+
+// Report says where the column stands for the client, without asking anybody.
+func (c *Column) Report() ColumnReport {
+	r := ColumnReport{Table: c.table, Column: c.name}
+	if s := c.at.Load(); s != nil {
+		r.ID, r.Phase, r.Reads, r.Writes = s.id, s.phase, s.reads(), s.writes()
+		if scheme, ok := c.client.chain.Active(s.id); ok {
+			r.Scheme = scheme.Number
+		}
+	}
+	return r
+}

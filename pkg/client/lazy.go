@@ -1,0 +1,155 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"golang.org/x/time/rate"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// lazy brings what was read under an older scheme to the newest, in the background and on a connection of its own.
+type lazy struct {
+	client  *Client
+	limiter *rate.Limiter // nil: switched off
+	queue   chan relic
+	done    atomic.Int64 // rows it wrote
+	lost    atomic.Int64 // rows that somebody else wrote meanwhile
+}
+
+// relic is a cell of an older scheme, in the row where it was read.
+type relic struct {
+	column *Column
+	at     *standing
+	key    []any // for pgx
+	cell   cell.Address
+	sealed []byte
+	plain  []byte
+}
+
+const mostRelics = 256 // waiting; what is read beyond them is left as it is
+
+func newLazy(c *Client, perSecond float64) *lazy {
+	l := &lazy{client: c}
+	if perSecond > 0 {
+		l.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
+		l.queue = make(chan relic, mostRelics)
+	}
+	return l
+}
+
+// offer takes a row that was just read, if it may be written: outside of an explicit transaction, which may be one that
+// only reads; on a server that takes writes; where no plaintext stands beside the cell, whose writing would look like a
+// change of the value; and within the rate. It never waits, and it is nothing to the reader if nothing comes of it.
+func (l *lazy) offer(rows pgx.Rows, f *field, h cell.Header, a cell.Address, sealed, plain []byte) {
+	if l.limiter == nil || f.at.key == nil || f.at.plain != "" || slices.Contains(f.key, -1) {
+		return
+	}
+	newest, ok := l.client.chain.Active(f.at.id)
+	if !ok || newest.Number <= h.Scheme || newest.Codec != h.Codec || f.at.tenants[newest.Number].name != "" || l.client.mayWrite() != nil {
+		return
+	}
+	if conn := rows.Conn(); conn == nil || !mayFollow(conn) || !l.limiter.Allow() {
+		return
+	}
+	r := relic{column: f.column, at: f.at, cell: a, sealed: slices.Clone(sealed), plain: slices.Clone(plain)}
+	r.cell.Key = slices.Clone(a.Key)
+	fields, raw := rows.FieldDescriptions(), rows.RawValues()
+	for k, i := range f.key {
+		v, err := f.at.key.parts[k].kind.value(rows.TypeMap(), fields[i].Format, raw[i])
+		if err != nil {
+			return
+		}
+		r.key = append(r.key, v)
+	}
+	select {
+	case l.queue <- r:
+	default:
+	}
+}
+
+// mayFollow says whether a row that this connection reads may be written by another one: it reads outside of a
+// transaction, and neither its server nor its settings speak against writing.
+func mayFollow(conn *pgx.Conn) bool {
+	const outside = 'I'
+	server := conn.PgConn()
+	return server.TxStatus() == outside && server.ParameterStatus("in_hot_standby") != "on" && server.ParameterStatus("default_transaction_read_only") != "on"
+}
+
+func (l *lazy) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-l.queue:
+			if err := l.migrate(ctx, r); err != nil && ctx.Err() == nil {
+				l.client.config.Log.DebugContext(ctx, "a row stays under its older scheme", "column", r.at.id, "error", err)
+			}
+		}
+	}
+}
+
+// migrate replaces one cell, unless anything of it has changed: whoever wrote meanwhile wins.
+func (l *lazy) migrate(ctx context.Context, r relic) error {
+	defer clear(r.plain)
+	c := l.client
+	scheme, ok := c.chain.Active(r.at.id)
+	if !ok || r.column.at.Load() != r.at {
+		return nil
+	}
+	m := c.maps.Get().(*pgtype.Map)
+	defer c.maps.Put(m)
+	h, err := cell.Parse(r.sealed)
+	if err != nil {
+		return err
+	}
+	if scheme.RowBound && !h.RowBound {
+		if r.cell.Key, err = r.at.key.encode(m, r.key); err != nil {
+			return err
+		}
+	}
+	if err := c.mayWrite(); err != nil {
+		return err
+	}
+	sealed, err := c.chain.Keyring().Seal(nil, scheme, r.cell, r.plain)
+	if err != nil {
+		return err
+	}
+	var replaced int64
+	err = c.db.InTx(ctx, func(tx pg.Tx) error {
+		if _, err := tx.Exec(ctx, gentlySQL); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, r.replaceSQL(), append([]any{sealed, r.sealed}, r.key...)...)
+		replaced = tag.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("replace a cell: %w", err)
+	}
+	l.done.Add(replaced)
+	l.lost.Add(1 - replaced)
+	return nil
+}
+
+// A row that somebody holds is not waited for.
+const gentlySQL = `SELECT pg_catalog.set_config('lock_timeout', '100', true), pg_catalog.set_config('statement_timeout', '2000', true),
+ pg_catalog.set_config('` + ddl.WriterSetting + `', '` + ddl.WriterClient + `', true)`
+
+// replaceSQL is a compare-and-set on the old bytes: a cell of a randomized suite is unlike every other.
+func (r relic) replaceSQL() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "UPDATE %s SET %s = $1 WHERE %[2]s OPERATOR(pg_catalog.=) $2", r.at.table.SQL(), pg.Ident(r.at.sealed))
+	for i, part := range r.at.key.parts {
+		fmt.Fprintf(&b, " AND %s %s $%d", pg.Ident(part.name), part.equal, i+3)
+	}
+	return b.String()
+}

@@ -1,0 +1,194 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+const patience = 30 * time.Second
+
+func migrating(c *client.Config) { c.Migrate = 1e6 }
+
+// scan reads rows by primary key outside of a transaction.
+func (a app) scan(q client.Querier, from, through int64) {
+	a.t.Helper()
+	rows := must(a.users.Query(a.t.Context(), q, `SELECT id, {email} FROM users WHERE id BETWEEN $1 AND $2`, from, through))(a.t)
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var email *string
+		check(a.t, rows.Scan(&id, &email))
+	}
+	check(a.t, rows.Err())
+}
+
+// TestReadingBringsRowsToTheNewestScheme also for two columns of one row at once, whose cells are replaced one by one.
+func TestReadingBringsRowsToTheNewestScheme(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 0)
+	s.source = "ssn"
+	s.register()
+	s.dualWrite()
+	s.backfill()
+	s.cutOver("ssn_plaintext")
+	s.drop()
+	c := s.client(migrating)
+	users := s.users(c, "email", "ssn")
+	const rows = 50
+	for id := range rows {
+		_, err := s.pool.Exec(t.Context(), `INSERT INTO users (id, {email ...}, {ssn ...}) VALUES ($1, {email $2 key $1}, {ssn $3 key $1})`, users, id, fmt.Sprint("mail ", id), fmt.Sprint("ssn ", id))
+		check(t, err)
+	}
+	for _, source := range []string{"email", "ssn"} {
+		s.source = source
+		s.activate(s.nextFor(c))
+	}
+	check(t, c.Refresh(t.Context()))
+	read := func(q client.Querier) {
+		t.Helper()
+		all := must(users.Query(t.Context(), q, `SELECT id, {email}, {ssn} FROM users`))(t)
+		defer all.Close()
+		for all.Next() {
+			var id int64
+			var email, ssn string
+			check(t, all.Scan(&id, &email, &ssn))
+			if email != fmt.Sprint("mail ", id) || ssn != fmt.Sprint("ssn ", id) {
+				t.Fatalf("row %d reads %s and %s", id, email, ssn)
+			}
+		}
+		check(t, all.Err())
+	}
+	old := func() int64 {
+		return testenv.One[int64](t, s, `SELECT count(*) FILTER (WHERE substr(email, 7, 2) = '\x0001') + count(*) FILTER (WHERE substr(ssn, 7, 2) = '\x0001') FROM users`)
+	}
+	testenv.Eventually(t, patience, func() error {
+		read(s.pool)
+		if left := old(); left > 0 {
+			return fmt.Errorf("%d old cells are left", left)
+		}
+		return nil
+	})
+	read(s.pool)
+	if done, _ := c.Migrated(); done != 2*rows { // a row that was read twice meanwhile is replaced once
+		t.Errorf("%d cells were replaced, want %d", done, 2*rows)
+	}
+}
+
+// TestReadingWritesNothingWhereNothingMayBeWritten: switched off, in a transaction, in a session that only reads, and
+// where plaintext stands beside the cell.
+func TestReadingWritesNothingWhereNothingMayBeWritten(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 4)
+	off, on := s.app(s.client()), s.app(s.client(migrating))
+	s.activate(s.nextFor(off.c, on.c))
+	check(t, errors.Join(off.c.Refresh(t.Context()), on.c.Refresh(t.Context())))
+	off.scan(s.pool, 1, 4)
+	check(t, pgx.BeginTxFunc(t.Context(), s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { on.scan(tx, 1, 4); return nil }))
+	check(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error { on.scan(tx, 1, 4); return nil }))
+	config := must(pgxpool.ParseConfig(s.URL))(t)
+	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
+	reading := must(pgxpool.NewWithConfig(t.Context(), config))(t)
+	defer reading.Close()
+	on.scan(reading, 1, 4)
+	on.scan(s.pool, 4, 4) // its turn comes after all the others'
+	testenv.Eventually(t, patience, func() error {
+		if s.scheme(4) != 2 {
+			return errors.New("row 4 is of the old scheme")
+		}
+		return nil
+	})
+	for id := range int64(3) {
+		if s.scheme(id+1) != 1 {
+			t.Errorf("row %d was written", id+1)
+		}
+	}
+}
+
+// nextFor is a new scheme that these clients have heard of.
+func (s *shop) nextFor(clients ...*client.Client) (scheme cell.Scheme) {
+	s.t.Helper()
+	scheme = s.next()
+	for _, c := range clients {
+		check(s.t, c.Refresh(s.t.Context()))
+	}
+	return scheme
+}
+
+// TestAnApplicationsWriteWinsOverMigration: while rows are read and migrated all the time, others write them. Whatever was
+// written last is there at the end.
+func TestAnApplicationsWriteWinsOverMigration(t *testing.T) {
+	t.Parallel()
+	const rows, rounds = 8, 12
+	s := sold(t, rows)
+	reader, writer := s.app(s.client(migrating)), s.app(s.client())
+	last := map[int64]string{}
+	for round := range rounds {
+		scheme := s.nextFor(reader.c, writer.c)
+		s.activate(scheme)
+		check(t, errors.Join(reader.c.Refresh(t.Context())))
+		ctx, stop := context.WithCancel(t.Context())
+		read := make(chan error, 1)
+		go func() {
+			for ctx.Err() == nil {
+				for id := range int64(rows) {
+					if _, err := reader.read(id + 1); err != nil {
+						read <- err
+						return
+					}
+				}
+			}
+			read <- nil
+		}()
+		for id := range int64(rows) { // by a client that still writes the scheme before: its cells are migrated at once
+			last[id+1] = fmt.Sprintf("round %d row %d", round, id)
+			writer.mustWrite(updateSQL, id+1, last[id+1])
+		}
+		stop()
+		check(t, <-read)
+		check(t, writer.c.Refresh(t.Context()))
+		for id, want := range last {
+			writer.wants(id, want)
+		}
+	}
+	done, lost := reader.c.Migrated()
+	t.Logf("%d cells were replaced, %d had changed meanwhile", done, lost)
+	if done == 0 {
+		t.Error("nothing was migrated")
+	}
+}
+
+// TestARowThatChangedIsNotMigrated does it step by step: the row is locked when its turn comes, and then another one.
+func TestARowThatChangedIsNotMigrated(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 2)
+	a, writer := s.app(s.client(migrating)), s.app(s.still())
+	s.activate(s.nextFor(a.c, writer.c))
+	check(t, a.c.Refresh(t.Context())) // the writer still writes the first scheme
+	tx := must(s.pool.Begin(t.Context()))(t)
+	defer tx.Rollback(context.Background()) //nolint:errcheck // after a commit it does nothing
+	_, err := tx.Exec(t.Context(), updateSQL, writer.users, 1, "newer")
+	check(t, err)
+	a.wants(1, "user1@example.com") // its migration gives way to the lock
+	a.wants(2, "user2@example.com")
+	testenv.Eventually(t, patience, func() error {
+		if done, _ := a.c.Migrated(); done == 0 {
+			return errors.New("row 2 is not migrated")
+		}
+		return nil
+	})
+	check(t, tx.Commit(t.Context()))
+	if s.scheme(1) != 1 {
+		t.Error("row 1 was migrated while somebody wrote it")
+	}
+	a.wants(1, "newer")
+}

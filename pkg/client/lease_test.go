@@ -1,0 +1,292 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+func (s *shop) live() (ids []string) {
+	s.t.Helper()
+	for _, lease := range must(lifecycle.Live(s.t.Context(), s))(s.t) {
+		ids = append(ids, lease.ID)
+	}
+	return ids
+}
+
+// TestALeaseSaysWhoIsThere with the revision of its keys, until the client is closed.
+func TestALeaseSaysWhoIsThere(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	c := s.still(func(c *client.Config) { c.Name = "billing" })
+	lease := must(lifecycle.Live(t.Context(), s))(t)[0]
+	revision := testenv.One[int64](t, s, `SELECT revision FROM cipherfleet.installation`)
+	if lease.ID != c.Report().ID || !strings.HasPrefix(lease.ID, "billing-") || lease.Kind != lifecycle.LeaseClient || lease.Revision != revision || c.Ready() != nil {
+		t.Errorf("%+v of %+v, ready: %v", lease, c.Report(), c.Ready())
+	}
+	s.next()
+	if report := c.Report(); report.Carried != revision {
+		t.Errorf("it has noticed by itself: %+v", report)
+	}
+	check(t, c.Refresh(t.Context()))
+	if report := c.Report(); report.Carried <= revision || report.Carried != report.Revision {
+		t.Errorf("it has not noticed: %+v", report)
+	}
+	check(t, c.Close(t.Context()))
+	if ids := s.live(); len(ids) > 0 || c.Ready() == nil {
+		t.Errorf("after it was closed %v are there, ready: %v", ids, c.Ready())
+	}
+}
+
+// TestAClientWithoutALeaseReadsOnly until it has one again.
+func TestAClientWithoutALeaseReadsOnly(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	clock := new(clock)
+	a := s.app(s.still(func(c *client.Config) {
+		c.Now, c.Poll, c.Lease, c.Lifetimes = clock.now, 10*time.Second, 30*time.Second, cell.Lifetimes{Soft: time.Hour, Hard: 2 * time.Hour}
+	}))
+	a.mustWrite(updateSQL, 1, "first")
+	clock.advance(31 * time.Second)
+	if err := a.write(updateSQL, 1, "second"); !errors.Is(err, client.ErrLeaseExpired) || !errors.Is(a.c.Ready(), client.ErrLeaseExpired) {
+		t.Errorf("%v, ready: %v", err, a.c.Ready())
+	}
+	if _, err := client.In[string](a.users[0], 1).Set("second").Value(); !errors.Is(err, client.ErrLeaseExpired) {
+		t.Errorf("as an argument: %v", err)
+	}
+	a.wants(1, "first")
+	check(t, a.c.Refresh(t.Context()))
+	a.mustWrite(updateSQL, 1, "second")
+	clock.advance(3 * time.Hour)
+	if _, err := a.read(1); !errors.Is(err, client.ErrKeyExpired) {
+		t.Errorf("after the hard lifetime: %v", err)
+	}
+}
+
+// TestAKilledClientIsWaitedForUntilItsLeaseEnds.
+func TestAKilledClientIsWaitedForUntilItsLeaseEnds(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	short := func(c *client.Config) { c.Poll, c.Lease = 200*time.Millisecond, time.Second }
+	killed, alive := s.still(short), s.client(short) // nothing renews the first
+	scheme := s.next()
+	check(t, alive.Refresh(t.Context()))
+	var late *lifecycle.NotReadyError
+	if err := s.registrar().ActivateScheme(t.Context(), scheme.Column, scheme.Number); !errors.As(err, &late) || !strings.Contains(err.Error(), killed.Report().ID) {
+		t.Errorf("nobody waits for %s: %v", killed.Report().ID, err)
+	}
+	s.ready(scheme)
+	if ids := s.live(); !slices.Equal(ids, []string{alive.Report().ID}) {
+		t.Errorf("there are %v", ids)
+	}
+}
+
+// TestHintsArriveLongBeforeAPoll from Postgres, and from whatever the application hands on.
+func TestHintsArriveLongBeforeAPoll(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	slow := func(c *client.Config) { c.Poll, c.Lease = time.Hour, 4*time.Hour }
+	a := s.app(s.client(slow))
+	reaches := func(phase lifecycle.Phase, scheme uint16) {
+		t.Helper()
+		testenv.Eventually(t, patience, func() error {
+			if report := a.users[0].Report(); report.Phase != phase || report.Scheme != scheme {
+				return fmt.Errorf("%+v", report)
+			}
+			return nil
+		})
+	}
+	s.register()
+	reaches(lifecycle.PhaseSchemaAdded, 0)
+	s.dualWrite()
+	reaches(lifecycle.PhaseDualWriting, 1)
+	s.backfill()
+	s.cutOver("email_plaintext")
+	reaches(lifecycle.PhaseCutOver, 1)
+	s.ready(s.next())
+	reaches(lifecycle.PhaseCutOver, 2)
+
+	hints := make(chan struct{})
+	own := s.app(s.client(slow, func(c *client.Config) { c.Hints = hints }))
+	before := own.c.Report().Leased
+	hints <- struct{}{}
+	testenv.Eventually(t, patience, func() error {
+		if !own.c.Report().Leased.After(before) {
+			return errors.New("it has not looked")
+		}
+		return nil
+	})
+	close(hints)
+	s.drop()
+	testenv.Eventually(t, patience, func() error {
+		if report := own.users[0].Report(); report.Phase != lifecycle.PhaseDropped {
+			return fmt.Errorf("%+v", report)
+		}
+		return nil
+	})
+}
+
+// TestKeysThatAreTakenAway fail those who need them, and nobody else; nothing is ever written in the clear instead.
+func TestKeysThatAreTakenAway(t *testing.T) {
+	t.Parallel()
+	for class, want := range map[cell.KEKClass]error{cell.KEKDenied: client.ErrKeyRevoked, cell.KEKDisabled: client.ErrKeyRevoked, cell.KEKDestroyed: client.ErrKeyDestroyed} {
+		t.Run(string(class), func(t *testing.T) {
+			t.Parallel()
+			s := sold(t, 1)
+			s.source = "ssn"
+			s.register()
+			s.dualWrite()
+			clock := new(clock)
+			c := s.client(func(c *client.Config) {
+				c.Now, c.Poll, c.Lifetimes = clock.now, 50*time.Millisecond, cell.Lifetimes{Soft: time.Minute, Hard: time.Hour}
+			})
+			a := app{s, c, s.users(c, "email", "ssn")}
+			other := s.still() // its keys stay as long as its clock says
+			asked := s.kek.asked.Load()
+			s.kek.class.Store(cell.KEKUnavailable)
+			clock.advance(2 * time.Minute)
+			testenv.Eventually(t, patience, func() error {
+				if s.kek.asked.Load() == asked {
+					return errors.New("the key service is not asked")
+				}
+				return nil
+			})
+			a.wants(1, "user1@example.com") // an outage is no revocation
+			s.kek.class.Store(class)
+			clock.advance(2 * time.Minute)
+			testenv.Eventually(t, patience, func() error {
+				if _, err := a.read(1); !errors.Is(err, want) {
+					return fmt.Errorf("it is read: %w", err)
+				}
+				return nil
+			})
+			var name string
+			err := s.pool.QueryRow(t.Context(), `SELECT id, {email}, name FROM users`, a.users).Scan(a.users.Row(nil, new(string), &name))
+			if !errors.Is(err, want) || name != "name 1" {
+				t.Errorf("read: %v, want %v, beside %q", err, want, name)
+			}
+			if err := a.write(updateSQL, 1, "clear"); !errors.Is(err, want) {
+				t.Errorf("write: %v", err)
+			}
+			if _, err := s.pool.Exec(t.Context(), `UPDATE users SET {ssn = $2 key $1} WHERE id = $1`, a.users, 1, "clear"); !errors.Is(err, want) {
+				t.Errorf("write where plaintext is the truth: %v", err)
+			}
+			if n := testenv.One[int](t, s, `SELECT count(*) FROM users WHERE ssn IS NOT NULL`); n != 0 {
+				t.Error("it was written in the clear")
+			}
+			app{s, other, s.users(other)}.wants(1, "user1@example.com")
+			if late := s.still(); late.Ready() != nil {
+				t.Errorf("a client that comes meanwhile has other columns to read: %v", late.Ready())
+			}
+		})
+	}
+}
+
+// TestAKeyServiceThatIsOutOfReach keeps a fresh client from beginning.
+func TestAKeyServiceThatIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	s.kek.class.Store(cell.KEKUnavailable)
+	if _, err := client.Open(t.Context(), s.pool, client.Config{KEK: s.kek}); cell.KEKClassOf(err) != cell.KEKUnavailable {
+		t.Errorf("%v", err)
+	}
+	if ids := s.live(); len(ids) > 0 {
+		t.Errorf("it has left a lease: %v", ids)
+	}
+	for what, config := range map[string]client.Config{"no KEK": {}, "a lease that polling cannot keep": {KEK: s.kek, Poll: time.Minute, Lease: time.Minute}} {
+		if _, err := client.Open(t.Context(), s.pool, config); err == nil {
+			t.Errorf("%s is accepted", what)
+		}
+	}
+}
+
+// TestAServerThatTakesNoWrites is read from: without a lease, a hint or a migration.
+func TestAServerThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 2)
+	s.activate(s.nextFor())
+	config := must(pgxpool.ParseConfig(s.URL))(t)
+	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on" // what a standby answers with, too
+	pool := must(pgxpool.NewWithConfig(t.Context(), config))(t)
+	defer pool.Close()
+	c := must(client.Open(t.Context(), pool, client.Config{KEK: s.kek, Migrate: 100}))(t)
+	defer c.Close(context.Background()) //nolint:errcheck // the test is over
+	users := s.users(c)
+	var email string
+	check(t, pool.QueryRow(t.Context(), selectSQL, users, 1).Scan(users.Row(nil, &email)))
+	if report := c.Report(); email != "user1@example.com" || !report.Standby || c.Ready() != nil || !report.Leased.IsZero() {
+		t.Errorf("%q, %+v, ready: %v", email, report, c.Ready())
+	}
+	if _, err := pool.Exec(t.Context(), updateSQL, users, 1, "x"); !errors.Is(err, client.ErrLeaseExpired) {
+		t.Errorf("it writes: %v", err)
+	}
+}
+
+// grantsSQL is what docs/client.md tells an operator to grant.
+const grantsSQL = `GRANT USAGE ON SCHEMA cipherfleet TO app;
+GRANT SELECT ON cipherfleet.installation, cipherfleet.columns, cipherfleet.schemes, cipherfleet.deks, cipherfleet.events, cipherfleet.jobs TO app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON cipherfleet.workers TO app`
+
+// TestLeastPrivilege: these rights are enough, whatever the role's search path finds first.
+func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	name := "app_" + testenv.One[string](t, s, `SELECT current_database()::text`) // roles belong to the whole server
+	role := pg.Ident(name)
+	s.Run(t, "CREATE ROLE "+role)
+	t.Cleanup(func() {
+		for _, sql := range []string{"DROP OWNED BY ", "DROP ROLE "} {
+			if _, err := s.Exec(context.WithoutCancel(t.Context()), sql+role); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for _, sql := range []string{`CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO app; GRANT SELECT, INSERT, UPDATE ON users TO app; GRANT USAGE ON SEQUENCE users_id_seq TO app`, grantsSQL} {
+		s.Run(t, strings.ReplaceAll(sql, "TO app", "TO "+role))
+	}
+	s.Run(t, `CREATE FUNCTION trap.coalesce(text, text) RETURNS text LANGUAGE sql AS 'SELECT ''trapped''';
+CREATE FUNCTION trap.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT ''trapped''';
+CREATE FUNCTION trap.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT'`)
+	config := must(pgxpool.ParseConfig(s.URL))(t)
+	config.ConnConfig.RuntimeParams["role"] = name
+	config.ConnConfig.RuntimeParams["search_path"] = "trap, pg_catalog, public"
+	s.pool = must(pgxpool.NewWithConfig(t.Context(), config))(t)
+	t.Cleanup(s.pool.Close)
+	const insert, update, read = `INSERT INTO users (id, {email ...}) VALUES ($1, {email $2 key $1})`, `UPDATE users SET {email = $2 key $1}`, `SELECT id, {email} FROM users`
+	for i, phase := range phases() {
+		phase.move(s)
+		c := s.still(migrating)
+		users := s.users(c)
+		want := fmt.Sprint("mail ", i)
+		if _, err := s.pool.Exec(t.Context(), insert+` ON CONFLICT (id) DO UPDATE SET {email = excluded}`, users, 1, want); err != nil {
+			t.Fatalf("%s: %v", phase.name, err)
+		}
+		if _, err := s.pool.Exec(t.Context(), update, users, 1, want); err != nil {
+			t.Fatalf("%s: %v", phase.name, err)
+		}
+		var email string
+		if err := s.pool.QueryRow(t.Context(), read, users).Scan(users.Row(nil, &email)); err != nil || email != want {
+			t.Fatalf("%s: %q, %v", phase.name, email, err)
+		}
+		key, err := must(c.Block("public.users", "id", 3))(t).Next(t.Context())
+		if err != nil || key < 1 {
+			t.Errorf("%d, %v", key, err)
+		}
+		if i > 1 {
+			check(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error { return users.Rebind(t.Context(), tx, client.Key{1}, client.Key{1}) }))
+		}
+	}
+}

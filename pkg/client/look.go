@@ -1,0 +1,215 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// pulseSQL is one text that differs whenever one of the columns of these tables stands elsewhere: by its names, or by
+// what has happened to it. It is what polling costs.
+const pulseSQL = `SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', wanted.n, found.oid, c.id, s.attname, s.atttypid, s.atttypmod, t.attname, last.id, job.id), ', ' ORDER BY wanted.n, c.id), '')
+  || (SELECT i.revision FROM cipherfleet.installation i)::pg_catalog.text
+ FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS wanted (name, n)
+ LEFT JOIN LATERAL (SELECT pg_catalog.to_regclass(wanted.name)::pg_catalog.oid AS oid) found ON true
+ LEFT JOIN cipherfleet.columns c ON c.relid = found.oid AND c.retired_at IS NULL
+ LEFT JOIN pg_catalog.pg_attribute s ON s.attrelid = c.relid AND s.attnum = c.source_attnum AND NOT s.attisdropped
+ LEFT JOIN pg_catalog.pg_attribute t ON t.attrelid = c.relid AND t.attnum = c.target_attnum AND NOT t.attisdropped
+ LEFT JOIN LATERAL (SELECT e.id FROM cipherfleet.events e WHERE e.table_name = c.schema_name || '.' || c.table_name AND e.column_name = c.source
+   AND e.event <> 'backfill_checkpoint' ORDER BY e.id DESC LIMIT 1) last ON true
+ LEFT JOIN LATERAL (SELECT j.id FROM cipherfleet.jobs j WHERE j.relid = c.relid ORDER BY j.created_at DESC, j.id LIMIT 1) job ON true`
+
+// look follows every column to where it stands, if anything moved, or anyway if all. Several at once are one.
+func (c *Client) look(ctx context.Context, all bool) error {
+	arrived := c.config.Now()
+	select {
+	case <-c.looking:
+	case <-ctx.Done():
+		return fmt.Errorf("look at the columns: %w", ctx.Err())
+	}
+	defer func() { c.looking <- struct{}{} }()
+	columns := c.opened()
+	if len(columns) == 0 || !all && c.looked.After(arrived) {
+		return nil
+	}
+	began := c.config.Now()
+	const tries = 5 // a table that moves while it is looked at is looked at again
+	for range tries {
+		pulse, err := c.feel(ctx, columns)
+		if err != nil {
+			return fmt.Errorf("look at the columns: %w", err)
+		}
+		if pulse == c.pulse && !all {
+			c.looked = began
+			return nil
+		}
+		if err := c.follow(ctx, columns); err != nil {
+			return fmt.Errorf("look at the columns: %w", err)
+		}
+		c.pulse, all = pulse, false
+	}
+	return errors.New("look at the columns: they do not stand still")
+}
+
+func (c *Client) feel(ctx context.Context, columns Columns) (pulse string, err error) {
+	err = c.db.QueryRow(ctx, pulseSQL, columns.tables()).Scan(&pulse)
+	return pulse, err
+}
+
+// tables are the distinct names, as SQL.
+func (cs Columns) tables() (names []string) {
+	for _, column := range cs {
+		if name := column.table.SQL(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// follow reads where the columns stand, table by table. Of a table that is gone they stay as they were.
+func (c *Client) follow(ctx context.Context, columns Columns) error {
+	var gone *pg.NotFound
+	for _, name := range columns.tables() {
+		var own Columns
+		for _, column := range columns {
+			if column.table.SQL() == name {
+				own = append(own, column)
+			}
+		}
+		err := c.followTable(ctx, own)
+		if errors.As(err, &gone) && own.missing() == nil {
+			c.config.Log.WarnContext(ctx, "a table is gone", "table", name)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) followTable(ctx context.Context, own Columns) error {
+	relation, err := pg.Inspect(ctx, c.db, own[0].table.Schema, own[0].table.Name)
+	if err != nil {
+		return err
+	}
+	registered, err := lifecycle.Columns(ctx, c.db, relation.OID)
+	if err != nil {
+		return err
+	}
+	latest, err := lifecycle.LatestOf(ctx, c.db, registered)
+	if err != nil {
+		return err
+	}
+	for _, column := range own {
+		s, err := c.stand(ctx, relation, registered, latest, column.name)
+		if err != nil {
+			return fmt.Errorf("column %s: %w", column.name, err)
+		}
+		if s != nil {
+			column.at.Store(s)
+		}
+	}
+	return nil
+}
+
+// stand is where the column of that name stands; nil if there is none.
+func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []lifecycle.Column, latest map[uint32]lifecycle.Standing, name string) (*standing, error) {
+	s := &standing{relid: relation.OID, table: relation.Table()}
+	known, ok := find(relation, registered, name)
+	if !ok {
+		column, ok := relation.Column(name)
+		if !ok {
+			return nil, nil
+		}
+		s.plain, s.plainNum = column.Name, column.Attnum
+		s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
+		return s, nil
+	}
+	s.id, s.phase = known.ID, latest[known.ID].State.Phase
+	s.sealed, s.sealedNum = place(relation, known.TargetNum)
+	s.plain, s.plainNum = place(relation, known.SourceNum)
+	if s.plain == "" && s.sealed == "" {
+		return nil, nil
+	}
+	var err error
+	if column, ok := relation.Column(s.plain); ok {
+		s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
+	} else if s.kind, err = c.kindNamed(ctx, known.Type); err != nil {
+		return nil, err
+	}
+	if s.tenants, err = c.tenants(ctx, relation, known.ID); err != nil {
+		return nil, err
+	}
+	s.key, err = c.keyOf(ctx, relation, known.ID)
+	return s, err
+}
+
+// find is the registered column that goes, or went, by a name: the one it was registered under before any other.
+func find(relation pg.Relation, registered []lifecycle.Column, name string) (lifecycle.Column, bool) {
+	for _, known := range registered {
+		if known.Source == name {
+			return known, true
+		}
+	}
+	for _, known := range registered {
+		plain, _ := place(relation, known.SourceNum)
+		sealed, _ := place(relation, known.TargetNum)
+		if name == plain || name == sealed {
+			return known, true
+		}
+	}
+	return lifecycle.Column{}, false
+}
+
+// place is a column by its number: its present name, or "" if it is gone.
+func place(relation pg.Relation, num int16) (string, int16) {
+	for _, column := range relation.Columns {
+		if column.Attnum == num {
+			return column.Name, num
+		}
+	}
+	return "", 0
+}
+
+// tenants are the columns that choose a row's key, by the schemes that have one.
+func (c *Client) tenants(ctx context.Context, relation pg.Relation, id uint32) (map[uint16]tenantColumn, error) {
+	schemes, err := lifecycle.Schemes(ctx, c.db, id)
+	tenants := map[uint16]tenantColumn{}
+	for _, scheme := range schemes {
+		if column, ok := relation.Column(scheme.Tenant); ok {
+			tenants[scheme.Number] = tenantColumn{column.Name, kindOf(column.Base, column.BaseTypmod, column.Type)}
+		} else if scheme.Tenant != "" {
+			tenants[scheme.Number] = tenantColumn{scheme.Tenant, kind{why: fmt.Errorf("there is no column %q", scheme.Tenant)}}
+		}
+	}
+	return tenants, err
+}
+
+// A cell's address holds the key that the jobs over its column walk by.
+const keySQL = `SELECT ARRAY(SELECT pg_catalog.jsonb_array_elements_text(j.spec -> 'key')) FROM cipherfleet.jobs j
+ WHERE j.spec -> 'columns' @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('id', $1::pg_catalog.int8)) ORDER BY j.created_at DESC, j.id LIMIT 1`
+
+// keyOf is the key that rows of a table are bound to.
+func (c *Client) keyOf(ctx context.Context, relation pg.Relation, id uint32) (*rowKey, error) {
+	var names []string
+	err := c.db.QueryRow(ctx, keySQL, int64(id)).Scan(&names)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("read the key of its jobs: %w", err)
+	}
+	for _, key := range relation.Keys {
+		if key.Usable() && slices.Equal(key.Names(), names) {
+			return newRowKey(relation, key)
+		}
+	}
+	if key, ok := relation.UsableKey(); ok {
+		return newRowKey(relation, key)
+	}
+	return nil, nil
+}

@@ -1,0 +1,126 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Rebind changes a row's key, with every encrypted column of the row that is among these: a row-bound cell opens in its
+// own row only. It is one UPDATE in the caller's transaction, after a look that locks the row. Every encrypted column of
+// the table must be among these; [pgx.ErrNoRows] says that there is no such row.
+func (cs Columns) Rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
+	if len(cs) == 0 || cs[0].at.Load().key == nil {
+		return fmt.Errorf("rebind a row: %w", ErrNoKey)
+	}
+	if err := cs.rebind(ctx, tx, from, to); err != nil {
+		return fmt.Errorf("rebind a row of %s: %w", cs[0].table, err)
+	}
+	return nil
+}
+
+func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
+	at := cs[0].at.Load()
+	names, values := make([]string, len(at.key.parts)), make([]any, len(cs))
+	for i, part := range at.key.parts {
+		names[i] = pg.Ident(part.name)
+	}
+	cells, into := make([][]byte, len(cs)), make([]any, len(cs))
+	if err := cs.others(ctx, tx); err != nil {
+		return err
+	}
+	var sealed []string
+	for i, column := range cs {
+		s := column.at.Load()
+		if s.relid != at.relid {
+			return errors.New("the columns are of several tables")
+		}
+		if s.id == 0 || s.sealed == "" {
+			return fmt.Errorf("%s has no column of cells", column.name)
+		}
+		sealed, into[i] = append(sealed, s.sealed), &cells[i]
+	}
+	if len(from) != len(names) || len(to) != len(names) {
+		return fmt.Errorf("the key has %d columns: %w", len(names), ErrNoKey)
+	}
+	look := fmt.Sprintf("SELECT %s FROM %s WHERE %s FOR UPDATE", pg.Idents(sealed), at.table.SQL(), at.key.matches(1))
+	if err := tx.QueryRow(ctx, look, from...).Scan(into...); err != nil {
+		return pg.Safe(err)
+	}
+	for i, column := range cs {
+		var err error
+		if values[i], err = column.resealed(ctx, tx.Conn().TypeMap(), from, to, cells[i]); err != nil {
+			return fmt.Errorf("column %s: %w", column.name, err)
+		}
+	}
+	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('`+ddl.WriterSetting+`', '`+ddl.WriterClient+`', true)`); err != nil {
+		return pg.Safe(err)
+	}
+	var set []string
+	for i, name := range append(names, quoted(sealed)...) {
+		set = append(set, fmt.Sprintf("%s = $%d", name, len(from)+i+1))
+	}
+	_, err := tx.Exec(ctx, fmt.Sprintf("UPDATE %s SET %s WHERE %s", at.table.SQL(), strings.Join(set, ", "), at.key.matches(1)),
+		append(append(append([]any{}, from...), to...), values...)...)
+	return pg.Safe(err)
+}
+
+func quoted(names []string) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = pg.Ident(name)
+	}
+	return list
+}
+
+// matches is the condition that a row has the key of these parameters.
+func (k *rowKey) matches(first int) string {
+	conditions := make([]string, len(k.parts))
+	for i, part := range k.parts {
+		conditions[i] = fmt.Sprintf("%s %s $%d", pg.Ident(part.name), part.equal, first+i)
+	}
+	return strings.Join(conditions, " AND ")
+}
+
+// resealed is the cell of one key's row for another's; nil stays nil.
+func (c *Column) resealed(ctx context.Context, m *pgtype.Map, from, to Key, old []byte) (any, error) {
+	if old == nil {
+		return nil, nil
+	}
+	s := c.at.Load()
+	wire, _, err := c.client.openAt(m, s, from, old)
+	if err != nil {
+		return nil, err
+	}
+	scheme, ok := c.client.chain.Active(s.id)
+	if !ok {
+		return nil, ErrNoScheme
+	}
+	if s.tenants[scheme.Number].name == "" {
+		return c.client.seal(ctx, m, s, scheme, row{key: to}, wire)
+	}
+	return nil, fmt.Errorf("scheme %d: %w", scheme.Number, ErrTenant)
+}
+
+// others refuses a row that has cells of columns that are not among these: they would stay behind under the old key.
+func (cs Columns) others(ctx context.Context, tx pgx.Tx) error {
+	registered, err := lifecycle.Columns(ctx, pg.Tx{Tx: tx}, cs[0].at.Load().relid)
+	if err != nil {
+		return err
+	}
+	for _, known := range registered {
+		if !slices.ContainsFunc(cs, func(c *Column) bool { return c.at.Load().id == known.ID }) {
+			return fmt.Errorf("column %s is encrypted too: name it as well", known.Source)
+		}
+	}
+	return nil
+}

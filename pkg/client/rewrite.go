@@ -1,0 +1,176 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// RewriteQuery makes a [Column] what pgx calls a query rewriter: given as the first argument of a statement, it puts
+// the present names and the sealed values where the placeholders are. The other arguments keep their numbers.
+func (c *Column) RewriteQuery(ctx context.Context, conn *pgx.Conn, sql string, args []any) (string, []any, error) {
+	return Columns{c}.RewriteQuery(ctx, conn, sql, args)
+}
+
+// RewriteQuery is the same for several columns.
+func (cs Columns) RewriteQuery(ctx context.Context, conn *pgx.Conn, sql string, args []any) (string, []any, error) {
+	if len(cs) == 0 {
+		return sql, args, nil
+	}
+	t, err := cs[0].client.parsed.parse(cs, sql)
+	if err != nil {
+		return "", nil, err
+	}
+	w := writing{ctx: ctx, types: conn.TypeMap(), columns: cs, given: args, params: map[int]int{}, standings: map[*Column]*standing{}}
+	for _, p := range t {
+		if err := w.piece(p); err != nil {
+			return "", nil, err
+		}
+	}
+	for i := range args {
+		if !t.takes(i + 1) {
+			return "", nil, fmt.Errorf("nothing in the statement takes argument $%d", i+1)
+		}
+	}
+	return w.sql.String(), w.args, nil
+}
+
+// takes says whether a parameter is named anywhere.
+func (t template) takes(n int) bool {
+	return slices.ContainsFunc(t, func(p piece) bool { return slices.Contains(p.named(), n) })
+}
+
+// writing is one statement on its way.
+type writing struct {
+	ctx       context.Context
+	types     *pgtype.Map
+	columns   Columns
+	given     []any
+	standings map[*Column]*standing // one for each column, so that a statement is of one moment
+
+	sql    strings.Builder
+	args   []any
+	params map[int]int // where a given argument went
+}
+
+func (w *writing) piece(p piece) error {
+	switch p.use {
+	case useText:
+		w.sql.WriteString(p.text)
+		return nil
+	case useParam:
+		return w.param(p.param)
+	}
+	column := w.columns.named(p.text)
+	s := w.standings[column]
+	if s == nil {
+		s = column.at.Load()
+		w.standings[column] = s
+	}
+	switch p.use {
+	case useRead:
+		w.sql.WriteString(s.read())
+	case useNames:
+		w.sql.WriteString(pg.Idents(s.writes()))
+	case useExcluded:
+		for i, name := range s.writes() {
+			w.assign(i, name)
+			w.sql.WriteString("excluded." + pg.Ident(name))
+		}
+	default:
+		return w.write(column, s, p)
+	}
+	return nil
+}
+
+// read is the name to read by. Cells are marked, so that the statement is another one than that which read plaintext:
+// connections keep plans, and a plan whose result has changed its type is an error once.
+func (s *standing) read() string {
+	if s.cells() {
+		return pg.Ident(s.sealed) + "/*cells*/"
+	}
+	return pg.Ident(s.plain)
+}
+
+func (w *writing) assign(i int, name string) {
+	if i > 0 {
+		w.sql.WriteString(", ")
+	}
+	w.sql.WriteString(pg.Ident(name) + " = ")
+}
+
+// param passes a given argument on.
+func (w *writing) param(n int) error {
+	at, ok := w.params[n]
+	if !ok {
+		if n > len(w.given) {
+			return fmt.Errorf("there is no argument for $%d", n)
+		}
+		w.args = append(w.args, w.given[n-1])
+		at = len(w.args)
+		w.params[n] = at
+	}
+	w.sql.WriteString("$" + strconv.Itoa(at))
+	return nil
+}
+
+// write puts the values of one column, each in its place.
+func (w *writing) write(column *Column, s *standing, p piece) error {
+	plain, sealed, err := w.values(column, s, p)
+	if err != nil {
+		return fmt.Errorf("write %s.%s: %w", column.table, column.name, err)
+	}
+	for i, name := range s.writes() {
+		if p.use == useSet {
+			w.assign(i, name)
+		} else if i > 0 {
+			w.sql.WriteString(", ")
+		}
+		value, form := any(sealed), "$%d"
+		switch {
+		case name == s.plain:
+			value = plain
+		case s.both():
+			form = knowing
+		default:
+			form = alone
+		}
+		w.args = append(w.args, value)
+		fmt.Fprintf(&w.sql, form, len(w.args))
+	}
+	return nil
+}
+
+// alone is a cell's parameter where no plaintext is left. Its type is named, so that the statement is another one than
+// that which wrote plaintext under the same name: connections keep the types of parameters, too.
+const alone = `$%d::pg_catalog.bytea`
+
+// knowing is a cell's parameter that says by the way, before any trigger looks at the row, that the transaction writes
+// cell and plaintext.
+const knowing = `(SELECT $%d::pg_catalog.bytea FROM pg_catalog.set_config('` + ddl.WriterSetting + `', '` + ddl.WriterClient + `', true))`
+
+// values are what a write stores: the plaintext, and its cell where there is a column of cells. Where plaintext is the
+// truth and no scheme is active yet, there is no cell: the row is uncovered, and a job will cover it.
+func (w *writing) values(column *Column, s *standing, p piece) (plain any, sealed []byte, err error) {
+	for _, n := range p.named() {
+		if n > len(w.given) {
+			return nil, nil, fmt.Errorf("there is no argument for $%d", n)
+		}
+	}
+	r := row{}
+	for _, n := range p.key {
+		r.key = append(r.key, w.given[n-1])
+	}
+	if p.tenant > 0 {
+		r.tenant, r.tenanted = w.given[p.tenant-1], true
+	}
+	return column.client.values(w.ctx, w.types, s, r, w.given[p.param-1])
+}

@@ -1,0 +1,178 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// ready asks for a scheme's activation until every lease carries it.
+func (s *shop) ready(scheme cell.Scheme) {
+	s.t.Helper()
+	var late *lifecycle.NotReadyError
+	testenv.Eventually(s.t, patience, func() error {
+		err := s.registrar().ActivateScheme(s.t.Context(), scheme.Column, scheme.Number)
+		if err != nil && !errors.As(err, &late) {
+			s.t.Fatal(err)
+		}
+		return err
+	})
+	s.schemes[s.source] = scheme
+}
+
+// TestASchemeComesWithoutRestart: three clients that poll at different paces write and read each other's rows while two
+// schemes come, one that binds to nothing and one of another padding. No read fails, no write is lost.
+func TestASchemeComesWithoutRestart(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 3)
+	apps := []app{s.app(s.client()), s.app(s.still()), s.app(s.client(func(c *client.Config) { c.Poll = 50 * time.Millisecond }))}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var group sync.WaitGroup
+	var failed atomic.Pointer[error]
+	last := make([]string, len(apps))
+	for i, a := range apps {
+		group.Go(func() {
+			for n := 0; ctx.Err() == nil && failed.Load() == nil; n++ {
+				value := fmt.Sprintf("value %d of %d", n, i)
+				if err := a.write(updateSQL, int64(i+1), value); err != nil {
+					failed.Store(&err)
+				}
+				last[i] = value
+				for id := range apps {
+					if _, err := a.read(int64(id + 1)); err != nil {
+						failed.Store(&err)
+					}
+				}
+			}
+		})
+	}
+	for _, change := range []func(*cell.Scheme){func(c *cell.Scheme) { c.RowBound = false }, func(c *cell.Scheme) { c.RowBound, c.Padding = true, 64 }} {
+		scheme := s.next(change)
+		if err := s.registrar().ActivateScheme(t.Context(), scheme.Column, scheme.Number); err == nil {
+			t.Error("a scheme became active that a client had not heard of")
+		}
+		check(t, apps[1].c.Refresh(t.Context()))
+		s.ready(scheme)
+		testenv.Eventually(t, patience, func() error {
+			for _, id := range []int64{1, 3} {
+				if have := s.scheme(id); have != scheme.Number && failed.Load() == nil {
+					return fmt.Errorf("row %d is of scheme %d", id, have)
+				}
+			}
+			return nil
+		})
+	}
+	stop()
+	group.Wait()
+	if err := failed.Load(); err != nil {
+		t.Fatal(*err)
+	}
+	for i := range apps {
+		for _, a := range apps {
+			a.wants(int64(i+1), last[i])
+		}
+	}
+}
+
+// TestAnUnknownSchemeIsLookedUpOnce: a client that hears nothing meets cells of a scheme that came since.
+func TestAnUnknownSchemeIsLookedUp(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	stale, fresh := s.app(s.still()), s.app(s.still())
+	scheme := s.nextFor(fresh.c)
+	check(t, stale.c.Close(t.Context())) // it is no reader that anybody waits for
+	stale = s.app(s.still())
+	another := s.next()
+	s.Run(t, `DELETE FROM cipherfleet.workers`)
+	s.activate(another)
+	check(t, fresh.c.Refresh(t.Context()))
+	fresh.mustWrite(updateSQL, 1, "new")
+	if s.scheme(1) != another.Number || another.Number != scheme.Number+1 {
+		t.Fatalf("row 1 is of scheme %d", s.scheme(1))
+	}
+	stale.wants(1, "new")
+	foreign := testenv.One[[]byte](t, s, `SELECT overlay(email placing '\x7777' from 7 for 2) FROM users WHERE id = 1`)
+	s.Run(t, `UPDATE users SET email = $1 WHERE id = 1`, foreign)
+	if _, err := stale.read(1); !errors.Is(err, client.ErrUnknownScheme) {
+		t.Errorf("a scheme that nobody has: %v", err)
+	}
+}
+
+// TestAStaleClientAfterARetirement writes nothing old, and is told so.
+func TestAStaleClientAfterARetirement(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 2)
+	fresh := s.app(s.still())
+	stale := s.app(s.still())
+	first := s.schemes["email"]
+	s.activate(s.nextFor(fresh.c, stale.c))
+	check(t, fresh.c.Refresh(t.Context()))
+	old := testenv.One[[]byte](t, s, `SELECT email FROM users WHERE id = 2`)
+	fresh.mustWrite(updateSQL, 1, "new")
+	fresh.mustWrite(updateSQL, 2, "new")
+	s.Run(t, `DELETE FROM cipherfleet.workers`) // its lease has run out long ago
+	s.Run(t, fmt.Sprintf(`ALTER TABLE users ADD CONSTRAINT cipherfleet_%d_fence CHECK (email IS NULL OR substr(email, 7, 2) <> '\x0001')`, s.column().ID))
+	s.Run(t, `UPDATE cipherfleet.schemes SET state = 'retired', retired_at = now() WHERE number = 1`)
+	s.Run(t, `UPDATE cipherfleet.installation SET revision = revision + 1`)
+	if _, err := s.pool.Exec(t.Context(), updateSQL, stale.users, 1, "stale"); err == nil || s.scheme(1) != 2 {
+		t.Errorf("an old cell was written: %v", err)
+	}
+	stale.mustWrite(updateSQL, 1, "again") // after a refusal it looks, and writes the newest
+	if s.scheme(1) != 2 {
+		t.Errorf("row 1 is of scheme %d", s.scheme(1))
+	}
+	fresh.wants(1, "again")
+	check(t, errors.Join(stale.c.Refresh(t.Context()), fresh.c.Refresh(t.Context())))
+	for _, a := range []app{stale, fresh} {
+		if err := client.In[string](a.users[0], 2).Scan(old); !errors.Is(err, client.ErrKeyRetired) {
+			t.Errorf("a cell of scheme %d opens: %v", first.Number, err)
+		}
+	}
+}
+
+// TestTenantsHaveKeysOfTheirOwn.
+func TestTenantsHaveKeysOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	s := open(t, `CREATE TABLE users (id bigint PRIMARY KEY, firm uuid, email text)`)
+	s.register()
+	s.dualWrite()
+	c := s.still()
+	users := s.users(c)
+	want := s.schemes["email"]
+	want.Number, want.KeyID = 0, 0
+	scheme := must(s.registrar().NewScheme(t.Context(), lifecycle.Definition{Scheme: want, Tenant: "firm"}))(t)
+	check(t, c.Refresh(t.Context()))
+	s.ready(scheme)
+	check(t, c.Refresh(t.Context()))
+	const tenantSQL = `INSERT INTO users (id, firm, {email ...}) VALUES ($1, $3, {email $2 key $1 tenant $3})`
+	const one, two = "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "7BA7B810-9dad-11d1-80b4-00c04fd430c8"
+	for i, firm := range []any{one, two, nil, two} {
+		if _, err := s.pool.Exec(t.Context(), tenantSQL, users, i, fmt.Sprint("mail ", i), firm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.pool.Exec(t.Context(), insertOne, users, 9, "nobody's"); !errors.Is(err, client.ErrTenant) {
+		t.Errorf("without its tenant: %v", err)
+	}
+	if keys := testenv.Column[string](t, s, `SELECT DISTINCT tenant FROM cipherfleet.deks WHERE tenant IS NOT NULL ORDER BY 1`); fmt.Sprint(keys) != fmt.Sprint([]string{one, "7ba7b810-9dad-11d1-80b4-00c04fd430c8"}) {
+		t.Errorf("keys of %v", keys)
+	}
+	must(s.registrar().Shred(t.Context(), scheme.Column, one))(t)
+	check(t, c.Refresh(t.Context()))
+	for i, open := range []error{client.ErrKeyDestroyed, nil, nil, nil} {
+		sealed := testenv.One[[]byte](t, s, `SELECT email_encrypted FROM users WHERE id = $1`, i)
+		if err := client.In[string](users[0], i).Scan(sealed); !errors.Is(err, open) {
+			t.Errorf("row %d: %v, want %v", i, err, open)
+		}
+	}
+}

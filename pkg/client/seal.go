@@ -1,0 +1,154 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+)
+
+// row is what a cell is sealed for.
+type row struct {
+	key      Key
+	tenant   any
+	tenanted bool // the application has named a tenant, which may be NULL
+}
+
+// values are what a write of v stores in a row: the plaintext as an argument for pgx, and the cell.
+func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, v any) (plain any, sealed []byte, err error) {
+	if s.id == 0 || s.sealed == "" {
+		return bare(v), nil, nil
+	}
+	scheme, active := c.chain.Active(s.id)
+	if !active && s.cells() {
+		return nil, nil, ErrNoScheme
+	}
+	wire, err := s.kind.wire(m, rounded(bare(v)), s.kind.codec.Wire())
+	if err != nil {
+		return nil, nil, err
+	}
+	if wire != nil && active {
+		if sealed, err = c.seal(ctx, m, s, scheme, r, wire); err != nil {
+			return nil, nil, err
+		}
+	}
+	plain, err = s.kind.argument(m, wire)
+	return plain, sealed, err
+}
+
+// seal makes the cell of one value, under the newest scheme.
+func (c *Client) seal(ctx context.Context, m *pgtype.Map, s *standing, scheme cell.Scheme, r row, wire []byte) ([]byte, error) {
+	if err := c.mayWrite(); err != nil {
+		return nil, err
+	}
+	scheme, err := c.keyFor(ctx, m, s, scheme, r)
+	if err != nil {
+		return nil, err
+	}
+	address := cell.Address{Column: s.id}
+	if scheme.RowBound {
+		if len(r.key) == 0 {
+			return nil, fmt.Errorf("name the row's key, as in {column = $1 key $2}: %w", ErrNoKey)
+		}
+		if address.Key, err = s.key.encode(m, r.key); err != nil {
+			return nil, err
+		}
+	}
+	if scheme.Codec.Wire() != s.kind.codec.Wire() {
+		return nil, fmt.Errorf("scheme %d of codec %s does not fit type %s: %w", scheme.Number, scheme.Codec, s.kind.name, ErrValue)
+	}
+	plaintext, err := scheme.Codec.Encode(make([]byte, 0, max(len(wire), 8)), wire)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plaintext)
+	if c.sealedAlready(address, wire) {
+		return nil, ErrAlreadySealed
+	}
+	return c.chain.Keyring().Seal(make([]byte, 0, scheme.SealedLength(len(plaintext))), scheme, address, plaintext)
+}
+
+// keyFor is the scheme with the key that seals for the row: that of all rows, or its tenant's. A tenant's first key is
+// made on the way, which the application's role may be forbidden.
+func (c *Client) keyFor(ctx context.Context, m *pgtype.Map, s *standing, scheme cell.Scheme, r row) (cell.Scheme, error) {
+	column, ok := s.tenants[scheme.Number]
+	if !ok {
+		return scheme, nil
+	}
+	if !r.tenanted {
+		return cell.Scheme{}, fmt.Errorf("scheme %d has a key for each %s: name it, as in {column = $1 key $2 tenant $3}: %w", scheme.Number, column.name, ErrTenant)
+	}
+	tenant, err := column.kind.spell(m, r.tenant)
+	if err != nil {
+		return cell.Scheme{}, fmt.Errorf("tenant: %w", err)
+	}
+	if tenant == nil {
+		return scheme, nil
+	}
+	return c.chain.TenantKey(ctx, c.db, scheme, string(tenant))
+}
+
+// sealedAlready says that the application took a cell of this very place for a value. What merely looks like a cell is
+// a value like any other: anybody may type one.
+func (c *Client) sealedAlready(a cell.Address, wire []byte) bool {
+	candidate := wire
+	if text, ok := bytes.CutPrefix(wire, []byte(`\x`)); ok && len(text) >= 2*cell.MinLength {
+		candidate = make([]byte, len(text)/2)
+		if _, err := hex.Decode(candidate, text); err != nil {
+			return false
+		}
+	}
+	if !looksSealed(candidate) {
+		return false
+	}
+	_, _, err := c.chain.Keyring().Open(nil, a, candidate)
+	return err == nil
+}
+
+// looksSealed says that bytes begin as a cell does.
+func looksSealed(b []byte) bool {
+	prefix := cell.Prefix(0)
+	return len(b) >= cell.MinLength && b[0] == prefix[0] && b[1] == prefix[1]
+}
+
+const learnTimeout = 5 * time.Second
+
+// open is the plaintext of a cell, behind dst. A scheme or key that nobody knows has the registry read once more.
+func (c *Client) open(dst []byte, a cell.Address, sealed []byte) ([]byte, cell.Header, error) {
+	out, header, err := c.chain.Keyring().Open(dst, a, sealed)
+	if err == nil || !errors.Is(err, cell.ErrUnknownScheme) && !errors.Is(err, cell.ErrUnknownKey) {
+		return out, header, err
+	}
+	ctx, cancel := context.WithTimeout(c.end, learnTimeout)
+	defer cancel()
+	if c.chain.Learn(ctx, err) {
+		out, header, err = c.chain.Keyring().Open(dst, a, sealed)
+	}
+	return out, header, err
+}
+
+// openAt is the value of a cell in the row with that key, and the format that it is in.
+func (c *Client) openAt(m *pgtype.Map, s *standing, key Key, sealed []byte) (wire []byte, format int16, err error) {
+	header, err := cell.Parse(sealed)
+	if err != nil {
+		return nil, 0, err
+	}
+	address := cell.Address{Column: s.id}
+	if header.RowBound {
+		if address.Key, err = s.key.encode(m, key); err != nil {
+			return nil, 0, err
+		}
+	}
+	plain, _, err := c.open(nil, address, sealed)
+	if err != nil {
+		return nil, 0, err
+	}
+	wire, err = header.Codec.Decode(nil, plain, s.kind.info)
+	return wire, int16(header.Codec.Wire()), err
+}
