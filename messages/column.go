@@ -10,6 +10,7 @@ import (
 const (
 	TransformEncrypt  = "encrypt"  // cipherfleet does: cells
 	TransformExternal = "external" // a user's own encrypter, asked over NATS
+	TransformProxy    = "proxy"    // an encrypting proxy, through which plaintext is written
 )
 
 // TargetTypes are the types that a missing target may be added with; cells go into bytea alone.
@@ -20,7 +21,7 @@ type ColumnRequest struct {
 	Source    string    `json:"source"`
 	Target    string    `json:"target,omitempty"`    // empty: the source's name with "_encrypted" behind it; in reverse always empty
 	Type      string    `json:"type,omitempty"`      // of a target that is added; empty: bytea
-	Transform string    `json:"transform,omitempty"` // encrypt or external; empty: what the last job over the column did, else encrypt
+	Transform string    `json:"transform,omitempty"` // encrypt, external or proxy; empty: what the last job over the column did, else encrypt
 	External  Encrypter `json:"external,omitzero"`   // of transform external
 }
 
@@ -33,8 +34,8 @@ type Encrypter struct {
 // validateTransform checks who makes a column's values.
 func (c ColumnRequest) validateTransform(field string) error {
 	switch {
-	case c.Transform != "" && c.Transform != TransformEncrypt && c.Transform != TransformExternal:
-		return invalid(field+".transform", "was %.40q; accepted is encrypt or external", c.Transform)
+	case c.Transform != "" && c.Transform != TransformEncrypt && c.Transform != TransformExternal && c.Transform != TransformProxy:
+		return invalid(field+".transform", "was %.40q; accepted is encrypt, external or proxy", c.Transform)
 	case c.Type != "" && !slices.Contains(TargetTypes(), c.Type):
 		return invalid(field+".type", "was %.40q; accepted is %s", c.Type, strings.Join(TargetTypes(), ", "))
 	case c.Transform != TransformExternal && c.External != (Encrypter{}):

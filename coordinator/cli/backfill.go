@@ -107,7 +107,7 @@ func (o *backfillOptions) execute(c *cobra.Command, config app.Coordinator) erro
 	defer stop()
 	plan, err := preflight.Check(work, s.db, o.request)
 	if err == nil && config.NATSURL == "" {
-		err = preflight.Unreachable(plan)
+		err = withoutFleet(work, plan, s)
 	}
 	if err != nil {
 		return err
@@ -137,6 +137,9 @@ func announce(p preflight.Plan, r messages.StartRequest) string {
 	for i, c := range p.Columns {
 		columns[i] = fmt.Sprintf("%s (%s, codec %s) into %s", c.Source.Name, c.Source.Type, c.Codec, c.Target.Name)
 		if c.Foreign() {
+			columns[i] = fmt.Sprintf("%s (%s, as plaintext, through the proxy) into %s", c.Source.Name, c.Source.Type, c.Target.Name)
+		}
+		if c.External.Subject != "" {
 			columns[i] = fmt.Sprintf("%s (%s, as text, to the encrypter on %s) into %s", c.Source.Name, c.Source.Type, c.External.Subject, c.Target.Name)
 		}
 	}

@@ -393,5 +393,5 @@ func TestRefusalsOfATransformByOthers(t *testing.T) {
 	s.run(with("--subject", "crypto")...).refusedWith(t, app.CodeRefused, `the values of "email" are cells`, "cipherfleet rollback")
 	s.write("cipherfleet.yaml", "version: 1\ntables:\n  - table: users\n    columns:\n      - {source: note, type: jsonb, transform: proxy}\n", 0o600)
 	s.run("advance", "users.note", "--to", "dual-writing").refusedWith(t, app.CodeRefused, "climbed by its backfill alone", "cipherfleet backfill")
-	s.run("backfill", "--table", "users", "--column", "note", "--prepare").refusedWith(t, app.CodeUsage, "wants transform proxy", "transform external")
+	s.run("backfill", "--table", "users", "--column", "note", "--prepare").refusedWith(t, app.CodeUsage, "written through an encrypting proxy, and CIPHERFLEET_PROXY_URL is not set", "set CIPHERFLEET_PROXY_URL")
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,10 +22,10 @@ import (
 type maker struct{ transform, subject, key, kind string }
 
 func (m *maker) flags(f *pflag.FlagSet) {
-	f.StringVar(&m.transform, "transform", "", "encrypt or external: who makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
+	f.StringVar(&m.transform, "transform", "", "encrypt, external or proxy: who makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
 	f.StringVar(&m.subject, "subject", "", "with --transform external: the NATS subject on which your own encrypter is asked")
 	f.StringVar(&m.key, "external-key", "", "with --transform external: what that encrypter calls the column")
-	f.StringVar(&m.kind, "type", "", "with --transform external and --prepare: bytea, text, jsonb or eql_v2_encrypted, the type of a target that is added (default bytea)")
+	f.StringVar(&m.kind, "type", "", "with --transform external or proxy and --prepare: bytea, text, jsonb or eql_v2_encrypted, the type of a target that is added (default bytea)")
 }
 
 // fill puts the flags into every column of a request.
@@ -59,10 +61,7 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 		}
 		wanted := file.Tables[at].Columns[in]
 		switch wanted.Transform {
-		case "proxy":
-			return &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("the manifest wants transform proxy for column %q, which this version cannot do", c.Source),
-				Hint: "take transform external with an encrypter of your own, or name another transform with --transform"}
-		case messages.TransformExternal:
+		case messages.TransformExternal, messages.TransformProxy:
 			c.Transform, c.External = wanted.Transform, messages.Encrypter{Subject: wanted.External.Subject, Key: wanted.External.Key}
 			if c.Type = wanted.Type; i >= len(targets) {
 				c.Target = wanted.Target
@@ -73,6 +72,23 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 		return &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("%s: %w", path, err), Hint: "mend the manifest, or name another one with CIPHERFLEET_MANIFEST"}
 	}
 	return nil
+}
+
+// withoutFleet refuses what one process cannot do by itself, or not in this environment.
+func withoutFleet(ctx context.Context, plan preflight.Plan, s *station) error {
+	if err := preflight.Unproxied(plan); err != nil {
+		proxy, failed := app.OpenProxy(ctx, s.config.Proxy, "cipherfleet", 1, s.traces)
+		if proxy == nil {
+			_, hint := app.Explain(err)
+			return &app.Fail{Code: app.CodeUsage, Err: cmp.Or(failed, err), Hint: hint}
+		}
+		defer proxy.Close()
+		if err := proxy.Ping(ctx); err != nil {
+			code, _ := app.Explain(err)
+			return &app.Fail{Code: code, Err: fmt.Errorf("reach the proxy: %w", err), Hint: "is the proxy running, and is CIPHERFLEET_PROXY_URL right?"}
+		}
+	}
+	return preflight.Unreachable(plan)
 }
 
 // addedAs and letIn describe a target in a rung.

@@ -73,7 +73,7 @@ func runPlan(c *cobra.Command, config app.Coordinator, table string, asJSON bool
 		return err
 	}
 	defer s.close(c.Context())
-	request.Key = keyObstacle(c, config)
+	request.Key, request.Proxy = keyObstacle(c, config), proxyObstacle(config)
 	r, err := roadmap.Read(c.Context(), s.db, request)
 	if err != nil {
 		return err
@@ -106,4 +106,13 @@ func keyObstacle(c *cobra.Command, config app.Coordinator) *roadmap.Obstacle {
 	}
 	_, hint := app.Explain(err)
 	return &roadmap.Obstacle{Kind: "key", Message: err.Error(), Hint: cmp.Or(hint, "cipherfleet init makes one; CIPHERFLEET_KEK names another")}
+}
+
+// proxyObstacle says that no encrypting proxy is configured; nil if one is.
+func proxyObstacle(config app.Coordinator) *roadmap.Obstacle {
+	if config.ProxyURL != "" {
+		return nil
+	}
+	return &roadmap.Obstacle{Kind: "proxy", Message: "a column of transform proxy is written through an encrypting proxy, and CIPHERFLEET_PROXY_URL is not set",
+		Hint: "set it to the proxy's address and this database's name, for coordinator and workers"}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": told((*story).exits), "unchanged": told((*story).unchanged), "refused": told((*story).refused), "json": told((*story).json), "keep": told((*story).keep),
 			"sql": told((*story).sql), "await": told((*story).await), "users": told((*story).users), "role": told((*story).role),
-			"nats": told((*story).nats), "worker": told((*story).worker), "traffic": told((*story).traffic), "examples": told((*story).examples),
+			"nats": told((*story).nats), "proxy": told((*story).proxy), "worker": told((*story).worker), "traffic": told((*story).traffic), "examples": told((*story).examples),
 		},
 	})
 }
@@ -225,6 +226,20 @@ func (s *story) nats(ts *testscript.TestScript, neg bool, args []string) {
 	server := testenv.NATS(s.t)
 	ts.Setenv("NATS_URL", server.URL)
 	ts.Setenv("CIPHERFLEET_NATS_TOKEN_FILE", server.TokenFile)
+}
+
+// proxy starts an encrypting proxy for a column of type jsonb of table users, which spoils values that have LEAK in them,
+// and lets the environment name it.
+func (s *story) proxy(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "proxy COLUMN")
+	p := &testenv.EncryptingProxy{Target: args[0], As: "%s::jsonb", Payload: func(plain string) string {
+		hidden := hex.EncodeToString([]byte(plain))
+		if strings.Contains(plain, "LEAK") {
+			hidden = plain
+		}
+		return fmt.Sprintf(`{"v":2,"i":{"t":"users","c":"email"},"c":%q}`, hidden)
+	}}
+	ts.Setenv("CIPHERFLEET_PROXY_URL", p.Start(s.t, s.db.URL))
 }
 
 // worker puts the program cipherfleet-worker beside cipherfleet.

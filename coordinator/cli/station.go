@@ -131,7 +131,7 @@ func (s *station) openPlane(ctx context.Context) error {
 		return err
 	}
 	s.plane = control.New(control.Plane{DB: s.db, Bus: s.queue, KEK: s.kek, AckWait: s.config.AckWait, Reconcile: s.config.Reconcile,
-		Log: s.log, Tracer: s.traces.Tracer()})
+		Proxied: s.config.ProxyURL != "", Log: s.log, Tracer: s.traces.Tracer()})
 	return nil
 }
 
@@ -142,8 +142,15 @@ func (s *station) work(work, drain context.Context, slots int) error {
 		return err
 	}
 	defer db.Close()
+	proxy, err := app.OpenProxy(work, s.config.Proxy, "cipherfleet-worker", int32(slots), s.traces)
+	if err != nil {
+		return err
+	}
+	if proxy != nil {
+		defer proxy.Close()
+	}
 	id := fmt.Sprintf("%s-%d-%s", cmp.Or(hostname(), "local"), os.Getpid(), uuid.NewString()[:8])
-	r := &runner.Runner{DB: db, Bus: s.queue, KEK: s.kek, Worker: id, Build: app.Version(), Slots: slots, Lease: s.config.Lease,
+	r := &runner.Runner{DB: db, Proxy: proxy, Bus: s.queue, KEK: s.kek, Worker: id, Build: app.Version(), Slots: slots, Lease: s.config.Lease,
 		Log: s.log.With("worker", id), Tracer: s.traces.Tracer()}
 	return r.Run(work, drain)
 }

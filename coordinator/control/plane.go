@@ -20,7 +20,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Plane is the control plane of one installation. Every field but RangeRows, CatchUp and Private is required.
+// Plane is the control plane of one installation. Every field but RangeRows, CatchUp, Private and Proxied is required.
 type Plane struct {
 	DB        *pg.DB
 	Bus       *bus.Bus
@@ -30,6 +30,7 @@ type Plane struct {
 	RangeRows int64         // rows a range should have; 0: by the table's size
 	CatchUp   time.Duration // how soon a table is swept again whose rows became uncovered after its job; 0: never
 	Private   bool          // nobody outside this process can reach its NATS
+	Proxied   bool          // an encrypting proxy is configured, for its workers too
 	Log       *slog.Logger
 	Tracer    trace.Tracer
 

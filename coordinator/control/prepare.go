@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
@@ -86,9 +85,14 @@ func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
 	})
 }
 
-// refuseUnreachable refuses a job whose encrypter no worker could ask.
+// refuseUnreachable refuses a job whose encrypter no worker could ask, or whose proxy none could reach.
 func (p *Plane) refuseUnreachable(plan preflight.Plan) error {
-	if at := slices.IndexFunc(plan.Columns, preflight.Column.Foreign); at >= 0 && (p.Bus == nil || p.Private) {
+	if !p.Proxied {
+		if err := preflight.Unproxied(plan); err != nil {
+			return err
+		}
+	}
+	if p.Bus == nil || p.Private {
 		return preflight.Unreachable(plan)
 	}
 	return nil

@@ -8,6 +8,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -22,6 +23,19 @@ func OpenDatabase(ctx context.Context, d Database, name string, connections int3
 		return nil, err
 	}
 	return pg.Open(ctx, d.DatabaseURL.Raw(), pg.Options{AppName: name, MaxConns: connections, Tracer: traces.Queries()})
+}
+
+// OpenProxy prepares a pool of connections through the configured proxy, which connect when they are first used; nil:
+// none is configured.
+func OpenProxy(ctx context.Context, p Proxy, name string, connections int32, traces *Traces) (*pg.DB, error) {
+	if p.ProxyURL == "" {
+		return nil, nil
+	}
+	db, err := pg.Later(ctx, p.ProxyURL.Raw(), pg.Options{AppName: name, MaxConns: connections, Tracer: traces.Queries()})
+	if err != nil {
+		return nil, fmt.Errorf("CIPHERFLEET_PROXY_URL: %w", err)
+	}
+	return db, nil
 }
 
 // Bus returns how to connect to the configured NATS under a name, trying for as long as patience to reach it.

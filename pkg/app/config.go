@@ -41,6 +41,11 @@ type Tracing struct {
 	SDKDisabled    string `env:"OTEL_SDK_DISABLED" envDefault:"false" accepts:"true|false" means:"true switches traces off"`
 }
 
+// Proxy is where an encrypting proxy stands.
+type Proxy struct {
+	ProxyURL URL `env:"CIPHERFLEET_PROXY_URL" means:"encrypting proxy in front of the same database: columns of transform proxy are written through it, and after the cutover of an eql_v2_encrypted column it is told to reload"`
+}
+
 // Fleet is what both programs agree on.
 type Fleet struct {
 	KEK string `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH or vault://HOST:PORT/MOUNT/KEY" means:"URI of the key-encryption key"`
@@ -59,6 +64,7 @@ type Binaries struct {
 // Coordinator configures the program cipherfleet, all of its commands but demo.
 type Coordinator struct {
 	Database
+	Proxy
 	NATS
 	Logging
 	Tracing
@@ -68,7 +74,6 @@ type Coordinator struct {
 	Manifest  string        `env:"CIPHERFLEET_MANIFEST" envDefault:"cipherfleet.yaml" means:"the manifest's file"`
 	AckWait   time.Duration `env:"CIPHERFLEET_ACK_WAIT" envDefault:"15s" accepts:"2s..10m" means:"how long a task may go without a sign of life; longer than the lease. Workers give one at every third of it"`
 	Reconcile time.Duration `env:"CIPHERFLEET_RECONCILE" envDefault:"2s" accepts:"100ms..1m" means:"how often queue and Postgres are compared; at most the lease"`
-	ProxyURL  URL           `env:"CIPHERFLEET_PROXY_URL" means:"EQL's encrypting proxy in front of the same database; after the cutover of an eql_v2_encrypted column it is told to reload"`
 	CatchUp   string        `env:"CIPHERFLEET_CATCH_UP" envDefault:"on" accepts:"on|off" means:"off keeps the coordinator from sweeping again what becomes uncovered after a job"`
 	Listen    string        `env:"CIPHERFLEET_LISTEN" envDefault:"127.0.0.1:8080" accepts:"host:port or off" means:"address of the coordinator's health"`
 
@@ -78,6 +83,7 @@ type Coordinator struct {
 // Worker configures the program cipherfleet-worker.
 type Worker struct {
 	Database
+	Proxy
 	NATS
 	Logging
 	Tracing

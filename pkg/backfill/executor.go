@@ -20,6 +20,7 @@ type Executor struct {
 	DB        *pg.DB
 	Shape     *Shape
 	Transform func(Column) (transform.Transform, error) // a fresh one per goroutine
+	Proxy     Proxy                                     // of columns that are written through one
 	Limits    Limits
 	Size      *Sizer // shared by the executors of a job; nil: the range learns by itself
 	Timeouts  Timeouts
@@ -62,6 +63,12 @@ func (x *Executor) Execute(ctx context.Context, claim Claim, report func(Checkpo
 	w, err := x.writer(claim, writing, limits, size, report)
 	if err != nil {
 		return err
+	}
+	if x.Shape.proxied() {
+		if w.proxy, err = x.dial(ctx); err != nil {
+			return err
+		}
+		defer w.proxy.Release()
 	}
 	p, err := x.producer(claim, reading, limits, size)
 	if err != nil {
@@ -126,7 +133,7 @@ func (x *Executor) writer(claim Claim, conn *pg.Conn, limits Limits, size *Sizer
 		return nil, err
 	}
 	w := &writer{shape: x.Shape, conn: conn, claim: claim, lease: x.Lease, size: size, log: x.Log, transforms: transforms,
-		reader: newReader(conn, x.Shape, limits, x.Timeouts.Read, claim.Pass > 0), budget: x.Budget, report: report, renewed: time.Now()}
+		reader: newReader(conn, x.Shape, limits, x.Timeouts.Read, x.sparse(claim)), budget: x.Budget, report: report, renewed: time.Now()}
 	w.settings = w.writeSettings(x.Timeouts)
 	for _, c := range x.Columns {
 		c.Job, c.Range, c.Worker = claim.Job, strconv.FormatInt(claim.ID, 10), x.Worker
@@ -152,7 +159,7 @@ func (x *Executor) producer(claim Claim, conn *pg.Conn, limits Limits, size *Siz
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{reader: newReader(conn, x.Shape, limits, x.Timeouts.Read, claim.Pass > 0), transforms: transforms, size: size, tracer: x.Tracer,
+	p := &producer{reader: newReader(conn, x.Shape, limits, x.Timeouts.Read, x.sparse(claim)), transforms: transforms, size: size, tracer: x.Tracer,
 		from: textBound(claim.start()), to: textBound(claim.Through), free: make(chan *batch, batchesInFlight)}
 	for range batchesInFlight {
 		p.free <- &batch{}

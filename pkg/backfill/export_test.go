@@ -42,14 +42,25 @@ func (s *Shape) Generated() []Generated {
 		}
 	}
 	for _, lower := range []bool{false, true} {
+		if s.proxied() {
+			break
+		}
 		for _, look := range []bool{false, true} {
 			for _, skip := range []bool{false, true} {
 				add(fmt.Sprintf("update, lower bound %t, skip locked %t, look %t", lower, skip, look), s.updateSQL(lower, skip, look), arrays, key, if1(lower, key))
 			}
 		}
 	}
-	add("lock", s.lockSQL(), key)
-	add("write one", s.writeOneSQL(), key, cells)
+	if s.proxied() {
+		add("through the proxy", s.plainSQL(), cells, key, []uint32{oidXid})
+		add("lock through the proxy", s.plainLockSQL(), key)
+		add("present", s.presentSQL(), key)
+		add("proof", s.proofSQL(true, true), key, key)
+		add("take back", s.takeBackSQL(), key, []uint32{oidXid})
+	} else {
+		add("lock", s.lockSQL(), key)
+		add("write one", s.writeOneSQL(), key, cells)
+	}
 	add("verify", s.verifySQL(false), count)
 	add("verify, lower bound", s.verifySQL(true), key, count)
 	add("run of a verified sample", s.sampleRunSQL(), []uint32{oidTid, oidTid}, count)

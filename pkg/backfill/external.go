@@ -12,27 +12,41 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
-// External is a user's own encrypter, who makes what the target of a column holds.
+// External is a user's own encrypter, who makes what the target of a column holds: one that is asked, or an encrypting
+// proxy. The zero External is nobody.
 type External struct {
-	Subject string `json:"subject"`       // where it is asked
-	Key     string `json:"key,omitempty"` // its own name for the column
+	Subject string `json:"subject,omitempty"` // where it is asked
+	Key     string `json:"key,omitempty"`     // its own name for the column
+	Proxy   bool   `json:"proxy,omitempty"`   // plaintext is written through it
 
 	// What payloads may name, by the names of when the target's CHECK was made; the source is the log's.
 	Table  pg.Table `json:"table"`
 	Target string   `json:"target"`
 }
 
+// Foreign says that there is such an encrypter.
+func (e External) Foreign() bool { return e.Subject != "" || e.Proxy }
+
+// Name is what a person calls it.
+func (e External) Name() string {
+	if e.Proxy {
+		return "the encrypting proxy"
+	}
+	return "the encrypter on " + e.Subject
+}
+
 // Foreign says that the column's target holds no cells of ours: nobody here can open it.
-func (c Column) Foreign() bool { return c.External.Subject != "" }
+func (c Column) Foreign() bool { return c.External.Foreign() }
 
 // Foreign is the same of a column that is not open.
-func (c SpecColumn) Foreign() bool { return c.External.Subject != "" }
+func (c SpecColumn) Foreign() bool { return c.External.Foreign() }
 
 // foreign is the kind of a column whose target holds no cells: what a user's own encrypter makes. Its values are sent and
 // read as text.
 type foreign struct {
 	sides
 	reverse bool
+	proxied bool // what is written is the plaintext, through the proxy
 	payload ddl.Payload
 	of      ddl.Column // names, for what a payload has to say
 	out     result
@@ -70,9 +84,13 @@ func openForeign(c SpecColumn, source, target pg.Column) (kind, error) {
 	if !fits {
 		return nil, fmt.Errorf("type of %s: %w", c.Target, ErrShape)
 	}
-	k := foreign{sides: sides{c.Source, c.Target}, reverse: c.Reverse, payload: payload,
+	k := foreign{sides: sides{c.Source, c.Target}, reverse: c.Reverse, proxied: c.External.Proxy, payload: payload,
 		of: ddl.Column{Table: c.External.Table, Source: c.LogColumn, Target: c.External.Target}}
 	k.out = result{name: c.Target, oid: oidText, list: oidTextArray}
+	if k.proxied { // a proxy takes a value of the source's type, and knows what that becomes
+		k.out.oid = source.Base.OID
+		return k, nil
+	}
 	switch payload {
 	case ddl.PayloadBytea:
 		k.out.oid, k.out.list = oidBytea, oidByteaArray
@@ -105,6 +123,9 @@ func (k foreign) evidence() [2]operand {
 }
 
 func (k foreign) transform(*cell.Keyring) (transform.Transform, error) {
+	if k.proxied {
+		return transform.Copy{}, nil
+	}
 	return nil, errors.New("make a transform: an encrypter makes the values of this column, and has to be asked")
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -31,6 +32,7 @@ INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(a
 		options []option
 	}{
 		"foreign":       {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{eql}},
+		"proxied":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{proxied(ddl.PayloadText, "text")}},
 		"rotation":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"reverse":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"reverse_mixed": {sql: mixed, options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},

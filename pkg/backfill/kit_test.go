@@ -43,8 +43,10 @@ type kit struct {
 	timeouts backfill.Timeouts
 	wrap     func(transform.Transform) transform.Transform
 
-	foreign ddl.Column   // payload and target type of columns that somebody else makes
-	ask     backfill.Ask // who that is
+	foreign ddl.Column               // payload and target type of columns that somebody else makes
+	ask     backfill.Ask             // who that is
+	proxy   *testenv.EncryptingProxy // or who that is instead; nil: nobody
+	through *pg.DB                   // the database as it is seen through it
 }
 
 type option func(*kit)
@@ -131,6 +133,9 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 			RowBound: true, Padding: codec.DefaultPadding()}))(k.t)
 	} else {
 		external = backfill.External{Subject: "encrypt.items", Key: "items/" + name, Table: k.table, Target: target.Name}
+		if k.proxy != nil {
+			external.Subject, external.Key, external.Proxy = "", "", true
+		}
 	}
 	c.ID, c.Table, c.Source, c.Target, c.Key = column.ID, k.table, source.Name, target.Name, k.key().Names()
 	c.BytesInBytes = source.Base.Name == "bytea" && c.Payload == ddl.PayloadBytea
@@ -173,8 +178,9 @@ func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
 func (k *kit) executorOf(shape *backfill.Shape) *backfill.Executor {
 	return &backfill.Executor{DB: k.db.DB, Shape: shape, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: 100, Lease: k.lease,
 		Log: &lifecycle.Log{}, Columns: k.job.Events(), Worker: "w1", Tracer: noop.NewTracerProvider().Tracer(""), Drain: make(chan struct{}),
+		Proxy: func(ctx context.Context) (*pg.Conn, error) { return k.through.Acquire(ctx) },
 		Transform: func(c backfill.Column) (transform.Transform, error) {
-			if c.Foreign() {
+			if c.External.Subject != "" {
 				return k.wrap(c.Encrypter(k.ask)), nil
 			}
 			t, err := c.Transform(k.keyring)

@@ -27,6 +27,9 @@ const alone = "SET LOCAL statement_timeout = '30s'"
 // one writes a row that loses every race: it is locked, read, sealed and written in one transaction. A row that
 // somebody holds is left for later; one that a user's trigger keeps from us is quarantined.
 func (w *writer) one(ctx context.Context, r row) error {
+	if w.proxy != nil {
+		return w.oneThrough(ctx, r)
+	}
 	h := w.history(r.id())
 	for {
 		result := oneGone

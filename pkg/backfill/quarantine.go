@@ -18,6 +18,7 @@ const (
 	reasonSuppressed = "a trigger suppresses the write"
 	reasonCleared    = "a trigger changes the source with every write"
 	reasonAltered    = "the column's type, or a trigger, alters the value"
+	reasonExposed    = "what the proxy had stored is no payload of this column, or shows its plaintext"
 )
 
 // ErrQuarantineFull says that more rows are in quarantine than the job's budget allows: the job must stop.

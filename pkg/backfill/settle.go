@@ -16,6 +16,8 @@ type history struct {
 	conflicts int // times the application changed it first
 	unchanged int // times it was sent, nobody changed it, and still it was not written
 	cleared   int // times a trigger changed its source inside our own write
+
+	exposed bool // what the proxy had stored showed it: it is in quarantine
 }
 
 const (
@@ -149,6 +151,7 @@ func (w *writer) sort(ctx context.Context, b *batch, sent map[string][4]byte, sk
 		h := w.history(r.id())
 		var err error
 		switch {
+		case h.exposed:
 		case !was:
 			keep = append(keep, i)
 		case xmin != r.xmin:

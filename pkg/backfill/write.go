@@ -26,7 +26,8 @@ const idleTimeout = 2 * time.Second // a worker frozen inside its transaction le
 type writer struct {
 	shape      *Shape
 	conn       *pg.Conn
-	claim      Claim // Cursor is what is committed
+	proxy      *pg.Conn // nil: there is none, and what is written is written on conn
+	claim      Claim    // Cursor is what is committed
 	lease      time.Duration
 	size       *Sizer
 	log        *lifecycle.Log
@@ -40,6 +41,7 @@ type writer struct {
 	seen    map[string]*history // rows of the chunk in hand that were not written at the first try
 	retries int                 // serialization failures of the chunk in hand
 	skipped int64               // rows passed over since the last checkpoint
+	alone   int64               // rows written through the proxy alone since then
 	renewed time.Time           // when the lease was last known to be renewed
 	arrays  []array             // scratch
 }
@@ -85,6 +87,9 @@ func (w *writer) transact(ctx context.Context, f func(pg.Tx) (Key, error)) error
 // write is one chunk: compare-and-set of the span's rows, the fingerprint under the lock that the update holds, the
 // checkpoint, commit. The cursor passes the span only if every row was written. It returns the rows written.
 func (w *writer) write(ctx context.Context, s span) (int64, error) {
+	if w.proxy != nil {
+		return w.writeThrough(ctx, s)
+	}
 	started := time.Now()
 	var affected, cleared int64
 	var points Checkpoint
@@ -195,6 +200,10 @@ func (w *writer) updateStatement(s span, look bool) pg.Statement {
 // pass moves the cursor over a span that needs no write. Far from the end of a lease nothing is sent: a cursor that
 // lags behind costs some reading after a crash, a transaction per covered chunk would cost it always.
 func (w *writer) pass(ctx context.Context, s span) error {
+	if w.proxy != nil {
+		_, err := w.writeThrough(ctx, s)
+		return err
+	}
 	if !s.end && w.skipped == 0 && time.Since(w.renewed) < w.lease/3 {
 		return nil
 	}

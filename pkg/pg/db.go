@@ -34,6 +34,19 @@ type DB struct {
 
 // Open prepares a pool and proves with one round trip that the database answers.
 func Open(ctx context.Context, url string, o Options) (*DB, error) {
+	db, err := Later(ctx, url, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.pool.Ping(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("reach Postgres: %w", Safe(err))
+	}
+	return db, nil
+}
+
+// Later prepares a pool that connects when it is first used.
+func Later(ctx context.Context, url string, o Options) (*DB, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("parse the database URL: it is not a URL or key=value string that Postgres understands")
@@ -54,10 +67,6 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open the pool: %w", Safe(err))
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("reach Postgres: %w", Safe(err))
 	}
 	return &DB{pool: pool, tracer: o.Tracer, keeps: config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}, nil
 }

@@ -103,6 +103,13 @@ func serve(work, drain context.Context, config app.Worker, log *slog.Logger, tra
 		return err
 	}
 	defer db.Close()
+	proxy, err := app.OpenProxy(work, config.Proxy, "cipherfleet-worker", int32(slots), traces)
+	if err != nil {
+		return err
+	}
+	if proxy != nil {
+		defer proxy.Close()
+	}
 	queue, err := bus.Connect(work, config.NATS.Bus("cipherfleet-worker", patience, log, traces))
 	if err != nil {
 		return err
@@ -116,7 +123,7 @@ func serve(work, drain context.Context, config app.Worker, log *slog.Logger, tra
 	id := cmp.Or(config.WorkerID, name())
 	log = log.With("worker", id)
 	log.InfoContext(work, "the worker is ready", "slots", slots, "only_approved_modes", fips140.Enforced())
-	r := &runner.Runner{DB: db, Bus: queue, KEK: kek, Worker: id, Build: app.Version(), Slots: slots, Lease: config.Lease,
+	r := &runner.Runner{DB: db, Proxy: proxy, Bus: queue, KEK: kek, Worker: id, Build: app.Version(), Slots: slots, Lease: config.Lease,
 		Log: log, Tracer: traces.Tracer()}
 	if err := r.Run(work, drain); err != nil {
 		return err

@@ -18,9 +18,10 @@ import (
 
 // desk keeps what the ranges of the present jobs need, so that it is looked up once per job and leaf.
 type desk struct {
-	db   *pg.DB
-	keys *keys
-	bus  *bus.Bus
+	db    *pg.DB
+	proxy *pg.DB // nil: there is none
+	keys  *keys
+	bus   *bus.Bus
 
 	mu   sync.Mutex
 	open map[string]*folder
@@ -62,17 +63,21 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (x *backfill.
 	if f.chain != nil {
 		done = d.keys.begin(f.revision)
 	}
-	return &backfill.Executor{
+	x = &backfill.Executor{
 		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
 		Log: &lifecycle.Log{}, Columns: f.job.Events(),
 		Transform: func(c backfill.Column) (transform.Transform, error) {
-			if c.Foreign() {
+			if c.External.Subject != "" {
 				return c.Encrypter(d.encrypter(c.External.Subject)), nil
 			}
 			t, err := c.Transform(f.keyring())
 			return learning(t, f.chain), err
 		},
-	}, done, nil
+	}
+	if d.proxy != nil {
+		x.Proxy = d.proxy.Acquire
+	}
+	return x, done, nil
 }
 
 // keyring is where the job's keys are; empty if it needs none.

@@ -24,9 +24,10 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Runner works on ranges. All fields are required.
+// Runner works on ranges. All fields but Proxy are required.
 type Runner struct {
 	DB     *pg.DB // room for two connections per slot, and two more
+	Proxy  *pg.DB // encrypting proxy in front of it: room for one connection per slot; nil: there is none
 	Bus    *bus.Bus
 	KEK    cell.KEK
 	Worker string        // id in events, ranges and logs
@@ -45,7 +46,7 @@ func (r *Runner) Run(work, drain context.Context) error {
 	present, leave := context.WithCancel(work)
 	defer leave()
 	keys := &keys{Runner: r}
-	desk := &desk{db: r.DB, keys: keys, bus: r.Bus}
+	desk := &desk{db: r.DB, proxy: r.Proxy, keys: keys, bus: r.Bus}
 	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
 	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
 	if err := keys.enrol(drain); err != nil {

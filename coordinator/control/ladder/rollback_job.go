@@ -53,11 +53,11 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 // checkOpenable refuses to open what a user's own encrypter made.
 func checkOpenable(ctx context.Context, q pg.Querier, s standing.Standing) error {
 	e, err := standing.EncrypterOf(ctx, q, s.ID)
-	if err != nil || e.Subject == "" {
+	if err != nil || !e.Foreign() {
 		return err
 	}
 	return standing.Refuse("column", fmt.Sprintf("have them opened by it, write their plaintext into column %q, and ask for the same again", s.Plain.Name),
-		"rows of %s were written since the cutover, and only the encrypter on %s can open %q", s.Relation.Table(), e.Subject, s.Sealed.Name)
+		"rows of %s were written since the cutover, and only %s can open %q", s.Relation.Table(), e.Name(), s.Sealed.Name)
 }
 
 // reverseColumn is the column as a job in reverse knows it.

@@ -16,8 +16,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Foreign says that a user's own encrypter makes the column's values.
-func (c Column) Foreign() bool { return c.External.Subject != "" }
+// Foreign says that a user's own encrypter, or an encrypting proxy, makes the column's values.
+func (c Column) Foreign() bool { return c.External.Foreign() }
 
 // Foreign says that one of the columns is made by a user's own encrypter, who is asked over NATS.
 func (p Plan) Foreign() bool { return slices.ContainsFunc(p.Columns, Column.Foreign) }
@@ -43,9 +43,7 @@ const hasSchemeSQL = `SELECT EXISTS (SELECT FROM cipherfleet.schemes WHERE colum
 // cells and what somebody else made.
 func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Column) (e backfill.External, err error) {
 	asked, field := p.request.Columns[i], columnsField(i)
-	if asked.Transform == messages.TransformExternal {
-		e.Subject, e.Key = asked.External.Subject, asked.External.Key
-	}
+	e.Subject, e.Key, e.Proxy = asked.External.Subject, asked.External.Key, asked.Transform == messages.TransformProxy
 	source, found := p.plan.Relation.Column(asked.Source)
 	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool { return found && r.SourceNum == source.Attnum })
 	if at < 0 {
@@ -55,21 +53,39 @@ func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Col
 	if err != nil {
 		return e, err
 	}
-	if last.Subject != "" {
+	if last.Foreign() {
 		switch asked.Transform {
 		case messages.TransformEncrypt:
 			return e, standing.Clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback first",
-				"the values of %q are made by the encrypter on %s", asked.Source, last.Subject)
-		case messages.TransformExternal:
-			last.Subject, last.Key = e.Subject, e.Key
+				"the values of %q are made by %s", asked.Source, last.Name())
+		case messages.TransformExternal, messages.TransformProxy:
+			last.Subject, last.Key, last.Proxy = e.Subject, e.Key, e.Proxy
 		}
 		return last, nil
 	}
-	if own && e.Subject != "" {
+	if own && e.Foreign() {
 		return e, standing.Clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback and name another target",
 			"the values of %q are cells of cipherfleet's", asked.Source)
 	}
 	return e, nil
+}
+
+// checkProxied refuses what cannot be written through a proxy: it knows tables and columns by their names, and one
+// statement goes either through it or past it.
+func (p *look) checkProxied(context.Context) error {
+	at := slices.IndexFunc(p.plan.Columns, func(c Column) bool { return c.External.Proxy })
+	switch {
+	case at < 0:
+		return nil
+	case p.plan.Relation.IsPartitioned || p.plan.Relation.IsPartition:
+		return standing.Refuse("table", "take transform external, with an encrypter of your own",
+			"%s is partitioned: its rows are written partition by partition, by names that no encrypting proxy knows", p.plan.Relation.Table())
+	}
+	if other := slices.IndexFunc(p.plan.Columns, func(c Column) bool { return !c.External.Proxy }); other >= 0 {
+		return standing.Refuse(columnsField(other), "do them one after the other, in a job for each", "column %q is not written through the encrypting proxy, and %q is",
+			p.plan.Columns[other].Source.Name, p.plan.Columns[at].Source.Name)
+	}
+	return nil
 }
 
 // maker is the encrypter of a column's last job, if there is one, and whether the column has a scheme of its own.
@@ -78,7 +94,7 @@ func (p *look) maker(ctx context.Context, id uint32) (last backfill.External, ow
 		last, own = p.makers(id)
 		return last, own, nil
 	}
-	if last, err = standing.EncrypterOf(ctx, p.q, id); err != nil || last.Subject != "" {
+	if last, err = standing.EncrypterOf(ctx, p.q, id); err != nil || last.Foreign() {
 		return last, false, err
 	}
 	if err := p.q.QueryRow(ctx, hasSchemeSQL, id).Scan(&own); err != nil {
@@ -168,10 +184,20 @@ func (p *look) findEQL(ctx context.Context, field string, c *Column) error {
 	return nil
 }
 
+// Unproxied is the refusal of a plan that wants an encrypting proxy where none is configured; nil if it wants none.
+func Unproxied(plan Plan) error {
+	at := slices.IndexFunc(plan.Columns, func(c Column) bool { return c.External.Proxy })
+	if at < 0 {
+		return nil
+	}
+	return standing.Refuse(columnsField(at)+".transform", "set CIPHERFLEET_PROXY_URL to the proxy's address and this database's name, for coordinator and workers",
+		"column %q is written through an encrypting proxy, and CIPHERFLEET_PROXY_URL is not set", plan.Columns[at].Source.Name)
+}
+
 // Unreachable is the refusal of a plan whose encrypter is to be asked where there is no NATS that it could listen on;
 // nil if it needs none.
 func Unreachable(plan Plan) error {
-	at := slices.IndexFunc(plan.Columns, Column.Foreign)
+	at := slices.IndexFunc(plan.Columns, func(c Column) bool { return c.External.Subject != "" })
 	if at < 0 {
 		return nil
 	}

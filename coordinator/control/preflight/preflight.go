@@ -113,7 +113,7 @@ func (p *look) run(ctx context.Context) error {
 
 // checks are in the order in which one builds on what another found.
 func (p *look) checks() []func(context.Context) error {
-	return []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkIdentity, p.checkColumns, p.checkPrivileges, p.checkTriggers, p.checkTargets}
+	return []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkIdentity, p.checkColumns, p.checkProxied, p.checkPrivileges, p.checkTriggers, p.checkTargets}
 }
 
 // A schema that somebody made for us needs only the right to create in it.

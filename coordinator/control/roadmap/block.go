@@ -52,6 +52,9 @@ func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *status.Look, ste
 		}
 		list = append(list, refused...)
 	}
+	if m.request.Proxy != nil && l.Wanted.Transform == messages.TransformProxy && slices.ContainsFunc(steps, func(s Step) bool { return s.To == lifecycle.PhaseBackfilled }) {
+		list = append(list, *m.request.Proxy)
+	}
 	if m.request.Key != nil && l.Wanted.Transform == messages.TransformEncrypt && needsKey(l, steps) {
 		list = append(list, *m.request.Key)
 	}
@@ -67,12 +70,12 @@ func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *status.Look, ste
 // unable is what a manifest may ask for and this version does not do.
 func unable(l *status.Look) (list []Obstacle) {
 	add := func(what string) {
-		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, or has an encrypter of your own make the values (transform: external)"})
+		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, or has an encrypter of your own make the values (transform: external or proxy)"})
 	}
 	switch {
-	case l.Wanted.Transform == messages.TransformExternal && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
-		add("no command prepares a column of transform external without its backfill yet")
-	case l.Wanted.Transform == messages.TransformExternal: // whatever the type
+	case elsewhere(l) && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
+		add("no command prepares a column of transform " + l.Wanted.Transform + " without its backfill yet")
+	case elsewhere(l): // whatever the type
 	case l.Wanted.Transform != messages.TransformEncrypt:
 		add("no command runs transform " + l.Wanted.Transform + " yet")
 	case l.Wanted.Type != "bytea":
@@ -82,6 +85,11 @@ func unable(l *status.Look) (list []Obstacle) {
 		add("no command heeds the where of a table yet: every row would be encrypted")
 	}
 	return list
+}
+
+// elsewhere says that somebody else is to make the column's values.
+func elsewhere(l *status.Look) bool {
+	return l.Wanted.Transform == messages.TransformExternal || l.Wanted.Transform == messages.TransformProxy
 }
 
 // needsKey says that a step makes, seals or opens something under the key.
@@ -123,7 +131,7 @@ func maker(v *status.Survey, id uint32) (last backfill.External, own bool) {
 // wantedOf is what the manifest asks for a column, as a request says it.
 func wantedOf(l *status.Look) messages.ColumnRequest {
 	r := messages.ColumnRequest{Source: l.Plain.Name, Target: cmp.Or(l.Sealed.Name, l.Wanted.Target)}
-	if l.Wanted.Transform == messages.TransformExternal {
+	if elsewhere(l) {
 		r.Transform, r.External = l.Wanted.Transform, messages.Encrypter{Subject: l.Wanted.External.Subject, Key: l.Wanted.External.Key}
 		r.Type = l.Wanted.Type
 	}

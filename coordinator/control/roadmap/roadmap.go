@@ -87,6 +87,7 @@ type Request struct {
 	Manifest manifest.Manifest
 	Table    string    // name, or schema.name; empty: every table
 	Key      *Obstacle // why the key-encryption key cannot be used; nil: it can
+	Proxy    *Obstacle // why no encrypting proxy can be used; nil: one can
 	// Holds is how old a transaction is that is said to hold a table; 0 is a minute.
 	Holds time.Duration
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
-	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
@@ -24,7 +23,7 @@ func steps(l *status.Look) (steps []Step) {
 	if l.Gone || l.Plain.Attnum == 0 && at < lifecycle.PhaseCutOver.Rung() {
 		return nil
 	}
-	byBackfill := l.Wanted.Transform == messages.TransformExternal // it climbs all rungs of such a column itself
+	byBackfill := elsewhere(l) // it climbs all rungs of such a column itself
 	if at < 1 && want >= 1 && !byBackfill {
 		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", nameOf(l).Command("advance")+" --to schema-added",
 			"ACCESS EXCLUSIVE for a moment; no row is read")

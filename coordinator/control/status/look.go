@@ -149,7 +149,7 @@ func (l *Look) isEQL() bool {
 
 // foreign says that the newest job had the column's values made by a user's own encrypter.
 func (l *Look) foreign() bool {
-	return standing.EncrypterIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Subject != ""
+	return standing.EncrypterIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Foreign()
 }
 
 func (l *Look) job() {

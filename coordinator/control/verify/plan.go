@@ -213,7 +213,7 @@ func (v *Verifier) openKeys(ctx context.Context, t *tested) error {
 	var ids []uint32
 	for _, p := range t.passes {
 		for _, c := range p.columns {
-			if c.external.Subject == "" {
+			if !c.external.Foreign() {
 				ids = append(ids, c.ID)
 			}
 		}
@@ -230,7 +230,7 @@ func (v *Verifier) openKeys(ctx context.Context, t *tested) error {
 	for _, p := range t.passes {
 		for i, c := range p.columns {
 			active, has := keys.Active[c.ID]
-			if c.external.Subject != "" {
+			if c.external.Foreign() {
 				continue
 			}
 			if !has {

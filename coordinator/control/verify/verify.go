@@ -77,7 +77,7 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
 	result := Result{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, Began: t.began}
 	for _, pass := range t.passes {
 		for i, c := range pass.columns {
-			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Subject != "", Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Report: pass.reports[i], Proven: pass.reports[i].Proven()}
 			result.Columns, result.Proven = append(result.Columns, report), result.Proven && report.Proven
 		}
 	}
