@@ -52,10 +52,8 @@ func (w *writer) writeThrough(ctx context.Context, s span) (int64, error) {
 		case !errors.Is(err, errExposed):
 			return 0, err
 		}
-		for _, r := range found.exposed {
-			if err := w.takeBack(ctx, r); err != nil {
-				return 0, err
-			}
+		if err := w.takeBack(ctx, found.exposed); err != nil {
+			return 0, err
 		}
 		s, told = w.without(s, told)
 	}
@@ -166,26 +164,38 @@ func (s *Shape) takeBackSQL() string {
 	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s AND t.xmin OPERATOR(pg_catalog.=) $%d", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), len(s.Key)+1)
 }
 
-// takeBack clears what is stored for a row and sets the row aside. One that somebody changed meanwhile is proved again.
-func (w *writer) takeBack(ctx context.Context, r row) error {
+// takeBack clears what is stored for these rows, whoever holds the range by now, and then sets them aside. One that
+// somebody changed meanwhile is proved again.
+func (w *writer) takeBack(ctx context.Context, exposed []row) error {
+	var taken []row
+	for _, r := range exposed {
+		cleared, err := w.clear(ctx, r)
+		if err != nil {
+			return fmt.Errorf("take back what the proxy had stored in %s: %w", w.shape.Table, err)
+		}
+		if cleared {
+			taken = append(taken, r)
+		}
+	}
+	for _, r := range taken {
+		w.history(r.id()).exposed = true
+		if err := w.quarantine(ctx, r, reasonExposed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) clear(ctx context.Context, r row) (bool, error) {
 	var cleared int64
 	statement := pg.Statement{SQL: w.shape.takeBackSQL(), Affected: &cleared}
 	w.shape.bind(&statement, bound{parts: r.key})
 	statement.Add(r.xmin[:], oidXid, 1)
-	err := w.transact(ctx, func(pg.Tx) (Key, error) {
-		if err := w.conn.Flight(ctx, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: durable}, statement); err != nil {
-			return nil, err
-		}
-		return w.advance(ctx, progress{})
-	})
+	err := w.conn.Flight(ctx, pg.Statement{SQL: beginSQL}, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: durable}, statement, pg.Statement{SQL: "COMMIT"})
 	if err != nil {
-		return fmt.Errorf("take back what the proxy had stored in %s: %w", w.shape.Table, err)
+		_, _ = w.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
 	}
-	if cleared == 0 {
-		return nil
-	}
-	w.history(r.id()).exposed = true
-	return w.quarantine(ctx, r, reasonExposed)
+	return cleared == 1, err
 }
 
 // without is the span without the rows that were set aside.

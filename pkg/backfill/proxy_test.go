@@ -249,3 +249,19 @@ func TestNoProxyIsConfigured(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestAProxyThatHidesNothing: the job stops when too many rows are set aside, and not one of the others stays exposed.
+func TestAProxyThatHidesNothing(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := throughProxy(t, ctx, ddl.PayloadJSON)
+	k.db.Run(t, `INSERT INTO public.items SELECT g, 'secret ' || g FROM generate_series(51, 300) g`)
+	k.proxy.Payload = func(plain string) string { return fmt.Sprintf(`{"v":2,"i":{"t":"items","c":"secret"},"c":%q}`, plain) }
+	k.start(ctx, 1000)
+	if err := k.work(ctx); !errors.Is(err, backfill.ErrQuarantineFull) {
+		t.Errorf("it stopped for %v", err)
+	}
+	if n := testenv.One[int](t, k.db, `SELECT count(sealed) FROM public.items`); n != 0 {
+		t.Errorf("%d rows are still exposed", n)
+	}
+}
