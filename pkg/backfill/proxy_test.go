@@ -265,3 +265,26 @@ func TestAProxyThatHidesNothing(t *testing.T) {
 		t.Errorf("%d rows are still exposed", n)
 	}
 }
+
+// TestWhatIsSetAsideIsNotSentAgain with those rows of its chunk that the application changed first.
+func TestWhatIsSetAsideIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := throughProxy(t, ctx, ddl.PayloadJSON)
+	inner, sent := k.proxy.Payload, atomic.Int32{}
+	k.proxy.Payload = func(plain string) string {
+		switch plain {
+		case "secret 2":
+			k.db.Run(t, `UPDATE public.items SET secret = 'changed' WHERE id = 3`)
+		case "secret 7":
+			sent.Add(1)
+			return fmt.Sprintf(`{"v":2,"i":{"t":"items","c":"secret"},"c":%q}`, plain)
+		}
+		return inner(plain)
+	}
+	k.start(ctx, 100)
+	check(t, k.work(ctx))
+	if sent.Load() != 1 || quarantined(t, k) != 1 || testenv.One[int](t, k.db, `SELECT count(sealed) FROM public.items`) != 49 {
+		t.Errorf("the value that the proxy does not hide was sent %d times; %d rows are in quarantine", sent.Load(), quarantined(t, k))
+	}
+}
