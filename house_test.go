@@ -67,7 +67,7 @@ func walls() []wall {
 	return []wall{
 		{"pkg/backfill", []string{"github.com/nats-io/", "pkg/bus", "pkg/embedded"}, "the engine knows no NATS: it is handed functions"},
 		{"worker/...", []string{"pkg/embedded", "coordinator"}, "the worker is small and has least privilege: no servers, no web, nothing of the control plane"},
-		{"pkg/client", []string{"github.com/nats-io/", "pkg/bus", "pkg/embedded"}, "an application imports it: it must stay small"},
+		{"pkg/client", []string{"github.com/nats-io/", "pkg/bus", "pkg/embedded", "go.opentelemetry.io/", "github.com/spf13/", "pkg/app"}, "an application imports it: it must stay small"},
 		{"messages", []string{"."}, "the wire contract needs nothing but the standard library"},
 	}
 }

@@ -17,7 +17,7 @@ func (c *Client) Again(ctx context.Context, err error) bool {
 	if !moved(err) {
 		return false
 	}
-	return errors.Join(c.chain.Refresh(ctx), c.look(ctx, false)) == nil
+	return errors.Join(c.chain.Refresh(ctx), c.look(ctx, nil)) == nil
 }
 
 const mostTries = 4 // of one operation: each column may move while it is tried again, and each connection keeps its plans

@@ -130,6 +130,10 @@ func TestRebind(t *testing.T) {
 	s.cutOver("email_plaintext")
 	check(t, rebind(2, 3))
 	a.wants(3, "mail 1")
+	s.neverStale("cut-over")
+	if testenv.One[bool](t, s, `SELECT email_plaintext IS NULL FROM users WHERE id = 3`) {
+		t.Error("the plaintext did not stay")
+	}
 	s.drop()
 	check(t, rebind(3, 4))
 	a.wants(4, "mail 1")

@@ -147,7 +147,7 @@ func (c *Cell[T]) open(s *standing, sealed []byte) error {
 	if s.id == 0 { // the client is behind, or the column is another one
 		ctx, cancel := context.WithTimeout(client.end, learnTimeout)
 		defer cancel()
-		if err := client.look(ctx, false); err != nil {
+		if err := client.look(ctx, nil); err != nil {
 			return err
 		}
 		s = c.column.at.Load()

@@ -78,7 +78,7 @@ type Client struct {
 	looked  time.Time     // when the last look began; under looking
 	pulse   string        // what that look saw, as a fingerprint; under looking
 	mu      sync.Mutex
-	columns []*Column // guarded by mu
+	columns Columns // guarded by mu
 
 	leased   atomic.Int64 // until when, in nanoseconds of Unix time by Config.Now; 0: never
 	standby  atomic.Bool  // the last renewal found a server that takes no writes
@@ -181,7 +181,7 @@ func (c *Client) run(ctx context.Context, hints <-chan struct{}) {
 // Refresh looks at the registry now, follows every column to where it stands, and renews the lease. It is what happens
 // in the background all the time.
 func (c *Client) Refresh(ctx context.Context) error {
-	err := errors.Join(c.chain.Refresh(ctx), c.look(ctx, false), c.renew(ctx))
+	err := errors.Join(c.chain.Refresh(ctx), c.look(ctx, nil), c.renew(ctx))
 	c.troubled.Store(&err)
 	return err
 }

@@ -35,29 +35,53 @@ func (c *Client) Column(ctx context.Context, table, name string) (*Column, error
 	return columns[0], nil
 }
 
-// Table is the handles on several columns of one table.
+// Table is the handles on several columns of one table. Asked again, it returns the same ones.
 func (c *Client) Table(ctx context.Context, table string, names ...string) (Columns, error) {
 	parsed, err := parseTable(table)
 	if err != nil {
 		return nil, err
 	}
-	columns := make(Columns, len(names))
-	for i, name := range names {
-		columns[i] = &Column{client: c, table: parsed, name: name}
+	columns, fresh := c.handles(parsed, names)
+	if len(fresh) == 0 {
+		return columns, nil
 	}
-	c.mu.Lock()
-	c.columns = append(c.columns, columns...)
-	c.mu.Unlock()
-	if err = c.look(ctx, true); err == nil {
-		err = columns.missing()
-	}
-	if err != nil {
-		c.mu.Lock()
-		c.columns = slices.DeleteFunc(c.columns, func(other *Column) bool { return slices.Contains(columns, other) })
-		c.mu.Unlock()
+	if err := c.look(ctx, fresh); err != nil {
 		return nil, fmt.Errorf("open the columns of %s: %w", parsed, err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, column := range columns {
+		if kept := c.columns.at(parsed, column.name); kept != nil { // somebody else was quicker
+			columns[i] = kept
+		} else {
+			c.columns = append(c.columns, column)
+		}
+	}
 	return columns, nil
+}
+
+// handles are those on the columns, and among them the fresh ones, which nobody has looked at yet.
+func (c *Client) handles(table pg.Table, names []string) (columns, fresh Columns) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range names {
+		column := c.columns.at(table, name)
+		if column == nil {
+			column = &Column{client: c, table: table, name: name}
+			fresh = append(fresh, column)
+		}
+		columns = append(columns, column)
+	}
+	return columns, fresh
+}
+
+// at is the handle on a column; nil if there is none.
+func (cs Columns) at(table pg.Table, name string) *Column {
+	at := slices.IndexFunc(cs, func(c *Column) bool { return c.table == table && c.name == name })
+	if at < 0 {
+		return nil
+	}
+	return cs[at]
 }
 
 // missing names the first column that is not there.

@@ -46,7 +46,8 @@
 //     none outlives its value.
 //   - Cutover with a swap: a write names the target, whose name is gone, and fails (42703) with nothing done. A read
 //     names the source: it finds cells, and opens them, since it goes by the column's number and not by its name.
-//   - Cutover by name: both columns are written before and after; so whichever the one behind reads is right.
+//   - Cutover by name: both columns are written before and after, so whichever the one behind reads is right; but a
+//     plaintext is NULL where a row was written again unchanged, or by code that writes cells alone.
 //   - Rollback: with a swap, a write names the plaintext's other name, which is gone, and fails. By name, as before.
 //     Other programs' plaintext makes the cell NULL: until it notices, a client behind reads NULL there.
 //   - Dropped: a write names the plaintext, which is gone, and fails.

@@ -47,10 +47,10 @@ func newLazy(c *Client, perSecond float64) *lazy {
 }
 
 // offer takes a row that was just read, if it may be written: outside of an explicit transaction, which may be one that
-// only reads; on a server that takes writes; where no plaintext stands beside the cell, whose writing would look like a
-// change of the value; and within the rate. It never waits, and it is nothing to the reader if nothing comes of it.
+// only reads; on a server that takes writes; and within the rate. It never waits, and it is nothing to the reader if
+// nothing comes of it.
 func (l *lazy) offer(rows pgx.Rows, f *field, h cell.Header, a cell.Address, sealed, plain []byte) {
-	if l.limiter == nil || f.at.key == nil || f.at.plain != "" || slices.Contains(f.key, -1) {
+	if l.limiter == nil || f.at.key == nil || slices.Contains(f.key, -1) {
 		return
 	}
 	newest, ok := l.client.chain.Active(f.at.id)
@@ -140,9 +140,9 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 	return nil
 }
 
-// A row that somebody holds is not waited for.
+// A row that somebody holds is not waited for, and a plaintext beside the cell stays: the value is the same.
 const gentlySQL = `SELECT pg_catalog.set_config('lock_timeout', '100', true), pg_catalog.set_config('statement_timeout', '2000', true),
- pg_catalog.set_config('` + ddl.WriterSetting + `', '` + ddl.WriterClient + `', true)`
+ pg_catalog.set_config('` + ddl.WriterSetting + `', '` + ddl.WriterRotation + `', true)`
 
 // replaceSQL is a compare-and-set on the old bytes: a cell of a randomized suite is unlike every other.
 func (r relic) replaceSQL() string {

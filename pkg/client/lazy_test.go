@@ -84,8 +84,31 @@ func TestReadingBringsRowsToTheNewestScheme(t *testing.T) {
 	}
 }
 
-// TestReadingWritesNothingWhereNothingMayBeWritten: switched off, in a transaction, in a session that only reads, and
-// where plaintext stands beside the cell.
+// TestPlaintextBesideAMigratedCellStays until it is dropped.
+func TestPlaintextBesideAMigratedCellStays(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	s.Run(t, `INSERT INTO users (id, email) VALUES (1, 'old@example.com')`)
+	s.register()
+	s.dualWrite()
+	s.backfill()
+	s.cutOver("email_plaintext")
+	a := s.app(s.client(migrating))
+	s.activate(s.nextFor(a.c))
+	check(t, a.c.Refresh(t.Context()))
+	testenv.Eventually(t, patience, func() error {
+		a.wants(1, "old@example.com")
+		if s.scheme(1) != 2 {
+			return errors.New("row 1 is of the old scheme")
+		}
+		return nil
+	})
+	if have := testenv.One[*string](t, s, `SELECT email_plaintext FROM users`); text(have) != "old@example.com" {
+		t.Errorf("the plaintext is %s", text(have))
+	}
+}
+
+// TestReadingWritesNothingWhereNothingMayBeWritten: switched off, in a transaction, and in a session that only reads.
 func TestReadingWritesNothingWhereNothingMayBeWritten(t *testing.T) {
 	t.Parallel()
 	s := sold(t, 4)

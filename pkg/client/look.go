@@ -25,8 +25,9 @@ const pulseSQL = `SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' '
    AND e.event <> 'backfill_checkpoint' ORDER BY e.id DESC LIMIT 1) last ON true
  LEFT JOIN LATERAL (SELECT j.id FROM cipherfleet.jobs j WHERE j.relid = c.relid ORDER BY j.created_at DESC, j.id LIMIT 1) job ON true`
 
-// look follows every column to where it stands, if anything moved, or anyway if all. Several at once are one.
-func (c *Client) look(ctx context.Context, all bool) error {
+// look follows every column to where it stands, if one of them moved; or only the fresh ones, which nobody has looked at
+// yet, and must be there. Several at once are one.
+func (c *Client) look(ctx context.Context, fresh Columns) error {
 	arrived := c.config.Now()
 	select {
 	case <-c.looking:
@@ -34,27 +35,40 @@ func (c *Client) look(ctx context.Context, all bool) error {
 		return fmt.Errorf("look at the columns: %w", ctx.Err())
 	}
 	defer func() { c.looking <- struct{}{} }()
+	if fresh != nil {
+		c.pulse = "" // it is of other columns
+		_, err := c.still(ctx, fresh, "")
+		return errors.Join(err, fresh.missing())
+	}
 	columns := c.opened()
-	if len(columns) == 0 || !all && c.looked.After(arrived) {
+	if len(columns) == 0 || c.looked.After(arrived) {
 		return nil
 	}
 	began := c.config.Now()
+	pulse, err := c.still(ctx, columns, c.pulse)
+	if err == nil {
+		c.pulse, c.looked = pulse, began
+	}
+	return err
+}
+
+// still follows columns until they stand still, and returns their pulse; known is the one they had.
+func (c *Client) still(ctx context.Context, columns Columns, known string) (string, error) {
 	const tries = 5 // a table that moves while it is looked at is looked at again
 	for range tries {
 		pulse, err := c.feel(ctx, columns)
 		if err != nil {
-			return fmt.Errorf("look at the columns: %w", err)
+			return "", fmt.Errorf("look at the columns: %w", err)
 		}
-		if pulse == c.pulse && !all {
-			c.looked = began
-			return nil
+		if pulse == known {
+			return pulse, nil
 		}
 		if err := c.follow(ctx, columns); err != nil {
-			return fmt.Errorf("look at the columns: %w", err)
+			return "", fmt.Errorf("look at the columns: %w", err)
 		}
-		c.pulse, all = pulse, false
+		known = pulse
 	}
-	return errors.New("look at the columns: they do not stand still")
+	return "", errors.New("look at the columns: they do not stand still")
 }
 
 func (c *Client) feel(ctx context.Context, columns Columns) (pulse string, err error) {

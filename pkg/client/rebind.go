@@ -62,7 +62,11 @@ func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
 			return fmt.Errorf("column %s: %w", column.name, err)
 		}
 	}
-	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('`+ddl.WriterSetting+`', '`+ddl.WriterClient+`', true)`); err != nil {
+	writer := ddl.WriterRotation // the values stay as they are, and so does plaintext beside the cells
+	if slices.ContainsFunc(cs, func(c *Column) bool { return !c.at.Load().cells() }) {
+		writer = ddl.WriterClient // a cell beside the truth stays for no other
+	}
+	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config($1, $2, true)`, ddl.WriterSetting, writer); err != nil {
 		return pg.Safe(err)
 	}
 	var set []string

@@ -183,7 +183,7 @@ func (o *opener) learn() bool {
 	c := o.columns[0].client
 	ctx, cancel := context.WithTimeout(c.end, learnTimeout)
 	defer cancel()
-	if c.look(ctx, false) != nil {
+	if c.look(ctx, nil) != nil {
 		return false
 	}
 	o.plan(o.known)
