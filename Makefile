@@ -12,7 +12,7 @@ MODULES := deploy/postgres/download deploy/compose/check pkg/cell/kms/awskms pkg
 
 # What workers and clients do with cells. pkg/cell, its keys and a whole installation start themselves again in that mode
 # in their own tests.
-FIPS := ./pkg/transform ./pkg/backfill ./worker/...
+FIPS := ./pkg/transform ./pkg/backfill ./pkg/client ./worker/...
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build build-kms bench bench-cell fips fuzz mutate lint up down clean

@@ -66,7 +66,7 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 		return nil, nil
 	}
 	client, s := c.column.client, c.column.at.Load()
-	if s.id == 0 || s.sealed == "" {
+	if !s.setsCell() {
 		return nil, fmt.Errorf("%s.%s has no column of cells: %w", c.column.table, c.column.name, ErrNoScheme)
 	}
 	m := client.maps.Get().(*pgtype.Map)

@@ -123,6 +123,9 @@ func prepare(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client, e
 	if err == nil {
 		err = c.renew(ctx)
 	}
+	if pg.ClassOf(err) == pg.ClassSchema {
+		err = fmt.Errorf("schema cipherfleet is not there, or of another version (cipherfleet install brings it up to date): %w", err)
+	}
 	if err != nil {
 		c.stop()
 		db.Close()

@@ -159,6 +159,8 @@ type standing struct {
 	phase               lifecycle.Phase
 	plain, sealed       string // present names; "": not there
 	plainNum, sealedNum int16
+	mayPlain, maySeal   bool  // the role may write the columns
+	form                error // the target is none that this package writes cells into
 	kind                kind
 	key                 *rowKey                 // nil: rows cannot be told apart
 	tenants             map[uint16]tenantColumn // of schemes with a key for each tenant
@@ -176,17 +178,26 @@ func (s *standing) cells() bool {
 }
 
 // both says whether a write sets plaintext and cell.
-func (s *standing) both() bool { return s.id != 0 && s.sealed != "" && s.plain != "" }
+func (s *standing) both() bool { return s.setsPlain() && s.setsCell() }
+
+// setsCell: as soon as there is a column of cells that this role may write. Before the cutover a write without its cell
+// leaves the row uncovered, which is noticed; failing instead would stop an application that could do its work before.
+func (s *standing) setsCell() bool {
+	return s.cells() || s.id != 0 && s.sealed != "" && s.maySeal && s.form == nil
+}
+
+// setsPlain: until it is gone.
+func (s *standing) setsPlain() bool { return s.plain != "" && (!s.cells() || s.mayPlain) }
 
 // writes are the names that a write sets.
-func (s *standing) writes() []string {
-	switch {
-	case s.both():
-		return []string{s.plain, s.sealed}
-	case s.cells():
-		return []string{s.sealed}
+func (s *standing) writes() (names []string) {
+	if s.setsPlain() {
+		names = append(names, s.plain)
 	}
-	return []string{s.plain}
+	if s.setsCell() {
+		names = append(names, s.sealed)
+	}
+	return names
 }
 
 // reads is the name under which the truth stands.

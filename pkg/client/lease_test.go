@@ -235,6 +235,78 @@ func TestAServerThatTakesNoWrites(t *testing.T) {
 	}
 }
 
+// TestAnApplicationGoesOnWhereItMayNotSeal: of columns that it has no right on, and of columns that hold something else than
+// cells of ours, it writes plaintext as before, and the row is uncovered; once cells are the truth that is an error.
+func TestAnApplicationGoesOnWhereItMayNotSeal(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	s.source = "ssn"
+	s.register()
+	s.dualWrite()
+	s.run(append(s.column().Capture().Undo, `ALTER TABLE users DROP COLUMN ssn_encrypted`)) // made by an encrypter of the user's own
+	s.Run(t, `ALTER TABLE users ADD COLUMN ssn_encrypted jsonb; UPDATE cipherfleet.columns SET target_attnum = (SELECT attnum FROM pg_attribute WHERE attrelid = relid AND attname = 'ssn_encrypted')`)
+	s.source = "email"
+	s.register()
+	s.dualWrite()
+	s.pool = s.as("clerk", `GRANT SELECT, INSERT (id, email, ssn), UPDATE (email, ssn) ON users TO app`, grantsSQL)
+	c := s.still()
+	users := s.users(c, "email", "ssn")
+	const write = `INSERT INTO users (id, {email ...}, {ssn ...}) VALUES ($1, {email $2 key $1}, {ssn $2 key $1}) ON CONFLICT (id) DO UPDATE SET {email = excluded}, {ssn = excluded}`
+	for _, want := range []string{"first", "second"} {
+		if _, err := s.pool.Exec(t.Context(), write, users, 1, want); err != nil {
+			t.Fatal(err)
+		}
+		var email, ssn string
+		check(t, s.pool.QueryRow(t.Context(), `SELECT {email}, {ssn} FROM users`, users).Scan(users.Row(&email, &ssn)))
+		if email != want || ssn != want {
+			t.Errorf("%q and %q, want %q", email, ssn, want)
+		}
+	}
+	if !testenv.One[bool](t, s, `SELECT email_encrypted IS NULL FROM users`) {
+		t.Error("somebody has sealed it")
+	}
+	s.source = "ssn"
+	s.run(nil, lifecycle.Event{Kind: lifecycle.KindBackfillStarted, Job: job}, lifecycle.Event{Kind: lifecycle.KindBackfilled, Job: job}, lifecycle.Event{Kind: lifecycle.KindCutOver})
+	check(t, c.Refresh(t.Context()))
+	if _, err := s.pool.Exec(t.Context(), `UPDATE users SET {ssn = $1 key $2}`, users, "clear", 1); !errors.Is(err, client.ErrNoScheme) {
+		t.Errorf("where another's cells are the truth: %v", err)
+	}
+}
+
+// TestADatabaseWithoutTheSchema is told what it lacks.
+func TestADatabaseWithoutTheSchema(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 0)
+	s.pool = s.connect(testenv.EmptyDatabase(t).URL)
+	if _, err := client.Open(t.Context(), s.pool, client.Config{KEK: s.kek}); err == nil || !strings.Contains(err.Error(), "cipherfleet install") {
+		t.Errorf("%v", err)
+	}
+}
+
+// as is a pool whose sessions have a role of this test, with rights that name it app, and with these settings.
+func (s *shop) as(who string, grants ...string) *pgxpool.Pool {
+	s.t.Helper()
+	name := who + "_" + testenv.One[string](s.t, s, `SELECT current_database()::text`) // roles belong to the whole server
+	role := pg.Ident(name)
+	s.Run(s.t, "CREATE ROLE "+role)
+	s.t.Cleanup(func() {
+		for _, sql := range []string{"DROP OWNED BY ", "DROP ROLE "} {
+			if _, err := s.Exec(context.WithoutCancel(s.t.Context()), sql+role); err != nil {
+				s.t.Error(err)
+			}
+		}
+	})
+	for _, sql := range grants {
+		s.Run(s.t, strings.ReplaceAll(sql, "TO app", "TO "+role))
+	}
+	config := must(pgxpool.ParseConfig(s.URL))(s.t)
+	config.ConnConfig.RuntimeParams["role"] = name
+	config.ConnConfig.RuntimeParams["search_path"] = "trap, pg_catalog, public"
+	pool := must(pgxpool.NewWithConfig(s.t.Context(), config))(s.t)
+	s.t.Cleanup(pool.Close)
+	return pool
+}
+
 // grantsSQL is what docs/client.md tells an operator to grant.
 const grantsSQL = `GRANT USAGE ON SCHEMA cipherfleet TO app;
 GRANT SELECT ON cipherfleet.installation, cipherfleet.columns, cipherfleet.schemes, cipherfleet.deks, cipherfleet.events, cipherfleet.jobs TO app;
@@ -244,27 +316,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON cipherfleet.workers TO app`
 func TestLeastPrivilege(t *testing.T) {
 	t.Parallel()
 	s := open(t, usersSQL)
-	name := "app_" + testenv.One[string](t, s, `SELECT current_database()::text`) // roles belong to the whole server
-	role := pg.Ident(name)
-	s.Run(t, "CREATE ROLE "+role)
-	t.Cleanup(func() {
-		for _, sql := range []string{"DROP OWNED BY ", "DROP ROLE "} {
-			if _, err := s.Exec(context.WithoutCancel(t.Context()), sql+role); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	for _, sql := range []string{`CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO app; GRANT SELECT, INSERT, UPDATE ON users TO app; GRANT USAGE ON SEQUENCE users_id_seq TO app`, grantsSQL} {
-		s.Run(t, strings.ReplaceAll(sql, "TO app", "TO "+role))
-	}
+	s.Run(t, `CREATE SCHEMA trap`)
+	s.pool = s.as("app", `GRANT USAGE ON SCHEMA trap TO app; GRANT SELECT, INSERT, UPDATE ON users TO app; GRANT USAGE ON SEQUENCE users_id_seq TO app`, grantsSQL)
 	s.Run(t, `CREATE FUNCTION trap.coalesce(text, text) RETURNS text LANGUAGE sql AS 'SELECT ''trapped''';
 CREATE FUNCTION trap.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT ''trapped''';
 CREATE FUNCTION trap.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT'`)
-	config := must(pgxpool.ParseConfig(s.URL))(t)
-	config.ConnConfig.RuntimeParams["role"] = name
-	config.ConnConfig.RuntimeParams["search_path"] = "trap, pg_catalog, public"
-	s.pool = must(pgxpool.NewWithConfig(t.Context(), config))(t)
-	t.Cleanup(s.pool.Close)
 	const insert, update, read = `INSERT INTO users (id, {email ...}) VALUES ($1, {email $2 key $1})`, `UPDATE users SET {email = $2 key $1}`, `SELECT id, {email} FROM users`
 	for i, phase := range phases() {
 		phase.move(s)

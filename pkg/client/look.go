@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -126,9 +127,13 @@ func (c *Client) followTable(ctx context.Context, own Columns) error {
 		if err != nil {
 			return fmt.Errorf("column %s: %w", column.name, err)
 		}
-		if s != nil {
-			column.at.Store(s)
+		if s == nil {
+			continue
 		}
+		if s.id != 0 && !s.setsCell() {
+			c.config.Log.WarnContext(ctx, "cells are not written: the rows are left to the fleet", "column", s.id, "may write", s.maySeal, "error", s.form)
+		}
+		column.at.Store(s)
 	}
 	return nil
 }
@@ -152,8 +157,15 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	if s.plain == "" && s.sealed == "" {
 		return nil, nil
 	}
+	if target, ok := relation.Column(s.sealed); ok {
+		s.maySeal = target.MayUpdate
+		if target.Base.OID != pgtype.ByteaOID {
+			s.form = fmt.Errorf("it holds %s, and cells are bytea here: %w", target.Type, ErrNoScheme)
+		}
+	}
 	var err error
 	if column, ok := relation.Column(s.plain); ok {
+		s.mayPlain = column.MayUpdate
 		s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
 	} else if s.kind, err = c.kindNamed(ctx, known.Type); err != nil {
 		return nil, err

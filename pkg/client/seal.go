@@ -22,8 +22,11 @@ type row struct {
 
 // values are what a write of v stores in a row: the plaintext as an argument for pgx, and the cell.
 func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, v any) (plain any, sealed []byte, err error) {
-	if s.id == 0 || s.sealed == "" {
+	if !s.setsCell() {
 		return bare(v), nil, nil
+	}
+	if s.form != nil {
+		return nil, nil, s.form
 	}
 	scheme, active := c.chain.Active(s.id)
 	if !active && s.cells() {
