@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -43,6 +44,28 @@ func TestDatabaseSQL(t *testing.T) {
 			}
 		}
 		check(t, c.Close(t.Context()))
+	}
+}
+
+// TestTimesAreRoundedAsPostgresRoundsThem and not cut, in the plaintext and in the cell.
+func TestTimesAreRoundedAsPostgresRoundsThem(t *testing.T) {
+	t.Parallel()
+	s := open(t, `CREATE TABLE users (id bigint PRIMARY KEY, email timestamptz)`)
+	s.register()
+	s.dualWrite()
+	a := s.app(s.still())
+	for id, nanos := range []int{123456789, 123456400, 999999999} {
+		at := time.Date(2024, 2, 3, 4, 5, 6, nanos, time.UTC)
+		for n, v := range []any{at, &at, pgtype.Timestamptz{Time: at, Valid: true}, client.In[time.Time](a.users[0], 10*id+3).Set(at)} {
+			a.mustWrite(insertOne, 10*id+n, v)
+			want := testenv.One[time.Time](t, s, `SELECT $1::text::timestamptz`, at.Format(time.RFC3339Nano))
+			have := client.In[time.Time](a.users[0], 10*id+n)
+			var plain time.Time
+			check(t, s.pool.QueryRow(t.Context(), `SELECT email, email_encrypted FROM users WHERE id = $1`, 10*id+n).Scan(&plain, have))
+			if !plain.Equal(want) || !have.V.Equal(want) {
+				t.Errorf("%v: plaintext %v, cell %v, want %v", at, plain, have.V, want)
+			}
+		}
 	}
 }
 
