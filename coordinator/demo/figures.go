@@ -16,7 +16,7 @@ type Figures struct {
 	RowsPerSecond  float64         `json:"rows_per_second"` // over all of that time
 	UntilKill      float64         `json:"rows_per_second_until_kill"`
 	Chunks         int64           `json:"chunks"`            // committed by both jobs, each with its checkpoint
-	Redelivered    int64           `json:"redelivered_tasks"` // ranges that were claimed again
+	Redelivered    int64           `json:"redelivered_tasks"` // ranges that were claimed again, or taken from the killed worker by a split
 	ReadAgain      int64           `json:"rows_read_again"`   // because the application wrote first
 	Missed         int64           `json:"missed_writes"`     // past the new column, caught by the trigger
 	CaughtUp       int64           `json:"rows_caught_up"`    // encrypted by the second job
@@ -28,17 +28,18 @@ type Figures struct {
 	Verified       backfill.Report `json:"verified"`
 }
 
+// What a killed worker held is claimed again when its lease ends, unless it was split among the others before.
 const figuresSQL = `SELECT coalesce(sum(rows_processed) FILTER (WHERE event = 'backfill_checkpoint'), 0)::bigint,
  count(*) FILTER (WHERE event = 'backfill_checkpoint'),
  coalesce(extract(epoch FROM max(created_at) FILTER (WHERE event = 'backfilled') - min(created_at) FILTER (WHERE event = 'backfill_started')), 0)::float8,
- (SELECT coalesce(sum(greatest(attempts - 1, 0)), 0)::bigint FROM cipherfleet.ranges WHERE job_id::text = $1),
+ (SELECT coalesce(sum(greatest(attempts - 1, 0)) + count(*) FILTER (WHERE state = 'split' AND worker = $2), 0)::bigint FROM cipherfleet.ranges WHERE job_id::text = $1),
  (SELECT coalesce(sum(conflicts), 0)::bigint FROM cipherfleet.ranges WHERE job_id::text = $1)
  FROM cipherfleet.events WHERE job_id::text = $1`
 
 // account adds up what a job has left in the log and the work list.
 func (p *play) account(ctx context.Context, job string) (rows int64, seconds float64, err error) {
 	var chunks, redelivered, again int64
-	if err := p.stage.db.QueryRow(ctx, figuresSQL, job).Scan(&rows, &chunks, &seconds, &redelivered, &again); err != nil {
+	if err := p.stage.db.QueryRow(ctx, figuresSQL, job, p.fleet.victim()).Scan(&rows, &chunks, &seconds, &redelivered, &again); err != nil {
 		return 0, 0, fmt.Errorf("add up the job's figures: %w", err)
 	}
 	p.figures.Chunks += chunks

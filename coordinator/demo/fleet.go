@@ -26,6 +26,16 @@ type worker struct {
 	killed bool
 }
 
+// victim is the id of the worker that was killed, or "".
+func (f *fleet) victim() string {
+	for _, w := range f.workers {
+		if w.killed {
+			return w.id
+		}
+	}
+	return ""
+}
+
 // stop lets all processes drain at once and waits for them.
 func (f *fleet) stop() error {
 	var group sync.WaitGroup
