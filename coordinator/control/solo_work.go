@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
-	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -69,14 +68,17 @@ func (s *Solo) settle(ctx context.Context, desk *soloDesk, claim backfill.Claim,
 type soloDesk struct {
 	*Solo
 	job      backfill.Job
-	keyring  *cell.Keyring
+	chain    *lifecycle.Keychain
 	ranges   *backfill.Ranges
 	size     *backfill.Sizer
 	timeouts backfill.Timeouts
 }
 
 func (s *Solo) desk(ctx context.Context, job backfill.Job) (*soloDesk, error) {
-	keys, err := lifecycle.LoadKeys(ctx, s.DB, s.KEK)
+	chain, err := lifecycle.OpenKeychain(ctx, s.DB, s.KEK, lifecycle.KeychainConfig{Log: s.plane.Log})
+	if err == nil && chain.Revision() == 0 { // a key is missing: whoever runs this is told which, and why
+		_, err = lifecycle.LoadKeys(ctx, s.DB, s.KEK)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -84,12 +86,12 @@ func (s *Solo) desk(ctx context.Context, job backfill.Job) (*soloDesk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &soloDesk{Solo: s, job: job, keyring: keys.Keyring, ranges: &backfill.Ranges{DB: s.DB, Worker: "solo", Lease: soloLease},
+	return &soloDesk{Solo: s, job: job.Following(chain), chain: chain, ranges: &backfill.Ranges{DB: s.DB, Worker: "solo", Lease: soloLease},
 		size: backfill.NewSizer(job.Spec.Limits), timeouts: backfill.TimeoutsFor(server.DeadlockTimeout)}, nil
 }
 
 func (d *soloDesk) execute(ctx context.Context, claim backfill.Claim) error {
-	shape, err := backfill.OpenShape(ctx, d.DB, d.job, claim.Leaf, d.keyring)
+	shape, err := backfill.OpenShape(ctx, d.DB, d.job, claim.Leaf, d.chain.Keyring())
 	if err != nil {
 		return err
 	}
@@ -103,7 +105,10 @@ func (d *soloDesk) execute(ctx context.Context, claim backfill.Claim) error {
 }
 
 func (d *soloDesk) transform(c backfill.Column) (transform.Transform, error) {
-	t, err := c.Transform(d.keyring)
+	t, err := c.Transform(d.chain.Keyring())
+	if err == nil {
+		t = backfill.WithKeys(t, d.chain, d.DB)
+	}
 	if hook := d.Before[c.Source]; err == nil && hook != nil && !c.Reverse {
 		t = transform.Before(hook, t)
 	}

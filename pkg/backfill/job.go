@@ -63,6 +63,8 @@ type SpecColumn struct {
 
 	// Expression makes the values inside Postgres; then there is no scheme either, and Source may be the target.
 	Expression *ddl.Expression `json:"expression,omitempty"`
+
+	Tenant string `json:"-"` // column whose value chooses the key that Scheme seals with; see [Job.Following]
 }
 
 // stays is the phase in which the column's run leaves it; "" if it climbs.
@@ -103,6 +105,17 @@ func (j Job) Under(active map[uint32]cell.Scheme) Job {
 	for i, c := range j.Spec.Columns {
 		if scheme, has := active[c.ID]; has && !c.Rotate {
 			j.Spec.Columns[i].Scheme = scheme.Number
+		}
+	}
+	return j
+}
+
+// choosing is the job with the columns that choose keys: tenant names the one of a scheme, or says "".
+func (j Job) choosing(tenant func(column uint32, scheme uint16) string) Job {
+	j.Spec.Columns = slices.Clone(j.Spec.Columns)
+	for i, c := range j.Spec.Columns {
+		if !c.Foreign() && !c.Made() && !c.Reverse {
+			j.Spec.Columns[i].Tenant = tenant(c.ID, c.Scheme)
 		}
 	}
 	return j

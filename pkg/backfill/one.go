@@ -73,13 +73,18 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 	if err != nil || !found {
 		return oneGone, err
 	}
-	s := span{rows: []row{r}, values: make([][]transform.Value, len(sources))}
+	s := span{rows: []row{r}, values: make([][]transform.Value, len(w.shape.Columns))}
 	address, err := w.shape.Keys.Append(nil, r.key)
 	if err != nil {
 		return oneGone, fmt.Errorf("encode a key of %s: %w", w.shape.Table, err)
 	}
+	choosers := sources[len(w.shape.Columns):]
 	for i, c := range w.shape.Columns {
-		s.values[i] = []transform.Value{{Address: cell.Address{Column: c.ID, Key: address}, In: sources[i]}}
+		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: sources[i]}
+		if c.Tenant != "" {
+			v.Tenant, choosers = choosers[0], choosers[1:]
+		}
+		s.values[i] = []transform.Value{v}
 	}
 	asking, done := w.shape.withinLock(ctx)
 	defer done()
@@ -89,7 +94,7 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 	return w.writeLocked(ctx, r, s)
 }
 
-// lock takes the row and reads its key and sources; not found also says that it is covered by now. The key may be
+// lock takes the row and reads its key and sources, and behind them what chooses keys; not found also says that it is covered by now. The key may be
 // another one than was asked for, and yet equal to it: 'Alice' and 'alice', 1 mon and 30 days.
 func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte, found bool, err error) {
 	print := ""
@@ -102,6 +107,7 @@ func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte,
 	for _, c := range w.shape.Columns {
 		statement.Results = append(statement.Results, formatCode(c.input().isBinary))
 	}
+	statement.Results = append(statement.Results, make([]int16, len(w.shape.choosers()))...) // as text
 	statement.Row = func(wire [][]byte) error {
 		found = wire[0][0] == 1
 		var own [][]byte

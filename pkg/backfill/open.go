@@ -49,6 +49,10 @@ func openLeaf(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cel
 		if err != nil {
 			return nil, err
 		}
+		if _, found := relation.Column(c.Tenant); c.Tenant != "" && !found {
+			return nil, fmt.Errorf("column %s of %s, which chooses keys: %w", c.Tenant, relation.Table(), ErrShape)
+		}
+		column.Tenant = c.Tenant
 		s.Columns = append(s.Columns, column)
 	}
 	return s, nil

@@ -68,6 +68,7 @@ func (r *reader) statement(after, through bound, most int) pg.Statement {
 	for _, c := range r.shape.Columns {
 		s.Results = append(s.Results, formatCode(c.input().isBinary))
 	}
+	s.Results = append(s.Results, make([]int16, len(r.shape.choosers()))...) // as text
 	return s
 }
 
@@ -87,10 +88,15 @@ func (r *reader) keep(b *batch, wire [][]byte) error {
 		return err
 	}
 	b.rows = append(b.rows, kept)
+	chooser := keys + 2 + len(r.shape.Columns)
 	for i, c := range r.shape.Columns {
-		in := b.keep(wire[keys+2+i])
-		b.bytes += int64(len(in))
-		b.values[i] = append(b.values[i], transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: in})
+		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: b.keep(wire[keys+2+i])}
+		if c.Tenant != "" {
+			v.Tenant = b.keep(wire[chooser])
+			chooser++
+		}
+		b.bytes += int64(len(v.In) + len(v.Tenant))
+		b.values[i] = append(b.values[i], v)
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ type Column struct {
 	Reverse        bool     // read from its target, and written to its source
 	External       External // who makes the target's values, if that is somebody else
 	Expression     *ddl.Expression
+	Tenant         string // column whose value chooses the key; "": one key for all rows
 
 	kind
 }

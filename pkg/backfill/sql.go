@@ -100,6 +100,16 @@ func (s *Shape) echo() string {
 	return b.String()
 }
 
+// choosers are what chooses keys, of the columns where something does: read behind the sources, as text.
+func (s *Shape) choosers() (list []string) {
+	for _, c := range s.Columns {
+		if c.Tenant != "" {
+			list = append(list, "t."+pg.Ident(c.Tenant))
+		}
+	}
+	return list
+}
+
 // readSQL reads key, xmin, "is uncovered" and the sources of uncovered rows, in key order. Parameters: the lower
 // bound if there is one, the upper bound if there is one, the most rows. Sparse reads uncovered rows alone: after the
 // first pass few are left, and a range bounds what is scanned for them.
@@ -112,6 +122,9 @@ func (s *Shape) readSQL(lower, upper, sparse bool) string {
 			source = fmt.Sprintf("CASE WHEN %s THEN %s END", s.uncovered(), source)
 		}
 		b.WriteString(", " + source)
+	}
+	for _, chooser := range s.choosers() {
+		b.WriteString(", " + chooser)
 	}
 	judged := s.fallible() && !sparse
 	if judged { // row by row: a sort would ask every row for its value before it counts
@@ -215,6 +228,7 @@ func (s *Shape) lockSQL() string {
 	for i, c := range s.Columns {
 		sources[i] = c.input().sql
 	}
+	sources = append(sources, s.choosers()...)
 	return fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s t WHERE %s FOR NO KEY UPDATE",
 		s.uncovered(), s.keyList(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
 }

@@ -48,6 +48,7 @@ type seen struct {
 	revision int64 // of the last reading that was whole
 	active   map[uint32]cell.Scheme
 	tenants  map[tenancy]cell.Scheme
+	choosers map[tenancy]string // of schemes with tenant "": the column that chooses the key
 }
 
 // OpenKeychain loads and proves every key. A key that its KEK refuses, or that is damaged, fails those who use it and

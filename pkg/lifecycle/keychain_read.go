@@ -35,7 +35,10 @@ func (k *Keychain) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("refresh keys: %w", err)
 	}
-	next := &seen{revision: before.revision, active: map[uint32]cell.Scheme{}, tenants: map[tenancy]cell.Scheme{}}
+	next := &seen{revision: before.revision, active: map[uint32]cell.Scheme{}, tenants: map[tenancy]cell.Scheme{}, choosers: maps.Clone(before.choosers)}
+	if next.choosers == nil {
+		next.choosers = map[tenancy]string{}
+	}
 	whole, err := k.follow(ctx, keys, next)
 	if k.whole = whole; whole {
 		next.revision = installation.Revision
@@ -77,6 +80,7 @@ func (k *Keychain) follow(ctx context.Context, keys []key, next *seen) (whole bo
 			return false, fmt.Errorf("load key %d of column %d: %w", one.scheme.KeyID, one.scheme.Column, err)
 		}
 		whole = whole && had
+		next.choosers[tenancy{one.scheme.Column, one.scheme.Number, ""}] = one.tenantColumn // it never changes
 		switch {
 		case one.tenant != "" && one.gone() == nil:
 			next.tenants[tenancy{one.scheme.Column, one.scheme.Number, one.tenant}] = one.scheme

@@ -127,6 +127,11 @@ func (k *Keychain) Tenant(s cell.Scheme, tenant string) (cell.Scheme, bool) {
 	return found, ok
 }
 
+// TenantColumn is the column whose value chooses the key of a scheme; "" if one key seals for all rows.
+func (k *Keychain) TenantColumn(column uint32, scheme uint16) string {
+	return k.seen.Load().choosers[tenancy{column, scheme, ""}]
+}
+
 // TenantKey is [TenantKey], with the key loaded. One that is here already costs nothing.
 func (k *Keychain) TenantKey(ctx context.Context, db *pg.DB, s cell.Scheme, tenant string) (cell.Scheme, error) {
 	if found, ok := k.Tenant(s, tenant); ok {

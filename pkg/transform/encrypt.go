@@ -13,19 +13,21 @@ var ErrValue = errors.New("a value cannot be transformed")
 
 // Encrypt seals plaintext into cells of one scheme, and opens each of them again before it lets it go.
 type Encrypt struct {
-	sealer *cell.Sealer
-	plain  []byte // scratch
+	Key KeyFor // of values that name a tenant. Nil: they cannot be sealed
+
+	sealers
+	plain []byte // scratch
 
 	testOnlySealed func(sealed []byte) // damages a cell before its check; nil outside tests
 }
 
 // NewEncrypt makes an Encrypt for one goroutine; it fails if the keyring does not hold the scheme.
 func NewEncrypt(keyring *cell.Keyring, scheme cell.Scheme) (*Encrypt, error) {
-	sealer, err := keyring.Sealer(scheme)
+	all, err := newSealers(keyring, scheme)
 	if err != nil {
-		return nil, fmt.Errorf("open scheme %d of column %d: %w", scheme.Number, scheme.Column, err)
+		return nil, err
 	}
-	return &Encrypt{sealer: sealer}, nil
+	return &Encrypt{sealers: all}, nil
 }
 
 // Apply seals every value. An error means that the whole batch must be thrown away; it is [ErrValue] if a value's own
@@ -37,8 +39,8 @@ func (e *Encrypt) Apply(ctx context.Context, values []Value) error {
 	arena := make([]byte, 0, e.room(values))
 	for i := range values {
 		var err error
-		if arena, err = e.seal(arena, &values[i]); err != nil {
-			return fmt.Errorf("seal a value of column %d: %w", e.sealer.Scheme().Column, err)
+		if arena, err = e.seal(ctx, arena, &values[i]); err != nil {
+			return fmt.Errorf("seal a value of column %d: %w", e.Scheme().Column, err)
 		}
 	}
 	return nil
@@ -46,32 +48,36 @@ func (e *Encrypt) Apply(ctx context.Context, values []Value) error {
 
 // room is about what the batch's cells need, so that they lie in one allocation.
 func (e *Encrypt) room(values []Value) int {
-	n, scheme := 0, e.sealer.Scheme()
+	n, scheme := 0, e.Scheme()
 	for i := range values {
 		n += scheme.SealedLength(len(values[i].In) + 8) // a codec may widen a value
 	}
 	return n
 }
 
-func (e *Encrypt) seal(arena []byte, v *Value) ([]byte, error) {
+func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
 	v.Out = nil
 	if v.In == nil {
 		return arena, nil
 	}
-	plain, err := e.sealer.Scheme().Codec.Encode(e.plain[:0], v.In)
+	plain, err := e.Scheme().Codec.Encode(e.plain[:0], v.In)
 	if err != nil {
 		return arena, fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	e.plain = plain
+	sealer, err := e.of(ctx, e.Key, v)
+	if err != nil {
+		return arena, err
+	}
 	start := len(arena)
-	if arena, err = e.sealer.Seal(arena, v.Address, plain); err != nil {
+	if arena, err = sealer.Seal(arena, v.Address, plain); err != nil {
 		return arena, err
 	}
 	sealed := arena[start:len(arena):len(arena)]
 	if e.testOnlySealed != nil {
 		e.testOnlySealed(sealed)
 	}
-	if err := e.sealer.OpenAndCompare(v.Address, sealed, plain); err != nil {
+	if err := sealer.OpenAndCompare(v.Address, sealed, plain); err != nil {
 		return arena, fmt.Errorf("open what was sealed: %w", err)
 	}
 	v.Out = sealed

@@ -12,21 +12,21 @@ import (
 type Reencrypt struct {
 	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
 	Learn func(ctx context.Context, err error) bool
+	Key   KeyFor // of values that name a tenant. Nil: they cannot be sealed
 
-	keyring *cell.Keyring
-	sealer  *cell.Sealer
-	plain   []byte // scratch
+	sealers
+	plain []byte // scratch
 
 	testOnlySealed func(sealed []byte) // damages a cell before its check; nil outside tests
 }
 
 // NewReencrypt makes a Reencrypt for one goroutine; it fails if the keyring does not hold the scheme.
 func NewReencrypt(keyring *cell.Keyring, to cell.Scheme) (*Reencrypt, error) {
-	sealer, err := keyring.Sealer(to)
+	all, err := newSealers(keyring, to)
 	if err != nil {
-		return nil, fmt.Errorf("open scheme %d of column %d: %w", to.Number, to.Column, err)
+		return nil, err
 	}
-	return &Reencrypt{keyring: keyring, sealer: sealer}, nil
+	return &Reencrypt{sealers: all}, nil
 }
 
 // Apply seals every cell anew. An error means that the whole batch must be thrown away; it is [ErrValue] if a cell does
@@ -40,7 +40,7 @@ func (r *Reencrypt) Apply(ctx context.Context, values []Value) error {
 	for i := range values {
 		var err error
 		if arena, err = r.reseal(ctx, arena, &values[i]); err != nil {
-			return fmt.Errorf("seal a cell of column %d anew: %w", r.sealer.Scheme().Column, err)
+			return fmt.Errorf("seal a cell of column %d anew: %w", r.Scheme().Column, err)
 		}
 	}
 	return nil
@@ -48,7 +48,7 @@ func (r *Reencrypt) Apply(ctx context.Context, values []Value) error {
 
 // room is enough for the batch's cells, so that they lie in one allocation: none holds more than the cell it came from.
 func (r *Reencrypt) room(values []Value) int {
-	n, scheme := 0, r.sealer.Scheme()
+	n, scheme := 0, r.Scheme()
 	for i := range values {
 		n += scheme.SealedLength(max(0, len(values[i].In)-cell.MinLength))
 	}
@@ -63,16 +63,19 @@ func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte,
 	if err := r.open(ctx, v); err != nil {
 		return arena, err
 	}
-	start := len(arena)
-	arena, err := r.sealer.Seal(arena, v.Address, r.plain)
+	sealer, err := r.of(ctx, r.Key, v)
 	if err != nil {
+		return arena, err
+	}
+	start := len(arena)
+	if arena, err = sealer.Seal(arena, v.Address, r.plain); err != nil {
 		return arena, err
 	}
 	sealed := arena[start:len(arena):len(arena)]
 	if r.testOnlySealed != nil {
 		r.testOnlySealed(sealed)
 	}
-	if err := r.sealer.OpenAndCompare(v.Address, sealed, r.plain); err != nil {
+	if err := sealer.OpenAndCompare(v.Address, sealed, r.plain); err != nil {
 		return arena, fmt.Errorf("open what was sealed: %w", err)
 	}
 	v.Out = sealed
@@ -86,7 +89,7 @@ func (r *Reencrypt) open(ctx context.Context, v *Value) error {
 		return err
 	}
 	r.plain = plain
-	if to := r.sealer.Scheme().Codec; !to.Holds(header.Codec) {
+	if to := r.Scheme().Codec; !to.Holds(header.Codec) {
 		return fmt.Errorf("%w: scheme %d seals another type: %w", ErrValue, header.Scheme, cell.ErrWire)
 	}
 	return nil

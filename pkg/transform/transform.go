@@ -24,6 +24,7 @@ type Transform interface {
 type Value struct {
 	Address cell.Address
 	In, Out []byte
+	Tenant  []byte // chooses the key, as Postgres prints it; nil: the key of all rows, or of those of no tenant
 }
 
 const redacted = "redacted"

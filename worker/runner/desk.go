@@ -71,7 +71,10 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (x *backfill.
 				return c.Encrypter(d.encrypter(c.External.Subject)), nil
 			}
 			t, err := c.Transform(f.keyring())
-			return learning(t, f.chain), err
+			if err == nil && f.chain != nil {
+				t = backfill.WithKeys(t, f.chain, d.db)
+			}
+			return t, err
 		},
 	}
 	if d.proxy != nil {
@@ -128,13 +131,7 @@ func (d *desk) withKeys(ctx context.Context, f *folder, job backfill.Job) (backf
 		return job, err
 	}
 	f.chain, f.revision = chain, chain.Revision() // before the schemes: who has newer ones says less than he could
-	active := map[uint32]cell.Scheme{}
-	for _, c := range job.Spec.Columns {
-		if s, ok := chain.Active(c.ID); ok {
-			active[c.ID] = s
-		}
-	}
-	return job.Under(active), nil
+	return job.Following(chain), nil
 }
 
 // encrypter asks a user's own encrypter. One that does not answer may do so later; one that answers what nobody can

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
-	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // keys are the worker's keychain and what of it is in use. It is opened for the first job that needs it, at the latest,
@@ -82,17 +81,6 @@ func (k *keys) revision(ctx context.Context) (int64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Min(append(slices.Clone(k.used), chain.Revision())), nil
-}
-
-// learning has a transform ask for keys that it does not know.
-func learning(t transform.Transform, chain *lifecycle.Keychain) transform.Transform {
-	switch t := t.(type) {
-	case *transform.Reencrypt:
-		t.Learn = chain.Learn
-	case *transform.Decrypt:
-		t.Learn = chain.Learn
-	}
-	return t
 }
 
 // keyless says that no key will do what is asked until somebody mends it.

@@ -86,9 +86,6 @@ func (p *RotationPlan) choose(ctx context.Context, q pg.Querier, number int) (er
 		return standing.Refuse("scheme", name.Backfill()+" gives it one", "column %q of %s has no scheme", p.Source, p.Relation.Table())
 	case !found:
 		return standing.Lack("scheme", name.Command("scheme new")+" makes the next one", "column %q of %s has no scheme %d", p.Source, p.Relation.Table(), number)
-	case p.To.Tenant != "":
-		return standing.Refuse("scheme", "rotate to a scheme with one key, or have the application seal",
-			"scheme %d of column %q has a key for each %s: its cells are sealed by the application alone", p.To.Number, p.Source, p.To.Tenant)
 	case !isReadable(p.To):
 		return standing.Refuse("scheme", name.Command("scheme new")+" makes the next one: a number is never used again",
 			"scheme %d of column %q of %s is %s", p.To.Number, p.Source, p.Relation.Table(), p.To.State)

@@ -81,12 +81,21 @@ func (r *Rungs) scheme(ctx context.Context, column uint32, codec cell.Codec) (ce
 	if err != nil {
 		return cell.Scheme{}, err
 	}
-	at := slices.IndexFunc(all, func(s lifecycle.SchemeRow) bool { return s.State == lifecycle.SchemeActive })
-	if at < 0 {
+	registrar := lifecycle.Registrar{DB: r.DB, KEK: r.KEK, Actor: r.Actor}
+	newest := slices.IndexFunc(all, func(s lifecycle.SchemeRow) bool { return s.State == lifecycle.SchemeActive })
+	for i := 0; newest < 0 && i < len(all); i++ { // somebody made its first one before anything is sealed
+		if one := all[len(all)-1-i]; one.State == lifecycle.SchemeReadable {
+			if err := registrar.ActivateScheme(ctx, column, one.Number); err != nil {
+				return cell.Scheme{}, err
+			}
+			newest = len(all) - 1 - i
+		}
+	}
+	if newest < 0 {
 		return lifecycle.ActivateScheme(ctx, r.DB, r.KEK, cell.Scheme{Column: column, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
 			RowBound: true, Padding: codec.DefaultPadding()})
 	}
-	return lifecycle.Registrar{DB: r.DB, KEK: r.KEK}.NewScheme(ctx, all[at].Definition)
+	return registrar.NewScheme(ctx, all[newest].Definition)
 }
 
 // guard lets Postgres refuse what is no cell, and notice writes that miss the target.
