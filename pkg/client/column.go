@@ -18,7 +18,7 @@ type Column struct {
 	client *Client
 	table  pg.Table
 	name   string
-	at     atomic.Pointer[standing] // replaced as a whole, never changed in place
+	at     *atomic.Pointer[standing] // replaced as a whole, never changed in place
 }
 
 // Columns are handles that statements and rows are read with: those of one table, or of several that are joined.
@@ -33,6 +33,11 @@ func (c *Client) Column(ctx context.Context, table, name string) (*Column, error
 		return nil, err
 	}
 	return columns[0], nil
+}
+
+// As is the same column by another name in placeholders, for statements that know two columns of one name.
+func (c *Column) As(name string) *Column {
+	return &Column{client: c.client, table: c.table, name: name, at: c.at}
 }
 
 // Table is the handles on several columns of one table. Asked again, it returns the same ones.
@@ -67,7 +72,7 @@ func (c *Client) handles(table pg.Table, names []string) (columns, fresh Columns
 	for _, name := range names {
 		column := c.columns.at(table, name)
 		if column == nil {
-			column = &Column{client: c, table: table, name: name}
+			column = &Column{client: c, table: table, name: name, at: new(atomic.Pointer[standing])}
 			fresh = append(fresh, column)
 		}
 		columns = append(columns, column)

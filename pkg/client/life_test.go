@@ -285,6 +285,49 @@ func TestAStatementThatMeetsATransitionReadsRightOrFails(t *testing.T) {
 	}
 }
 
+// TestAClientThatKnowsOfNothingFindsCells in the place of plaintext that were bytes as well: it hands out values, and never
+// a cell.
+func TestAClientThatKnowsOfNothingFindsCells(t *testing.T) {
+	t.Parallel()
+	s := open(t, `CREATE TABLE users (id bigint PRIMARY KEY, email bytea)`)
+	stale := s.still()
+	users := s.users(stale)
+	s.register()
+	s.dualWrite()
+	writer := s.app(s.still())
+	writer.mustWrite(insertOne, 1, []byte("value"))
+	s.run(append(s.column().Capture().Undo, `ALTER TABLE users DROP COLUMN email`, `ALTER TABLE users RENAME email_encrypted TO email`))
+	var value []byte
+	check(t, s.pool.QueryRow(t.Context(), selectSQL, users, 1).Scan(users.Row(nil, &value)))
+	if string(value) != "value" {
+		t.Errorf("read %q", value)
+	}
+	held := client.In[[]byte](must(s.still().Column(t.Context(), "public.users", "email"))(t), 1)
+	check(t, s.pool.QueryRow(t.Context(), `SELECT email FROM users`).Scan(held))
+	if string(held.V) != "value" {
+		t.Errorf("a cell reads %q", held.V)
+	}
+}
+
+// TestAfterACutoverByNameCellsAreTheTruth whatever stands in the plaintext, which code that writes cells alone leaves NULL.
+func TestAfterACutoverByNameCellsAreTheTruth(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	s.Run(t, `INSERT INTO users (id, email) VALUES (1, 'old'), (2, 'old')`)
+	s.register()
+	s.dualWrite()
+	s.backfill()
+	s.cutOver("")
+	a := s.app(s.still())
+	sealed := must(client.In[string](a.users[0], 1).Set("new").Value())(t)
+	s.Run(t, `UPDATE users SET email_encrypted = $1 WHERE id = 1`, sealed)
+	s.Run(t, `UPDATE users SET email_encrypted = NULL, email = NULL WHERE id = 2`)
+	a.wants(1, "new")
+	if have, err := a.read(2); err != nil || have != nil {
+		t.Errorf("NULL is read as %s, %v", text(have), err)
+	}
+}
+
 // TestATransactionIsTriedAgainAsAWhole when a column moved under one of its statements, and only then.
 func TestATransactionIsTriedAgainAsAWhole(t *testing.T) {
 	t.Parallel()

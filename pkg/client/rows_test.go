@@ -75,6 +75,14 @@ func TestRowsOfAnyShapeOpen(t *testing.T) {
 		t.Errorf("%s and %s", first, second)
 	}
 
+	// Two tables may have columns of one name.
+	s.Run(t, `CREATE TABLE orders (id bigint PRIMARY KEY, email text); INSERT INTO orders VALUES (7, 'ordered')`)
+	both := client.Columns{a.users[0], must(a.c.Column(t.Context(), "public.orders", "email"))(t).As("ordered by")}
+	check(t, s.pool.QueryRow(t.Context(), `SELECT u.id, u.{email}, o.{ordered by} FROM users u JOIN orders o USING (id)`, both).Scan(both.Row(&id, &first, &second)))
+	if first != "user7@example.com" || second != "ordered" {
+		t.Errorf("%s and %s", first, second)
+	}
+
 	// Of a view, and out of an expression, a cell tells by itself what it is.
 	s.Run(t, `CREATE VIEW people AS SELECT id, email FROM users`)
 	check(t, s.pool.QueryRow(t.Context(), `SELECT id, email FROM people WHERE id = 3`).Scan(a.users.Row(&id, &email)))
@@ -137,7 +145,7 @@ func TestKeysOfEveryKind(t *testing.T) {
 		"int2": {7}, "int4": {int32(-7), "8"}, "int8": {int64(1) << 40}, "text": {"a key", ""}, "varchar(9)": {"ä"}, "char(5)": {"ab"}, "citext": {"MiXed"},
 		"uuid": {uuid.MustParse("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), "7ba7b810-9dad-11d1-80b4-00c04fd430c8"}, "bytea": {[]byte{0, 1}},
 		"date": {day}, "timestamp": {day.Add(123456789)}, "timestamptz": {day.Add(-time.Microsecond)}, "numeric": {"1.50", "-3", 7}, "numeric(9,3)": {"2.5"},
-		"mood": {"ok"}, "bool": {true},
+		"mood": {"ok"}, "bool": {true, "false"},
 	} {
 		t.Run(sql, func(t *testing.T) {
 			t.Parallel()
