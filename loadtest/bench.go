@@ -67,7 +67,7 @@ func bench(ctx context.Context, o benchOptions) (err error) {
 		return err
 	}
 	defer b.postgres.Stop() //nolint:errcheck // it is temporary
-	if b.db, err = pg.Open(ctx, b.postgres.URL("postgres"), pg.Options{AppName: "loadtest"}); err != nil {
+	if b.db, err = pg.Open(ctx, b.postgres.URL("postgres"), pg.Options{AppName: "loadtest", Abroad: true}); err != nil {
 		return err
 	}
 	defer b.db.Close()

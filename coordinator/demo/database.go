@@ -30,7 +30,7 @@ func (s *stage) openDatabase(ctx context.Context, config app.Demo) (what string,
 	if err := s.createDatabase(ctx, server, name, config.DemoDatabaseURL != ""); err != nil {
 		return "", err
 	}
-	if s.db, err = pg.Open(ctx, s.url, pg.Options{AppName: "cipherfleet-demo", MaxConns: demoConns}); err != nil {
+	if s.db, err = pg.Open(ctx, s.url, pg.Options{AppName: "cipherfleet-demo", MaxConns: demoConns, Abroad: true}); err != nil {
 		return "", err
 	}
 	s.closing(func() error { s.db.Close(); return nil })
@@ -75,7 +75,7 @@ func (s *stage) createDatabase(ctx context.Context, server, name string, drop bo
 }
 
 func (s *stage) atServer(ctx context.Context, server, statement string) error {
-	db, err := pg.Open(ctx, server, pg.Options{AppName: "cipherfleet-demo", MaxConns: 1})
+	db, err := pg.Open(ctx, server, pg.Options{AppName: "cipherfleet-demo", MaxConns: 1, Abroad: true})
 	if err != nil {
 		return err
 	}

@@ -46,16 +46,6 @@ type Ranges struct {
 const durable = `SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
  THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
 
-// atHome opens a transaction over our own tables alone: it is at home, and commits synchronously.
-func atHome(ctx context.Context, tx pg.Tx) error {
-	for _, sql := range []string{durable, pg.Home} {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // claimSQL fences: whoever claimed before can no longer commit.
 const claimSQL = `UPDATE cipherfleet.ranges r
    SET epoch = r.epoch + 1, attempts = r.attempts + 1, owner = $2, worker = $4, lease_until = clock_timestamp() + $3
@@ -67,7 +57,7 @@ RETURNING r.id, r.job_id::text, r.relid, r.pass, r.after_key, r.through_key, r.c
 // Claim takes a range, committed synchronously, or says why not; for Leased also for how long still.
 func (r *Ranges) Claim(ctx context.Context, id int64) (claim Claim, standing Standing, wait time.Duration, err error) {
 	err = r.DB.InTx(ctx, func(tx pg.Tx) error {
-		if err := atHome(ctx, tx); err != nil {
+		if _, err := tx.Exec(ctx, durable); err != nil {
 			return err
 		}
 		err := tx.QueryRow(ctx, claimSQL, id, uuid.New(), r.Lease, r.Worker).Scan(&claim.ID, &claim.Job, &claim.Leaf, &claim.Pass,
@@ -122,9 +112,6 @@ func (r *Ranges) Renew(ctx context.Context, c Claim) error {
 // where the database's default is stricter.
 func (r *Ranges) exec(ctx context.Context, sql string, args ...any) (affected int64, err error) {
 	err = r.DB.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, pg.Home); err != nil {
-			return err
-		}
 		tag, err := tx.Exec(ctx, sql, args...)
 		affected = tag.RowsAffected()
 		return err

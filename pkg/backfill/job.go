@@ -240,7 +240,7 @@ func (s *Jobs) Create(ctx context.Context, j Job) (Job, error) {
 // change runs f in a transaction that the fence opens and that commits synchronously.
 func (s *Jobs) change(ctx context.Context, f func(pg.Tx) error) error {
 	return s.DB.InTx(ctx, func(tx pg.Tx) error {
-		if err := atHome(ctx, tx); err != nil {
+		if _, err := tx.Exec(ctx, durable); err != nil {
 			return err
 		}
 		if s.Fence != nil {

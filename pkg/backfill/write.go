@@ -68,7 +68,7 @@ func commitMode(done bool) string {
 
 // transact runs f in one transaction under the writer's settings. The settings and f's statements are f's to send.
 func (w *writer) transact(ctx context.Context, f func(pg.Tx) (Key, error)) error {
-	tx, err := w.conn.Begin(ctx)
+	tx, err := w.conn.BeginAbroad(ctx) // users' triggers fire
 	if err != nil {
 		return fmt.Errorf("begin a chunk: %w", err)
 	}

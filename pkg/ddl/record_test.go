@@ -183,7 +183,7 @@ func TestMissedWritersNeverWaitForEachOther(t *testing.T) {
 	limits := testenv.One[int](t, f, "SELECT current_setting('max_connections')::int - count(*)::int FROM pg_stat_activity")
 	crowd := min(writers, limits-20)
 	f.Run(t, fmt.Sprintf("INSERT INTO users SELECT g, NULL FROM generate_series(1, %d) g", crowd))
-	db, err := pg.Open(t.Context(), f.URL, pg.Options{AppName: "crowd", MaxConns: int32(crowd)})
+	db, err := pg.Open(t.Context(), f.URL, pg.Options{AppName: "crowd", MaxConns: int32(crowd), Abroad: true})
 	if err != nil {
 		t.Fatal(err)
 	}

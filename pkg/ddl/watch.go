@@ -13,6 +13,10 @@ type Watch struct {
 	Columns []Column // of each only ID, Source, Target and Expression
 }
 
+// doesSQL is what a function does. What Postgres prints as its definition differs with the search path, and a shape is
+// taken at home while a chunk is written abroad.
+const doesSQL = `pg_catalog.md5(pg_catalog.concat_ws(' ', f.prolang, f.prosecdef, f.provolatile, f.proargtypes, f.prorettype, f.proconfig, f.prosrc))`
+
 // partsSQL looks at the relation $1. Each branch is a part: what it is, how it stands in numbers, and in words. A part
 // that is not there is missing from the result. Of triggers it lists ours, and whatever fires after them before the
 // row is written. It has no joins, so that no statistics mislead its plan, which is made once per connection.
@@ -41,8 +45,8 @@ UNION ALL SELECT pg_catalog.concat('check ', k.conname),
  FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND k.contypid OPERATOR(pg_catalog.=) 0
   AND k.conname OPERATOR(pg_catalog.=) ANY (ARRAY[%[4]s]::pg_catalog.name[])
 UNION ALL SELECT pg_catalog.concat('trigger ', g.tgname),
-  pg_catalog.concat_ws(' ', g.tgenabled, g.tgtype, pg_catalog.md5(g.tgqual::pg_catalog.text), pg_catalog.md5(pg_catalog.pg_get_functiondef(g.tgfoid)),
-   (SELECT pg_catalog.string_agg(pg_catalog.md5(pg_catalog.pg_get_functiondef(d.refobjid)), ' ' ORDER BY d.refobjid) FROM pg_catalog.pg_depend d
+  pg_catalog.concat_ws(' ', g.tgenabled, g.tgtype, pg_catalog.md5(g.tgqual::pg_catalog.text), (SELECT ` + doesSQL + ` FROM pg_catalog.pg_proc f WHERE f.oid OPERATOR(pg_catalog.=) g.tgfoid),
+   (SELECT pg_catalog.string_agg((SELECT ` + doesSQL + ` FROM pg_catalog.pg_proc f WHERE f.oid OPERATOR(pg_catalog.=) d.refobjid), ' ' ORDER BY d.refobjid) FROM pg_catalog.pg_depend d
      WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) g.oid
       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.<>) g.tgfoid)),
   CASE WHEN g.tgenabled OPERATOR(pg_catalog.=) 'A' THEN 'always enabled' WHEN g.tgenabled OPERATOR(pg_catalog.=) 'D' THEN 'disabled' ELSE 'enabled for some roles of replication only' END

@@ -23,6 +23,7 @@ type Options struct {
 	AppName  string          // application_name; defaults to "cipherfleet"
 	MaxConns int32           // defaults to pgx's own: the greater of 4 and the number of CPUs
 	Tracer   pgx.QueryTracer // optional
+	Abroad   bool            // names without a schema mean what they mean to the role, as in an application's session; see [Home]
 }
 
 // DB is a pool of connections to one database. Safe for concurrent use.
@@ -30,6 +31,7 @@ type DB struct {
 	pool   *pgxpool.Pool
 	tracer pgx.QueryTracer
 	keeps  bool // statements may stay prepared
+	abroad bool
 }
 
 // Open prepares a pool and proves with one round trip that the database answers.
@@ -68,7 +70,7 @@ func Later(ctx context.Context, url string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the pool: %w", Safe(err))
 	}
-	return &DB{pool: pool, tracer: o.Tracer, keeps: config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}, nil
+	return &DB{pool: pool, tracer: o.Tracer, keeps: config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement, abroad: o.Abroad}, nil
 }
 
 // Close waits until every connection is back and closes them.
@@ -77,26 +79,45 @@ func (db *DB) Close() { db.pool.Close() }
 // Ping makes one round trip.
 func (db *DB) Ping(ctx context.Context) error { return Safe(db.pool.Ping(ctx)) }
 
-// Exec runs one statement on any connection.
+// Exec runs one statement at [Home], in a transaction of its own.
 func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	tag, err := db.pool.Exec(ctx, sql, args...)
-	return tag, Safe(err)
+	if db.abroad {
+		tag, err := db.pool.Exec(ctx, sql, args...)
+		return tag, Safe(err)
+	}
+	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginAny})
+	if err != nil {
+		return pgconn.CommandTag{}, Safe(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it does nothing
+	tag, err := tx.Exec(ctx, sql, args...)
+	if err != nil {
+		return tag, Safe(err)
+	}
+	return tag, Safe(tx.Commit(ctx))
 }
 
-// Query runs one statement and returns its rows; the caller closes them.
+// Query runs one statement at [Home], in a transaction of its own that ends with its rows; the caller closes them.
 func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	rows, err := db.pool.Query(ctx, sql, args...)
-	return safeRows{rows}, Safe(err)
+	if db.abroad {
+		rows, err := db.pool.Query(ctx, sql, args...)
+		return safeRows{rows}, Safe(err)
+	}
+	return db.queryHome(ctx, sql, args)
 }
 
-// QueryRow runs one statement for its first row.
+// QueryRow runs one statement for its first row, as [DB.Query] does.
 func (db *DB) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return safeRow{db.pool.QueryRow(ctx, sql, args...)}
+	if db.abroad {
+		return safeRow{db.pool.QueryRow(ctx, sql, args...)}
+	}
+	rows, err := db.queryHome(ctx, sql, args)
+	return onlyRow{rows, err}
 }
 
-// Begin starts a read-write transaction at READ COMMITTED, whatever the database's defaults are.
+// Begin starts a read-write transaction at READ COMMITTED and at [Home], whatever the defaults of role and database are.
 func (db *DB) Begin(ctx context.Context) (Tx, error) {
-	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	tx, err := db.pool.BeginTx(ctx, writing(db.abroad))
 	return Tx{tx}, Safe(err)
 }
 
@@ -122,14 +143,16 @@ func (db *DB) Acquire(ctx context.Context) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("acquire a connection: %w", Safe(err))
 	}
-	return &Conn{conn: conn, tracer: db.tracer, keeps: db.keeps}, nil
+	return &Conn{conn: conn, tracer: db.tracer, keeps: db.keeps, abroad: db.abroad}, nil
 }
 
-// Conn is one connection of a pool, for session state and the raw protocol.
+// Conn is one connection of a pool, for session state and the raw protocol. What it runs outside of a transaction is
+// not at [Home].
 type Conn struct {
 	conn   *pgxpool.Conn
 	tracer pgx.QueryTracer
 	keeps  bool
+	abroad bool
 }
 
 // Release gives the connection back; a broken one, or one inside a transaction, is closed instead.
@@ -170,7 +193,13 @@ func (c *Conn) Notified(ctx context.Context) error {
 
 // Begin starts a transaction of [DB.Begin]'s kind on this connection.
 func (c *Conn) Begin(ctx context.Context) (Tx, error) {
-	tx, err := c.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	tx, err := c.conn.BeginTx(ctx, writing(c.abroad))
+	return Tx{tx}, Safe(err)
+}
+
+// BeginAbroad is [Conn.Begin] for statements that fire a user's triggers: see [Abroad].
+func (c *Conn) BeginAbroad(ctx context.Context) (Tx, error) {
+	tx, err := c.conn.BeginTx(ctx, writing(true))
 	return Tx{tx}, Safe(err)
 }
 

@@ -5,14 +5,43 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// DB is a database that belongs to one test and is dropped at its end.
+// DB is a database that belongs to one test and is dropped at its end. What the test itself says to it goes where its
+// role's search path leads, as in an application's session; what is tested gets the [pg.DB], which is at home.
 type DB struct {
 	URL string // for other connections and other processes; superuser
 	*pg.DB
+	abroad *pg.DB
 }
+
+// Exec runs one statement, or several without parameters.
+func (d *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return d.abroad.Exec(ctx, sql, args...)
+}
+
+// Query runs one statement and returns its rows; the caller closes them.
+func (d *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return d.abroad.Query(ctx, sql, args...)
+}
+
+// QueryRow runs one statement for its first row.
+func (d *DB) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return d.abroad.QueryRow(ctx, sql, args...)
+}
+
+// Begin starts a transaction.
+func (d *DB) Begin(ctx context.Context) (pg.Tx, error) { return d.abroad.Begin(ctx) }
+
+// InTx runs f in a transaction and commits it; an error or a panic of f rolls back.
+func (d *DB) InTx(ctx context.Context, f func(pg.Tx) error) error { return d.abroad.InTx(ctx, f) }
+
+// Acquire takes one connection out of the pool until it is released.
+func (d *DB) Acquire(ctx context.Context) (*pg.Conn, error) { return d.abroad.Acquire(ctx) }
 
 // Database returns a database with schema cipherfleet installed.
 func Database(t testing.TB) *DB {
@@ -59,12 +88,16 @@ func clone(t testing.TB, s *server, template string) *DB {
 // Open connects to the database at url and closes the connections at the end of the test.
 func Open(t testing.TB, url string) *DB {
 	t.Helper()
-	db, err := pg.Open(t.Context(), url, pg.Options{AppName: "cipherfleet-test", MaxConns: 10})
-	if err != nil {
-		t.Fatal(err)
+	d := &DB{URL: url}
+	for at, abroad := range map[**pg.DB]bool{&d.DB: false, &d.abroad: true} {
+		db, err := pg.Open(t.Context(), url, pg.Options{AppName: "cipherfleet-test", MaxConns: 10, Abroad: abroad})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closeOrTell(t, db) })
+		*at = db
 	}
-	t.Cleanup(func() { closeOrTell(t, db) })
-	return &DB{URL: url, DB: db}
+	return d
 }
 
 // closeOrTell closes the pool; a test that keeps a connection would make it wait for ever.

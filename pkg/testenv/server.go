@@ -62,7 +62,7 @@ func (s *server) connect(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if s.admin, err = pg.Open(ctx, s.url, pg.Options{AppName: "cipherfleet-test", MaxConns: 4}); err != nil {
+	if s.admin, err = pg.Open(ctx, s.url, pg.Options{AppName: "cipherfleet-test", MaxConns: 4, Abroad: true}); err != nil {
 		return fmt.Errorf("connect to the test server: %w", err)
 	}
 	var version int

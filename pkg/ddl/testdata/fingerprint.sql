@@ -23,8 +23,8 @@ UNION ALL SELECT pg_catalog.concat('check ', k.conname),
  FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND k.contypid OPERATOR(pg_catalog.=) 0
   AND k.conname OPERATOR(pg_catalog.=) ANY (ARRAY['cipherfleet_4294967295_cell', 'cipherfleet_7_cell']::pg_catalog.name[])
 UNION ALL SELECT pg_catalog.concat('trigger ', g.tgname),
-  pg_catalog.concat_ws(' ', g.tgenabled, g.tgtype, pg_catalog.md5(g.tgqual::pg_catalog.text), pg_catalog.md5(pg_catalog.pg_get_functiondef(g.tgfoid)),
-   (SELECT pg_catalog.string_agg(pg_catalog.md5(pg_catalog.pg_get_functiondef(d.refobjid)), ' ' ORDER BY d.refobjid) FROM pg_catalog.pg_depend d
+  pg_catalog.concat_ws(' ', g.tgenabled, g.tgtype, pg_catalog.md5(g.tgqual::pg_catalog.text), (SELECT pg_catalog.md5(pg_catalog.concat_ws(' ', f.prolang, f.prosecdef, f.provolatile, f.proargtypes, f.prorettype, f.proconfig, f.prosrc)) FROM pg_catalog.pg_proc f WHERE f.oid OPERATOR(pg_catalog.=) g.tgfoid),
+   (SELECT pg_catalog.string_agg((SELECT pg_catalog.md5(pg_catalog.concat_ws(' ', f.prolang, f.prosecdef, f.provolatile, f.proargtypes, f.prorettype, f.proconfig, f.prosrc)) FROM pg_catalog.pg_proc f WHERE f.oid OPERATOR(pg_catalog.=) d.refobjid), ' ' ORDER BY d.refobjid) FROM pg_catalog.pg_depend d
      WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) g.oid
       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.<>) g.tgfoid)),
   CASE WHEN g.tgenabled OPERATOR(pg_catalog.=) 'A' THEN 'always enabled' WHEN g.tgenabled OPERATOR(pg_catalog.=) 'D' THEN 'disabled' ELSE 'enabled for some roles of replication only' END
