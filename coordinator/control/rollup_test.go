@@ -63,7 +63,7 @@ func TestMissedWritesAreForgottenAfterAMonth(t *testing.T) {
 func TestMissedWritesAreAddedUpInParts(t *testing.T) {
 	t.Parallel()
 	p, db := leading(t)
-	db.Run(t, `CREATE TABLE parts (rows bigint); CREATE FUNCTION part() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO parts SELECT count(*) FROM gone; RETURN NULL; END';
+	db.Run(t, `CREATE TABLE parts (rows bigint); CREATE FUNCTION part() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.parts SELECT count(*) FROM gone; RETURN NULL; END';
 		CREATE TRIGGER part AFTER DELETE ON cipherfleet.missed_writes REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION part()`)
 	db.Run(t, fmt.Sprintf(`INSERT INTO cipherfleet.missed_writes (column_id, at, application, role)
 		SELECT 7, date_trunc('minute', now()) - interval '10 minutes', 'web', 'app' FROM generate_series(1, %d)`, 2*rollupRows+1))

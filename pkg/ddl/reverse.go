@@ -14,9 +14,16 @@ func reverseInsertTrigger(id uint32) string {
 func reverseUpdateTrigger(id uint32) string {
 	return fmt.Sprintf("%s%d_reverse_update", TriggerPrefix, id)
 }
+func plainInsertTrigger(id uint32) string {
+	return fmt.Sprintf("%s%d_reverse_plain_insert", TriggerPrefix, id)
+}
+func plainUpdateTrigger(id uint32) string {
+	return fmt.Sprintf("%s%d_reverse_plain_update", TriggerPrefix, id)
+}
 func movedTrigger(id uint32) string    { return fmt.Sprintf("%s%d_reverse_moved", TriggerPrefix, id) }
 func plaintextMarker(id uint32) string { return fmt.Sprintf("%s%d_reverse_source", TriggerPrefix, id) }
 func reverseFunction(id uint32) string { return fmt.Sprintf("reverse_%d", id) }
+func plainFunction(id uint32) string   { return fmt.Sprintf("reverse_plain_%d", id) }
 func reverseSequence(id uint32) string { return fmt.Sprintf("reverse_missed_%d", id) }
 
 // The function names neither table nor column: it finds the plaintext, in the very relation that fired, by the column
@@ -52,6 +59,14 @@ BEGIN
 END
 $capture$`
 
+// Whoever writes a plaintext and leaves its cell as it is leaves a cell of another value, or none. Nothing can be taken
+// away then: the cell is what is read, the plaintext is what was meant. It is recorded who did, as by [Column.Capture].
+const plainBody = `
+DECLARE
+  missed bigint;
+BEGIN
+` + recordMiss
+
 // The marker's column list holds the plaintext by its number, so it follows renames, into partitions, and a dump.
 const markerSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE UPDATE OF %[2]s ON %[3]s FOR EACH ROW
 WHEN (false) EXECUTE FUNCTION cipherfleet.%[4]s()`
@@ -77,32 +92,54 @@ EXECUTE FUNCTION cipherfleet.%[6]s(%[7]s)`
 	saysClientSQL   = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
 )
 
+// The fleet opens cells into plaintexts that fell behind.
+const (
+	plainInsertSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE INSERT ON %[2]s FOR EACH ROW
+WHEN (new.%[3]s IS DISTINCT FROM NULL AND new.%[4]s IS NULL)
+EXECUTE FUNCTION cipherfleet.%[5]s()`
+	plainUpdateSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE UPDATE ON %[2]s FOR EACH ROW
+WHEN (pg_catalog.record_image_ne(ROW(new.%[3]s), ROW(old.%[3]s))
+  AND pg_catalog.record_image_eq(ROW(new.%[4]s), ROW(old.%[4]s))
+  AND (new.%[4]s IS NOT NULL OR new.%[3]s IS DISTINCT FROM NULL)
+  AND (pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterFleet + `') IS NOT TRUE)
+EXECUTE FUNCTION cipherfleet.%[5]s()`
+)
+
 // ReverseCapture keeps a rollback honest once applications read and write the cell: when a cell changes, or a row comes
 // in with a cell and a plaintext, the plaintext becomes NULL, that is uncovered in reverse, unless the writer wrote both
 // and said so. A plaintext is nowhere else in the clear, so one whose cell did not change stays, even if the key does
-// and the row moves to another partition, or if it comes without a cell. Source is the plaintext and Target the cell, by
+// and the row moves to another partition, or if it comes without a cell. Who writes a plaintext and not its cell is
+// recorded, as a writer that misses the cells that are read now. Source is the plaintext and Target the cell, by
 // their names at that moment; the plaintext must allow NULL. The rest is as in [Column.Capture], whose place it takes.
 func (c Column) ReverseCapture() Step {
 	function, sequence, table := reverseFunction(c.ID), reverseSequence(c.ID), c.Table.SQL()
 	insert, update, marker := pg.Ident(reverseInsertTrigger(c.ID)), pg.Ident(reverseUpdateTrigger(c.ID)), pg.Ident(plaintextMarker(c.ID))
 	plain, sealed, moved := pg.Ident(c.Source), pg.Ident(c.Target), pg.Ident(movedTrigger(c.ID))
+	plainInsert, plainUpdate := pg.Ident(plainInsertTrigger(c.ID)), pg.Ident(plainUpdateTrigger(c.ID))
 	return Step{
 		Do: []string{
 			fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", sequence),
 			fmt.Sprintf(reverseFunctionSQL, function, plaintextMarker(c.ID), sequence, c.ID, CheckName(c.ID)),
 			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
+			fmt.Sprintf(functionSQL, plainFunction(c.ID), fmt.Sprintf(plainBody, plainFunction(c.ID), c.ID)),
+			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", plainFunction(c.ID)),
 			fmt.Sprintf(markerSQL, marker, plain, table, function),
 			fmt.Sprintf(reverseTriggerSQL, insert, "INSERT", table, plain, fmt.Sprintf(reverseInsertedSQL, plain, sealed), function, ""),
 			fmt.Sprintf(reverseTriggerSQL, moved, "UPDATE", table, plain, fmt.Sprintf(reverseMovedSQL, plain, sealed, keyOf("new", c.Key), keyOf("old", c.Key)), function, "'moved'"),
 			fmt.Sprintf(reverseTriggerSQL, update, "UPDATE", table, plain, fmt.Sprintf(reverseChangedSQL, plain, sealed), function, ""),
-			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, marker, insert, moved, update),
+			fmt.Sprintf(plainInsertSQL, plainInsert, table, plain, sealed, plainFunction(c.ID)),
+			fmt.Sprintf(plainUpdateSQL, plainUpdate, table, plain, sealed, plainFunction(c.ID)),
+			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, strings.Join([]string{marker, insert, moved, plainInsert, plainUpdate, update}, ", ENABLE ALWAYS TRIGGER ")),
 		},
 		Undo: []string{
 			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", insert, table),
 			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", moved, table),
+			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", plainInsert, table),
+			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", plainUpdate, table),
 			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", update, table),
 			fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", marker, table),
 			fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", function),
+			fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", plainFunction(c.ID)),
 			fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", sequence),
 		},
 	}

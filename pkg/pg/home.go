@@ -11,8 +11,9 @@ import (
 // and catalogs. A role, a database or a start-up option may list a schema before pg_catalog, and even behind it an
 // operator that fits its operands better wins. It is set in every transaction, and not once for a session, because a
 // pooler hands sessions on: to another client it must not be left, and it would not be there for our own next
-// transaction. It is one statement without parameters, sent together with the BEGIN.
-const Home = `SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)`
+// transaction. It is one statement without parameters, sent together with the BEGIN; it takes no snapshot, so that the
+// transaction may still be given another isolation.
+const Home = `SET LOCAL search_path TO pg_catalog, pg_temp`
 
 // Abroad gives them back, for the present transaction, the meaning that they have for the role. It belongs before what
 // fires a user's code, triggers on rows and on DDL, which may rely on it; whatever we say ourselves is qualified there.

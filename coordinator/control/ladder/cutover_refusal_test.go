@@ -95,7 +95,7 @@ func TestCutoverRefusesADomainThatIsNotNull(t *testing.T) {
 	db := testenv.Database(t)
 	db.Run(t, `CREATE DOMAIN mail AS text NOT NULL DEFAULT 'a'; CREATE DOMAIN address AS mail; CREATE TABLE users (id bigint PRIMARY KEY, email address)`)
 	r := ripen(t, db, inPublic("users", "email"), "id")
-	r.refusedCut(t, app.CodeRefused, "domain mail, which is NOT NULL", "ALTER DOMAIN mail DROP NOT NULL")
+	r.refusedCut(t, app.CodeRefused, "domain public.mail, which is NOT NULL", "ALTER DOMAIN public.mail DROP NOT NULL")
 	db.Run(t, `ALTER DOMAIN mail DROP NOT NULL`)
 	r.cut(t)
 	db.Run(t, `INSERT INTO users (id) VALUES (1)`)
@@ -171,8 +171,8 @@ func TestWhatIsAcknowledgedIsRecorded(t *testing.T) {
 	r := ripen(t, db, inPublic("users", "email"), "id")
 	db.Run(t, `CREATE VIEW v AS SELECT email FROM users; CREATE UNIQUE INDEX i ON users (email);
 		CREATE FUNCTION f(u users) RETURNS text LANGUAGE sql AS 'SELECT u.email'`)
-	result := r.cut(t, func(c *ladder.CutoverRequest) { c.Despite = []string{"public.v", "public.i", "public.f(u users)"} })
-	if want := []string{"function public.f(u users)", "unique index public.i", "view public.v"}; !slices.Equal(result.Acknowledged, want) {
+	result := r.cut(t, func(c *ladder.CutoverRequest) { c.Despite = []string{"public.v", "public.i", "public.f(u public.users)"} })
+	if want := []string{"function public.f(u public.users)", "unique index public.i", "view public.v"}; !slices.Equal(result.Acknowledged, want) {
 		t.Errorf("recorded: %q", result.Acknowledged)
 	}
 }

@@ -29,9 +29,12 @@ END
 $cipherfleet$;
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_moved" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_plain_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_plain_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_source" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.reverse_4294967295();
+DROP FUNCTION IF EXISTS cipherfleet.reverse_plain_4294967295();
 DROP SEQUENCE IF EXISTS cipherfleet.reverse_missed_4294967295;
 ALTER TABLE "My ""Shop"""."or.ders\" DROP CONSTRAINT "cipherfleet_4294967295_coverage", DROP COLUMN "e'mail ""x""";
 -- undo

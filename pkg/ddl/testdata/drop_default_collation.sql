@@ -29,9 +29,12 @@ END
 $cipherfleet$;
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_insert" ON "public"."users";
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_moved" ON "public"."users";
+DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_plain_insert" ON "public"."users";
+DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_plain_update" ON "public"."users";
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_update" ON "public"."users";
 DROP TRIGGER IF EXISTS "~cipherfleet_7_reverse_source" ON "public"."users";
 DROP FUNCTION IF EXISTS cipherfleet.reverse_7();
+DROP FUNCTION IF EXISTS cipherfleet.reverse_plain_7();
 DROP SEQUENCE IF EXISTS cipherfleet.reverse_missed_7;
 ALTER TABLE "public"."users" DROP CONSTRAINT "cipherfleet_7_coverage", DROP COLUMN "email";
 -- undo

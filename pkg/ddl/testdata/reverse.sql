@@ -27,6 +27,27 @@ BEGIN
 END
 $capture$;
 REVOKE ALL ON FUNCTION cipherfleet.reverse_4294967295() FROM PUBLIC;
+CREATE OR REPLACE FUNCTION cipherfleet.reverse_plain_4294967295() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
+DECLARE
+  missed bigint;
+BEGIN
+  BEGIN
+    PERFORM nextval(s.id) FROM to_regclass('cipherfleet.reverse_plain_4294967295') AS s(id) WHERE s.id IS NOT NULL;
+    missed := 1 + coalesce(substring(current_setting('cipherfleet.reverse_plain_4294967295', true), '^[0-9]{1,15}$')::bigint, 0);
+    PERFORM set_config('cipherfleet.reverse_plain_4294967295', missed::text, true);
+    IF missed <= 16 OR missed & (missed - 1) = 0 THEN
+      LOCK TABLE cipherfleet.missed_writes IN ROW EXCLUSIVE MODE NOWAIT;
+      INSERT INTO cipherfleet.missed_writes (column_id, application, role, writes)
+      VALUES (4294967295, left(current_setting('application_name'), 64), session_user, CASE WHEN missed <= 16 THEN 1 ELSE missed / 2 END);
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    NULL;
+  END;
+  RETURN NEW;
+END
+$capture$;
+REVOKE ALL ON FUNCTION cipherfleet.reverse_plain_4294967295() FROM PUBLIC;
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_source" BEFORE UPDATE OF "e'mail ""x""" ON "My ""Shop"""."or.ders\" FOR EACH ROW
 WHEN (false) EXECUTE FUNCTION cipherfleet.reverse_4294967295();
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
@@ -47,11 +68,23 @@ WHEN (new."e'mail ""x""" IS DISTINCT FROM NULL
   AND ((pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE
     OR pg_catalog.record_image_eq(ROW(new."e'mail ""x"""), ROW(old."e'mail ""x"""))))
 EXECUTE FUNCTION cipherfleet.reverse_4294967295();
-ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_source", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_moved", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_update";
+CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_plain_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
+WHEN (new."e'mail ""x""" IS DISTINCT FROM NULL AND new."e.mail $capture$ cell" IS NULL)
+EXECUTE FUNCTION cipherfleet.reverse_plain_4294967295();
+CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_plain_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
+WHEN (pg_catalog.record_image_ne(ROW(new."e'mail ""x"""), ROW(old."e'mail ""x"""))
+  AND pg_catalog.record_image_eq(ROW(new."e.mail $capture$ cell"), ROW(old."e.mail $capture$ cell"))
+  AND (new."e.mail $capture$ cell" IS NOT NULL OR new."e'mail ""x""" IS DISTINCT FROM NULL)
+  AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'fleet') IS NOT TRUE)
+EXECUTE FUNCTION cipherfleet.reverse_plain_4294967295();
+ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_source", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_moved", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_plain_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_plain_update", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_update";
 -- undo
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_moved" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_plain_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_plain_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_reverse_source" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.reverse_4294967295();
+DROP FUNCTION IF EXISTS cipherfleet.reverse_plain_4294967295();
 DROP SEQUENCE IF EXISTS cipherfleet.reverse_missed_4294967295;
