@@ -2,7 +2,6 @@ package backfill
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -122,12 +121,12 @@ func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
 }
 
 func (s *Jobs) caughtUp(ctx context.Context, tx pg.Tx, job Job) error {
-	detail, err := json.Marshal(map[string]any{"reason": "rows became uncovered since; they are swept"})
+	events, err := starts(job, lifecycle.RunStart{Reason: "rows became uncovered since; they are swept"})
 	if err != nil {
 		return err
 	}
-	for _, event := range again(job) {
-		event.TraceID, event.Detail = traceID(ctx), detail
+	for _, event := range events {
+		event.TraceID = traceID(ctx)
 		if _, err := s.Log.Append(ctx, tx, event); err != nil {
 			return err
 		}

@@ -59,8 +59,12 @@ func (p *Planner) Plan(ctx context.Context, id string, relation pg.Relation) (Jo
 }
 
 func (p *Planner) started(ctx context.Context, tx pg.Tx, job Job) error {
-	for _, event := range job.Events() {
-		event.Kind, event.Phase, event.Total, event.TraceID = lifecycle.KindBackfillStarted, cmp.Or(event.Phase, lifecycle.PhaseBackfilling), job.Total, traceID(ctx)
+	events, err := starts(job, lifecycle.RunStart{})
+	if err != nil {
+		return err
+	}
+	for _, event := range events {
+		event.TraceID = traceID(ctx)
 		if _, err := p.Jobs.Log.Append(ctx, tx, event); err != nil {
 			return err
 		}

@@ -1,11 +1,11 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -98,7 +98,11 @@ func retriable(ctx context.Context, tx pg.Tx, id string) (job Job, rows int, err
 
 // ready says whether the log of every column lets the job's run go on.
 func ready(ctx context.Context, tx pg.Tx, job Job) error {
-	for _, event := range again(job) {
+	events, err := starts(job, lifecycle.RunStart{})
+	if err != nil {
+		return err
+	}
+	for _, event := range events {
 		state, err := lifecycle.Latest(ctx, tx, event.Table, event.Column)
 		if err != nil {
 			return err
@@ -111,25 +115,28 @@ func ready(ctx context.Context, tx pg.Tx, job Job) error {
 	return nil
 }
 
-// again are the events of a job that starts again.
-func again(job Job) []lifecycle.Event {
-	events := slices.Clone(job.Events())
-	for i := range events {
-		events[i].Kind, events[i].Total = lifecycle.KindBackfillStarted, job.Total
-		if events[i].Phase == "" {
-			events[i].Phase = lifecycle.PhaseBackfilling
+// starts are the events of a job that starts, or starts again. They say of which columns each cell is opened and
+// compared before it is written: all but those whose cells somebody else makes.
+func starts(job Job, start lifecycle.RunStart) ([]lifecycle.Event, error) {
+	events := job.Events()
+	for i, c := range job.Spec.Columns {
+		start.Compared = !c.Foreign() && c.stays() == ""
+		detail, err := json.Marshal(start)
+		if err != nil {
+			return nil, err
 		}
+		events[i].Kind, events[i].Phase, events[i].Total, events[i].Detail = lifecycle.KindBackfillStarted, cmp.Or(events[i].Phase, lifecycle.PhaseBackfilling), job.Total, detail
 	}
-	return events
+	return events, nil
 }
 
 func (s *Jobs) restarted(ctx context.Context, tx pg.Tx, job Job, actor string, rows int) error {
-	detail, err := json.Marshal(map[string]any{"reason": fmt.Sprintf("%d rows in quarantine are tried again", rows), "quarantined": rows})
+	events, err := starts(job, lifecycle.RunStart{Reason: fmt.Sprintf("%d rows in quarantine are tried again", rows), Quarantined: rows})
 	if err != nil {
 		return err
 	}
-	for _, event := range again(job) {
-		event.Actor, event.TraceID, event.Detail = actor, traceID(ctx), detail
+	for _, event := range events {
+		event.Actor, event.TraceID = actor, traceID(ctx)
 		if _, err := s.Log.Append(ctx, tx, event); err != nil {
 			return err
 		}

@@ -17,9 +17,11 @@ type State struct {
 	Table, Column string
 	Phase         Phase
 	Run           Run       // the present run, or the last one
-	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if a run began, capture was made anew, a cutover taken back or a sample failed since
+	Backfilled    time.Time // since when a full verification may prove it, see [State.Sound]; zero while none can
+	Verified      time.Time // of the last full decrypt-and-compare; zero if none, or if something since took it away, see [State.Sound]
 	VerifiedFrom  time.Time // when it began: what it read is of then, or later
 	Proven        bool      // it found every row covered
+	NoneWrong     bool      // it found no cell that is wrong; rows may have been without one
 	Last          int64     // id of the last event folded; older ones change nothing any more
 	At            time.Time // when it happened
 }
@@ -179,15 +181,16 @@ func (s State) move(e Event) (State, string) {
 	}
 	switch {
 	case e.Kind == KindDualWriting:
-		s.Verified = time.Time{} // capture was made, or made anew: until now writes could miss the target unseen
+		s = s.unproven(e) // capture was made, or made anew: until now writes could miss the target unseen
 	case e.Kind == KindSchemaAdded && s.Phase == PhaseDropped:
-		s.Run, s.Verified = Run{}, time.Time{}
+		s = s.unproven(e)
+		s.Run = Run{}
 	case e.Kind == KindAdvanced:
-		s.Verified = time.Time{}
+		s = s.unproven(e)
 		s.Phase = e.Phase
 		return s, reasonIf(s.Phase == PhaseBackfilling, "only a run leads there")
 	case e.Kind == KindRolledBack:
-		s.Verified = time.Time{} // capture goes, or begins anew: until now a plaintext could change without its cell
+		s = s.unproven(e) // capture goes, or begins anew: until now a plaintext could change without its cell
 		if undone(e) && slices.Contains([]Phase{PhaseSchemaAdded, PhaseDualWriting, PhaseBackfilling, PhaseBackfilled}, s.Phase) {
 			s.Phase = e.Phase
 			return s, ""
@@ -207,7 +210,10 @@ func (s State) start(e Event) (State, string) {
 	if s.Run.State == "" || s.Run.Job != e.Job {
 		s.Run = Run{Job: e.Job, Started: e.At}
 	}
-	s.Run.State, s.Run.Total, s.Run.Ended, s.Verified = RunOpen, e.Total, time.Time{}, time.Time{}
+	s.Run.State, s.Run.Total, s.Run.Ended = RunOpen, e.Total, time.Time{}
+	if s.Backfilled.IsZero() || !compares(e) {
+		s = s.unproven(e)
+	}
 	if s.stays(e) {
 		return s, ""
 	}
@@ -241,6 +247,9 @@ func (s State) run(e Event) (State, string) {
 		s.Run.State, s.Run.Ended = RunDone, e.At
 		if s.stays(e) {
 			return s, ""
+		}
+		if s.Backfilled.IsZero() {
+			s.Backfilled = e.At
 		}
 		return s.climb(e)
 	case KindRowQuarantined:

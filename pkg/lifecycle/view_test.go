@@ -29,6 +29,10 @@ func TestTheViewOfOtherToolsHasRunningSums(t *testing.T) {
 	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.cs_migrations v JOIN cipherfleet.events e USING (id) WHERE v.created_at = e.created_at`); n != len(want)+1 {
 		t.Errorf("%d rows are the log's, want %d", n, len(want)+1)
 	}
+	types := testenv.Column[string](t, db, `SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'cipherfleet.cs_migrations'::regclass AND attname LIKE 'rows%' ORDER BY attnum`)
+	if want := []string{"bigint", "bigint"}; !slices.Equal(types, want) {
+		t.Errorf("rows are %v", types)
+	}
 	columns := testenv.Column[string](t, db, `SELECT attname::text FROM pg_attribute WHERE attrelid = 'cipherfleet.cs_migrations'::regclass AND attnum > 0 ORDER BY attnum`)
 	if want := []string{"id", "table_name", "column_name", "event", "phase", "cursor_value", "rows_processed", "rows_total", "details", "created_at"}; !slices.Equal(columns, want) {
 		t.Errorf("its columns are %v", columns)

@@ -18,7 +18,7 @@ COMMENT ON COLUMN cipherfleet.missed_writes.role IS 'session_user of the session
 
 CREATE VIEW cipherfleet.cs_migrations AS
 SELECT e.id, e.table_name, e.column_name, e.event, e.phase, e.cursor_value,
-  pg_catalog.sum(e.rows_processed) OVER run AS rows_processed,
+  (pg_catalog.sum(e.rows_processed) OVER run)::pg_catalog.int8 AS rows_processed,
   pg_catalog.max(e.rows_total) OVER run AS rows_total,
   e.details, e.created_at
  FROM cipherfleet.events e
