@@ -107,10 +107,15 @@ func installNext(ctx context.Context, db *pg.DB, texts []string) (version int, e
 	return version, err
 }
 
+// existsSQL reads the catalog's tables. A function that looks names up might answer out of the session's cache, which
+// hears of what others did when the transaction begins, and not again while it waits for the lock of an install.
+const existsSQL = `SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'cipherfleet' AND c.relname = 'installation')`
+
 // Installed is the version of the schema in this database, 0 if there is none.
 func Installed(ctx context.Context, q pg.Querier) (int, error) {
 	var exists bool
-	if err := q.QueryRow(ctx, "SELECT pg_catalog.to_regclass('cipherfleet.installation') IS NOT NULL").Scan(&exists); err != nil || !exists {
+	if err := q.QueryRow(ctx, existsSQL).Scan(&exists); err != nil || !exists {
 		return 0, wrap("look for the schema", err)
 	}
 	var version int

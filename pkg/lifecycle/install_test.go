@@ -38,9 +38,22 @@ func TestInstallIsIdempotent(t *testing.T) {
 	}
 }
 
+// Each of the sessions has found before that there is no such schema, as whoever says what is missing does.
 func TestConcurrentInstallsAreOne(t *testing.T) {
 	t.Parallel()
 	db := testenv.EmptyDatabase(t)
+	var sessions []*pg.Conn
+	for range 8 {
+		session, err := db.DB.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		testenv.One[bool](t, session, "SELECT to_regclass('cipherfleet.installation') IS NULL")
+		sessions = append(sessions, session)
+	}
+	for _, session := range sessions {
+		session.Release()
+	}
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

@@ -11,9 +11,10 @@ import (
 // and catalogs. A role, a database or a start-up option may list a schema before pg_catalog, and even behind it an
 // operator that fits its operands better wins. It is set in every transaction, and not once for a session, because a
 // pooler hands sessions on: to another client it must not be left, and it would not be there for our own next
-// transaction. It is one statement without parameters, sent together with the BEGIN; it takes no snapshot, so that the
-// transaction may still be given another isolation.
-const Home = `SET LOCAL search_path TO pg_catalog, pg_temp`
+// transaction. Two more settings change what a statement means or what the catalog prints, and are pinned beside it. It
+// has no parameters, and is sent together with the BEGIN; it takes no snapshot, so that the transaction may still be
+// given another isolation.
+const Home = `SET LOCAL search_path TO pg_catalog, pg_temp; SET LOCAL standard_conforming_strings TO on; SET LOCAL quote_all_identifiers TO off`
 
 // Abroad gives them back, for the present transaction, the meaning that they have for the role. It belongs before what
 // fires a user's code, triggers on rows and on DDL, which may rely on it; whatever we say ourselves is qualified there.

@@ -75,6 +75,22 @@ func TestStatementsAreAtHome(t *testing.T) {
 	}
 }
 
+// TestTheCatalogPrintsAtHomeWhatItAlwaysPrints: and a backslash in a statement is a backslash.
+func TestTheCatalogPrintsAtHomeWhatItAlwaysPrints(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on', current_database());
+		EXECUTE format('ALTER DATABASE %I SET standard_conforming_strings = off', current_database()); END $$`)
+	there := testenv.Open(t, db.URL)
+	const prints = `SELECT format_type(25, NULL) || '\1'`
+	if text := testenv.One[string](t, there, prints); text == `text\1` {
+		t.Fatalf("abroad it prints %s, too", text)
+	}
+	if text := testenv.One[string](t, there.DB, prints); text != `text\1` {
+		t.Errorf("at home it prints %s", text)
+	}
+}
+
 // TestTriggersFireAbroad: a user's trigger may rely on the search path of its sessions.
 func TestTriggersFireAbroad(t *testing.T) {
 	t.Parallel()
