@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 )
@@ -26,12 +27,12 @@ func (k *keeper) index(ctx context.Context, job backfill.Job, leaves []leaf) {
 	if !k.built() {
 		return
 	}
-	steps := map[string]ddl.Step{}
+	columns, steps := map[string]uint32{}, map[string]ddl.Step{}
 	for _, l := range leaves {
 		for _, c := range stepsOf(job) {
 			name := c.UncoveredIndexName(l.Named)
 			if !l.indexed && time.Since(k.refused[name]) >= indexRetry {
-				steps[name] = c.UncoveredIndex(l.Named)
+				columns[name], steps[name] = c.ID, c.UncoveredIndex(l.Named)
 			}
 		}
 	}
@@ -45,7 +46,7 @@ func (k *keeper) index(ctx context.Context, job backfill.Job, leaves []leaf) {
 		defer close(b.ended)
 		defer cancel()
 		for name, step := range steps {
-			if err := k.plane.buildIndex(ctx, step); err != nil {
+			if err := k.plane.buildIndex(ctx, columns[name], step); err != nil {
 				b.failed = append(b.failed, name)
 				if ctx.Err() != nil {
 					return
@@ -81,15 +82,18 @@ func (k *keeper) stop() {
 	}
 }
 
-// buildIndex builds an index that is not there, or not valid. It waits for its turn behind others that build: the lock
-// it waits for holds up no reader or writer.
-func (p *Plane) buildIndex(ctx context.Context, step ddl.Step) error {
+// buildIndex builds an index of a column's that is not there, or not valid, when it is its turn: the lock it waits for
+// then holds up no reader or writer.
+func (p *Plane) buildIndex(ctx context.Context, column uint32, step ddl.Step) error {
 	conn, err := p.DB.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Discard(context.WithoutCancel(ctx))
-	const limitsSQL = `SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false)`
+	if err := standing.IndexTurn(ctx, conn, column); err != nil {
+		return err
+	}
+	const limitsSQL = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', $1, false)`
 	for _, part := range []struct {
 		patience string
 		does     []string
@@ -111,7 +115,12 @@ func (p *Plane) buildIndex(ctx context.Context, step ddl.Step) error {
 func (p *Plane) takeAway(ctx context.Context, step ddl.Step) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropPatience)
 	defer cancel()
+	conn, err := p.DB.Acquire(ctx)
+	if err != nil {
+		return
+	}
+	defer conn.Release()
 	for _, statement := range step.Undo {
-		_, _ = p.DB.Exec(ctx, statement) // the next build begins with it
+		_, _ = conn.Exec(ctx, statement) // the next build begins with it
 	}
 }

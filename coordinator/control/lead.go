@@ -32,9 +32,10 @@ const (
 
 // keepalives are the settings of that connection. What it commits must outlive a crash whatever the database's default
 // is: an epoch that went back would let a leader of before write again.
-const keepalives = `SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '5', false),
- set_config('tcp_keepalives_count', '3', false), set_config('idle_session_timeout', '0', false),
- set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
+const keepalives = `SELECT pg_catalog.set_config('tcp_keepalives_idle', '5', false), pg_catalog.set_config('tcp_keepalives_interval', '5', false),
+ pg_catalog.set_config('tcp_keepalives_count', '3', false), pg_catalog.set_config('idle_session_timeout', '0', false),
+ pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('synchronous_commit',
+  CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, false)`
 
 // campaign takes the lock on a connection of its own, or returns ErrLed; once won, the epoch is this coordinator's.
 func (p *Plane) campaign(ctx context.Context) (conn *pg.Conn, err error) {

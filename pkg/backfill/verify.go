@@ -34,6 +34,10 @@ type Report struct {
 // Proven says that every row is covered, and that no key was used twice with the same nonce.
 func (r Report) Proven() bool { return r.Rows == r.Covered && r.Nonces.Repeated == 0 }
 
+// NoneWrong says that no cell is of another value than its source, and that no key was used twice with the same nonce.
+// Rows may be without a cell: whoever needs each of them covered looks for those.
+func (r Report) NoneWrong() bool { return r.Stale == 0 && r.Broken == 0 && r.Nonces.Repeated == 0 }
+
 const mostExamples = 10
 
 // Verifier opens every cell of a leaf and compares it with its source. It writes nothing and holds no snapshot for

@@ -1,6 +1,7 @@
 package ladder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,10 +22,12 @@ import (
 // CutoverRequest asks for a column to be cut over.
 type CutoverRequest struct {
 	Column       standing.Name
-	Strategy     string        // StrategySwap or StrategyByName
-	Soak         time.Duration // without a missed write; 0: none is asked for
-	Reason, Note string        // with a reason a sample, or no verification at all, is enough
-	Despite      []string      // names of dependents that may change their meaning
+	Strategy     string           // StrategySwap or StrategyByName
+	Soak         time.Duration    // without a missed write; 0: none is asked for
+	Reason, Note string           // with a reason a sample, or no verification at all, is enough
+	Despite      []string         // names of dependents that may change their meaning
+	Patience     time.Duration    // with sweeps that are under way; default 2 minutes
+	Waiting      func(job string) // told of a sweep that is waited for; nil: nobody is
 	// Sweep has the fleet seal rows that became uncovered, and returns when it has.
 	Sweep func(context.Context, messages.StartRequest) error
 }
@@ -49,20 +52,27 @@ const mostLooks = 2 * mostSweeps
 // uncovered under the lock makes it give way: the lock is let go, the fleet seals the row, and it tries again. Killed at
 // any moment, the same request goes on. A [*standing.Refusal] has changed nothing.
 func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, error) {
-	trusted, sweeps := "", 0
+	trusted, sweeps, patience := "", 0, sweepPatience(cmp.Or(r.Patience, longestSweep))
 	for looks := 0; looks < mostLooks; looks++ {
 		g, err := l.look(ctx, r, trusted)
-		if errors.Is(err, errCutOver) {
-			return l.finishCutover(ctx, g.Standing, true)
-		}
-		if err != nil {
-			return CutoverResult{}, err
-		}
-		if err := indexUncovered(ctx, l.DB, g.column, g.Relation.Leaves); err != nil {
-			return CutoverResult{}, err
-		}
-		err = l.attempt(ctx, r, g, trusted)
+		var under *sweeping
 		switch {
+		case errors.Is(err, errCutOver):
+			return l.finishCutover(ctx, g.Standing, true)
+		case errors.As(err, &under):
+			if err := patience.await(ctx, l.DB, under, r.Waiting); err != nil {
+				return CutoverResult{}, err
+			}
+			looks--
+			continue
+		case err != nil:
+			return CutoverResult{}, err
+		}
+		if err = indexUncovered(ctx, l.DB, g.column, g.Relation.Leaves); err == nil {
+			err = l.attempt(ctx, r, g, trusted)
+		}
+		switch err = l.explained(ctx, g.Standing, err); {
+		case isClash(err): // a job began, or somebody else moved it: what stands there is to be seen
 		case errors.Is(err, errUncovered) && sweeps < mostSweeps:
 			sweeps, trusted = sweeps+1, g.Detail.Proof // the run that follows opens what it seals
 			if err := r.Sweep(ctx, g.sweep(l.Actor)); err != nil {
@@ -78,7 +88,7 @@ func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, 
 			return l.finishCutover(ctx, g.Standing, false)
 		}
 	}
-	return CutoverResult{}, standing.Clash("table", "ask for the same again when nobody alters it", "%s.%s was altered each time before its lock was got", r.Column.Schema, r.Column.Table)
+	return CutoverResult{}, standing.Clash("table", "ask for the same again when nobody alters it, and no job begins on it", "%s.%s was altered each time before its lock was got", r.Column.Schema, r.Column.Table)
 }
 
 // look checks the gates as of one moment.

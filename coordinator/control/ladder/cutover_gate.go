@@ -34,6 +34,9 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if g.State.Phase == lifecycle.PhaseCutOver {
 		return g, errCutOver
 	}
+	if err := g.checkSweep(ctx, tx); err != nil {
+		return g, err
+	}
 	g.Detail = standing.Cutover{Strategy: r.Strategy, PlainName: g.Plain.Name, SealedName: g.Sealed.Name, PlainWas: g.Plain.Name, SealedWas: g.Sealed.Name,
 		Soak: r.Soak.String(), Reason: r.Reason, Note: r.Note}
 	g.Detail.Strict = slices.ContainsFunc(g.Relation.Triggers, func(t pg.Trigger) bool { return slices.Contains(ddl.StrictTriggers(g.ID), t.Name) })
@@ -127,12 +130,12 @@ func (g *Gated) proof(ctx context.Context, q pg.Querier, reason, trusted string)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", fmt.Errorf("read the last verification: %w", err)
 	}
-	counts := newest.Began.After(g.State.Run.Ended)
+	counts := newest.Began.After(g.State.Backfilled)
 	switch {
-	case !g.State.Verified.IsZero() && g.State.Proven && g.State.VerifiedFrom.After(g.State.Run.Ended):
+	case g.State.Sound():
 		return standing.ProofFull, nil
-	case counts && !newest.Proven:
-		return "", standing.Refuse("column", "cipherfleet verify says what is wrong, and how to mend it", "the last verification of %s proved that not every row is covered", g.name())
+	case counts && !newest.Sound():
+		return "", standing.Refuse("column", "cipherfleet verify says what is wrong, and how to mend it", "the last verification of %s found cells that are wrong", g.name())
 	case trusted != "":
 		return trusted, nil
 	case reason == "" && counts && newest.Sample > 0:

@@ -38,8 +38,8 @@ func cutRefusals() map[string]cutRefusal {
 	return map[string]cutRefusal{
 		"not backfilled":    {event: event(lifecycle.Event{Kind: lifecycle.KindAdvanced, Phase: lifecycle.PhaseDualWriting}), message: "is dual-writing, not backfilled", hint: "cipherfleet backfill"},
 		"not verified":      {event: event(lifecycle.Event{Kind: lifecycle.KindAdvanced, Phase: lifecycle.PhaseBackfilled}), message: "was not verified since", hint: "cipherfleet verify"},
-		"disproved":         {event: event(verified("100", false)), ask: because("who cares"), message: "proved that not every row is covered", hint: "cipherfleet verify"},
-		"sample disproved":  {event: event(verified("5", false)), ask: because("who cares"), message: "proved that not every row is covered", hint: "cipherfleet verify"},
+		"disproved":         {event: event(verified("100", false)), ask: because("who cares"), message: "found cells that are wrong", hint: "cipherfleet verify"},
+		"sample disproved":  {event: event(verified("5", false)), ask: because("who cares"), message: "found cells that are wrong", hint: "cipherfleet verify"},
 		"soak":              {ask: func(r *ladder.CutoverRequest) { r.Soak = time.Hour }, code: app.CodeWaiting, message: "have been watched for", hint: "wait until"},
 		"capture off":       {make: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_update"`, message: "of public.users.email go unnoticed", hint: "cipherfleet backfill"},
 		"no check":          {make: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell`, message: "is gone or not validated", hint: "cipherfleet backfill"},
@@ -171,7 +171,9 @@ func TestWhatIsAcknowledgedIsRecorded(t *testing.T) {
 	r := ripen(t, db, inPublic("users", "email"), "id")
 	db.Run(t, `CREATE VIEW v AS SELECT email FROM users; CREATE UNIQUE INDEX i ON users (email);
 		CREATE FUNCTION f(u users) RETURNS text LANGUAGE sql AS 'SELECT u.email'`)
-	result := r.cut(t, func(c *ladder.CutoverRequest) { c.Despite = []string{"public.v", "public.i", "public.f(u public.users)"} })
+	result := r.cut(t, func(c *ladder.CutoverRequest) {
+		c.Despite = []string{"public.v", "public.i", "public.f(u public.users)"}
+	})
 	if want := []string{"function public.f(u public.users)", "unique index public.i", "view public.v"}; !slices.Equal(result.Acknowledged, want) {
 		t.Errorf("recorded: %q", result.Acknowledged)
 	}

@@ -37,7 +37,7 @@ func TestASwapMovesWhatMustMove(t *testing.T) {
 		t.Errorf("have %q\nwant %q", have, want)
 	}
 	triggers := testenv.Column[string](t, db, `SELECT tgname::text FROM pg_trigger WHERE tgrelid = 'users'::regclass AND NOT tgisinternal ORDER BY 1`)
-	if len(triggers) != 4 || !strings.Contains(strings.Join(triggers, " "), "_reverse_insert") {
+	if len(triggers) != 6 || !strings.Contains(strings.Join(triggers, " "), "_reverse_insert") {
 		t.Errorf("triggers: %q", triggers)
 	}
 	if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_constraint WHERE conname LIKE '%present'`); n != 0 {

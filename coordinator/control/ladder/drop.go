@@ -179,6 +179,7 @@ func (l *Ladder) Apply(ctx context.Context, d Drop) error {
 		}
 		return err
 	})
+	err = l.explained(ctx, d.Standing, err)
 	var server *pg.Error
 	if !errors.As(err, &server) {
 		return err

@@ -15,7 +15,7 @@ const reloadTime = 10 * time.Second
 func ReloadProxy(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, reloadTime)
 	defer cancel()
-	db, err := pg.Open(ctx, url, pg.Options{AppName: "cipherfleet", MaxConns: 1})
+	db, err := pg.Open(ctx, url, pg.Options{AppName: "cipherfleet", MaxConns: 1, Abroad: true})
 	if err != nil {
 		return fmt.Errorf("reach the proxy: %w", err)
 	}

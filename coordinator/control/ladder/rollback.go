@@ -91,7 +91,7 @@ func (l *Ladder) Rollback(ctx context.Context, p RollbackPlan, r RollbackRequest
 		err = l.undoPrepared(ctx, p, r, &result)
 	}
 	if err != nil {
-		return Rollback{}, err
+		return Rollback{}, l.explained(ctx, p.Standing, err)
 	}
 	return result, l.finishPresent(ctx, p.Standing)
 }

@@ -114,8 +114,11 @@ func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf
 	if _, err := conn.Exec(ctx, limitsSQL); err != nil {
 		return err
 	}
+	if err := standing.IndexTurn(ctx, conn, c.ID); err != nil {
+		return err
+	}
 	for _, leaf := range leaves {
-		valid, err := pg.Values[bool](ctx, conn, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
+		valid, err := pg.Values[bool](ctx, db, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
 		step := c.ReverseUncoveredIndex(leaf.Named)
 		if err == nil && slices.Contains(valid, false) {
 			_, err = conn.Exec(ctx, step.Undo[0])

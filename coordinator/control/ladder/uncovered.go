@@ -59,11 +59,14 @@ func indexUncovered(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Le
 		return err
 	}
 	defer conn.Discard(context.WithoutCancel(ctx)) // with its settings
-	if _, err := conn.Exec(ctx, `SELECT set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false)`); err != nil {
+	if _, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('lock_timeout', '0', false), pg_catalog.set_config('statement_timeout', '0', false)`); err != nil {
+		return err
+	}
+	if err := standing.IndexTurn(ctx, conn, c.ID); err != nil {
 		return err
 	}
 	for _, leaf := range leaves {
-		there, valid, err := hasUncoveredIndex(ctx, conn, c, leaf.Named)
+		there, valid, err := hasUncoveredIndex(ctx, db, c, leaf.Named)
 		step := c.UncoveredIndex(leaf.Named)
 		if err == nil && there && !valid {
 			_, err = conn.Exec(ctx, step.Undo[0])

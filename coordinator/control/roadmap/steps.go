@@ -52,7 +52,7 @@ func steps(l *status.Look) (steps []Step) {
 
 func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock string)) {
 	state := l.State
-	if state.Verified.IsZero() || !state.Proven || !state.VerifiedFrom.After(state.Run.Ended) || state.Phase.Rung() < 4 {
+	if !state.Sound() || state.Phase.Rung() < 4 {
 		add("", "open every cell and compare it with its source", verifyLine(l), "none; every row is read")
 	}
 	if l.Wanted.Soak > 0 {

@@ -146,7 +146,7 @@ func (v *Verifier) record(ctx context.Context, t *tested, result Result) (Result
 }
 
 func (c testColumn) finding(r backfill.Report, of Result) status.Finding {
-	return status.Finding{Verification: lifecycle.Verification{Sample: of.Sample, Proven: r.Proven(), Began: of.Began}, Rows: r.Rows, Covered: r.Covered,
+	return status.Finding{Verification: lifecycle.Verification{Sample: of.Sample, Proven: r.Proven(), NoneWrong: r.NoneWrong(), Began: of.Began}, Rows: r.Rows, Covered: r.Covered,
 		Uncovered: r.Uncovered, Stale: r.Stale, Broken: r.Broken, Unknown: r.Unknown, Schemes: r.Schemes, Keys: r.Keys, Repeated: r.Nonces.Repeated,
 		Digest: r.Digest, PlaintextGone: c.source == "", Missed: c.missed, Seconds: of.Seconds}
 }

@@ -1,0 +1,85 @@
+package ladder
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// sweeping says that a column which was backfilled is being swept: a moment's work, as a rule, that the fleet begins by
+// itself when applications leave rows uncovered. A cutover waits for it. To others it is a refusal.
+type sweeping struct {
+	job     string
+	refusal error
+}
+
+func (s *sweeping) Error() string { return s.refusal.Error() }
+func (s *sweeping) Unwrap() error { return s.refusal }
+
+// checkSweep is a [*sweeping] while one is under way. A job that somebody paused ends nothing by itself, and one over a
+// column that was never backfilled takes its time: those are refused further on.
+func (g *Gated) checkSweep(ctx context.Context, q pg.Querier) error {
+	if g.State.Backfilled.IsZero() || g.State.Phase != lifecycle.PhaseBackfilling && g.State.Phase != lifecycle.PhaseBackfilled {
+		return nil
+	}
+	job, err := backfill.LiveOver(ctx, q, g.Relid)
+	if errors.Is(err, backfill.ErrNoJob) || err == nil && job.State == backfill.Paused {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return &sweeping{job.ID, standing.Clash("table", "cipherfleet job ls shows it: wait for its end, or cancel it; then this again", "a job over %s has not ended", g.Relation.Table())}
+}
+
+// How long a cutover waits for sweeps in all, and how often it looks for their end.
+const (
+	longestSweep = 2 * time.Minute
+	sweepLook    = 200 * time.Millisecond
+)
+
+// sweepPatience is what is left of a cutover's patience with sweeps.
+type sweepPatience time.Duration
+
+// await returns when the job has ended or was paused, or with the refusal when the patience ends.
+func (p *sweepPatience) await(ctx context.Context, db *pg.DB, s *sweeping, waiting func(job string)) error {
+	if waiting != nil {
+		waiting(s.job)
+	}
+	began := time.Now()
+	defer func() { *p -= sweepPatience(time.Since(began)) }()
+	jobs := &backfill.Jobs{DB: db}
+	return retry.Do(ctx, retry.WithMaxDuration(max(time.Duration(*p), time.Millisecond), retry.NewConstant(sweepLook)), func(ctx context.Context) error {
+		job, err := jobs.Load(ctx, s.job)
+		if err != nil || job.State.Ended() || job.State == backfill.Paused {
+			return err
+		}
+		return retry.RetryableError(s)
+	})
+}
+
+// isClash says that something else stood in the way, as far as could be seen.
+func isClash(err error) bool {
+	var r *standing.Refusal
+	return errors.As(err, &r) && r.Kind == messages.CodeConflict
+}
+
+// explained is err, or that the column was moved by somebody else meanwhile, which explains any error of the server's.
+func (l *Ladder) explained(ctx context.Context, s standing.Standing, err error) error {
+	if pg.Code(err) == "" {
+		return err
+	}
+	state, lookErr := lifecycle.Latest(context.WithoutCancel(ctx), l.DB, s.Column.Table.String(), s.Source)
+	if lookErr != nil && !errors.Is(lookErr, lifecycle.ErrImpossible) || state.Phase == s.State.Phase {
+		return err
+	}
+	return standing.Settled(s, standing.ErrMoved)
+}

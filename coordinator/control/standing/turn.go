@@ -1,0 +1,37 @@
+package standing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sethvargo/go-retry"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// indexSpace is the first number of the advisory locks under which a column's indexes are built; the second is the
+// column's id.
+const indexSpace = 0x63706978
+
+var errTurn = errors.New("somebody else builds an index of the column")
+
+// IndexTurn waits until nobody else builds or drops an index of the column: two who do stand in each other's way. The
+// turn lasts as long as the connection. A [*Refusal] if somebody else takes long.
+func IndexTurn(ctx context.Context, conn *pg.Conn, column uint32) error {
+	err := retry.Do(ctx, Backoff(), func(ctx context.Context) error {
+		won := false
+		err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1, $2)`, indexSpace, int32(column)).Scan(&won) // waiting inside a statement would hold up who builds
+		if err == nil && !won {
+			return retry.RetryableError(errTurn)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, errTurn):
+		return Refuse("table", "wait for its end (pg_stat_progress_create_index shows how far it is), and ask for the same again", "an index of this column is being built by somebody else")
+	case err != nil:
+		return fmt.Errorf("wait for others that build an index: %w", err)
+	}
+	return nil
+}
