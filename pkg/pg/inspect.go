@@ -59,15 +59,16 @@ type Relation struct {
 	Parents       []Named  // by INHERITS, not by partition
 	Children      []Named  // by INHERITS, not by partition
 
-	Columns      []Column // in the table's order, without dropped ones
-	Keys         []Key    // every unique index, the primary key first, then by number of columns and name
-	Indexes      []Index  // every index, by name
-	Checks       []Check  // CHECK constraints of the relation itself
-	Rules        []Rule   // rewrite rules of the relation and its leaves
-	Triggers     []Trigger
-	Publications []string       // logical replication that carries its changes, by any partition
-	Identity     string         // replica identity: d default, n nothing, f full, i index
-	Unidentified []Unidentified // leaves of which Postgres refuses every UPDATE for want of a replica identity
+	Columns        []Column // in the table's order, without dropped ones
+	Keys           []Key    // every unique index, the primary key first, then by number of columns and name
+	Indexes        []Index  // every index, by name
+	Checks         []Check  // CHECK constraints of the relation itself
+	Rules          []Rule   // rewrite rules of the relation and its leaves
+	Triggers       []Trigger
+	Publications   []string        // logical replication that carries its changes, by any partition
+	Identity       string          // replica identity: d default, n nothing, f full, i index
+	PublishedParts []PublishedPart // leaves whose updates a publication carries in part
+	Unidentified   []Unidentified  // leaves of which Postgres refuses every UPDATE for want of a replica identity
 
 	RowSecurity RowSecurity
 	Privileges  Privileges

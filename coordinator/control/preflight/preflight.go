@@ -95,7 +95,7 @@ const (
 )
 
 func (p *look) run(ctx context.Context) error {
-	for _, sql := range []string{readOnlySQL, patienceSQL, pg.Home} {
+	for _, sql := range []string{readOnlySQL, patienceSQL} {
 		if _, err := p.q.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("begin preflight: %w", err)
 		}
@@ -113,7 +113,7 @@ func (p *look) run(ctx context.Context) error {
 
 // checks are in the order in which one builds on what another found.
 func (p *look) checks() []func(context.Context) error {
-	return []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkIdentity, p.checkColumns, p.checkProxied, p.checkPrivileges, p.checkTriggers, p.checkTargets}
+	return []func(context.Context) error{p.checkTable, p.checkPartitionKey, p.checkKey, p.checkIdentity, p.checkColumns, p.checkProxied, p.checkPrivileges, p.checkPublished, p.checkTriggers, p.checkTargets}
 }
 
 // A schema that somebody made for us needs only the right to create in it.

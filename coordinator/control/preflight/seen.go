@@ -48,7 +48,7 @@ func Refusals(ctx context.Context, q pg.Querier, r messages.StartRequest, seen S
 func Reverse(ctx context.Context, q pg.Querier, relation pg.Relation, key pg.Key, cells, plaintext pg.Column, userTriggers string) (Plan, error) {
 	p := &look{q: q, request: messages.StartRequest{Columns: []messages.ColumnRequest{{Source: cells.Name, Target: plaintext.Name}}, UserTriggers: userTriggers},
 		plan: Plan{Relation: relation, Key: key, Installed: true, Columns: []Column{{Source: cells, Target: plaintext, Guarded: true}}}}
-	for _, check := range []func(context.Context) error{p.checkTable, p.checkIdentity, p.checkPrivileges, p.checkTriggers} {
+	for _, check := range []func(context.Context) error{p.checkTable, p.checkIdentity, p.checkPrivileges, p.checkPublished, p.checkTriggers} {
 		if err := check(ctx); err != nil {
 			return Plan{}, err
 		}
