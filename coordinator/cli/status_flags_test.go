@@ -273,3 +273,48 @@ func TestEveryFlagIsExplained(t *testing.T) {
 		}
 	}
 }
+
+// After a cutover by name somebody may go on writing the plaintext alone: its cell is of another value then, which only
+// a verification sees; that there is such a writer is seen at once, and who he is.
+func TestStatusNamesWhoWritesThePlaintextAloneAfterACutover(t *testing.T) {
+	t.Parallel()
+	s, db := backfilled(t)
+	s.must("verify", "--table", "users")
+	db.Run(t, `UPDATE users SET email = 'before@example.org' WHERE id = 2`)
+	s.must("cutover", "users.email", "--strategy", "by-name", "--soak", "0")
+	if c := s.column(); len(c.Flags) > 0 || len(c.MissedBy) > 0 {
+		t.Errorf("after the cutover: %v, %+v", c.Flags, c.MissedBy)
+	}
+	db.Run(t, `SET application_name = 'forgotten'; UPDATE users SET email = 'alone@example.org' WHERE id = 1; RESET application_name`)
+	c := s.column()
+	if !slices.Equal(c.Flags, []string{status.FlagPlaintextWritten}) || len(c.MissedBy) != 1 || c.MissedBy[0].Application != "forgotten" || c.MissedBy[0].Writes != 1 {
+		t.Errorf("flags %v, %+v", c.Flags, c.MissedBy)
+	}
+	if out := s.must("status").out; !strings.Contains(out, "the plaintext was written without its cell") || !strings.Contains(out, `"forgotten"`) || strings.Contains(out, "in the last day") {
+		t.Errorf("a person reads %s", out)
+	}
+	if o := s.run("verify", "--table", "users"); o.code != app.CodeUnproven {
+		t.Errorf("a verification ended with %d", o.code)
+	}
+	if c := s.column(); !slices.Equal(c.Flags, []string{status.FlagPlaintextWritten, status.FlagStale}) {
+		t.Errorf("flags once it was verified: %v", c.Flags)
+	}
+	db.Run(t, `DELETE FROM users WHERE id = 1`)
+	s.must("verify", "--table", "users")
+	if c := s.column(); len(c.Flags) > 0 || len(c.MissedBy) > 0 {
+		t.Errorf("once every cell was found right: %v, %+v", c.Flags, c.MissedBy)
+	}
+}
+
+func TestStatusSaysWhetherAColumnIsStrict(t *testing.T) {
+	t.Parallel()
+	s, _ := backfilled(t)
+	const line = "writes that miss the target fail"
+	if out := s.must("status").out; strings.Contains(out, line) || s.column().Strict {
+		t.Errorf("of a column that is not strict: %s", out)
+	}
+	s.must("backfill", "--table", "users", "--column", "email", "--strict")
+	if out := s.must("status").out; !strings.Contains(out, line) || !s.column().Strict {
+		t.Errorf("of a strict one: %s", out)
+	}
+}

@@ -60,7 +60,8 @@ END
 $capture$`
 
 // Whoever writes a plaintext and leaves its cell as it is leaves a cell of another value, or none. Nothing can be taken
-// away then: the cell is what is read, the plaintext is what was meant. It is recorded who did, as by [Column.Capture].
+// away then: the cell is what is read, the plaintext is what was meant. It is recorded who did, as by [Column.Capture]. A
+// plaintext that is taken away is none: the cell is what is left of it.
 const plainBody = `
 DECLARE
   missed bigint;
@@ -98,9 +99,9 @@ const (
 WHEN (new.%[3]s IS DISTINCT FROM NULL AND new.%[4]s IS NULL)
 EXECUTE FUNCTION cipherfleet.%[5]s()`
 	plainUpdateSQL = `CREATE OR REPLACE TRIGGER %[1]s BEFORE UPDATE ON %[2]s FOR EACH ROW
-WHEN (pg_catalog.record_image_ne(ROW(new.%[3]s), ROW(old.%[3]s))
+WHEN (new.%[3]s IS DISTINCT FROM NULL
+  AND pg_catalog.record_image_ne(ROW(new.%[3]s), ROW(old.%[3]s))
   AND pg_catalog.record_image_eq(ROW(new.%[4]s), ROW(old.%[4]s))
-  AND (new.%[4]s IS NOT NULL OR new.%[3]s IS DISTINCT FROM NULL)
   AND (pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterFleet + `') IS NOT TRUE)
 EXECUTE FUNCTION cipherfleet.%[5]s()`
 )

@@ -281,6 +281,8 @@ func TestWhoWritesThePlaintextAloneIsRecorded(t *testing.T) {
 	f.as(t, late, "UPDATE users SET email_plaintext = 'alone'")
 	f.wantRecord(t, "late %s 1")
 	f.as(t, late+client, "UPDATE users SET email_plaintext = NULL")
+	f.wantRecord(t, "late %s 1")
+	f.as(t, late+client, "UPDATE users SET email_plaintext = 'alone'")
 	f.wantRecord(t, "late %s 2")
 	f.as(t, late, "INSERT INTO users VALUES (3, 'alone', 'n'), (4, NULL, 'n')")
 	f.wantRecord(t, "late %s 3")

@@ -211,8 +211,11 @@ func (s State) start(e Event) (State, string) {
 		s.Run = Run{Job: e.Job, Started: e.At}
 	}
 	s.Run.State, s.Run.Total, s.Run.Ended = RunOpen, e.Total, time.Time{}
-	if s.Backfilled.IsZero() || !compares(e) {
+	switch {
+	case s.Backfilled.IsZero() || !compares(e):
 		s = s.unproven(e)
+	case !s.Sound():
+		s.Verified = time.Time{} // what it found is being mended
 	}
 	if s.stays(e) {
 		return s, ""

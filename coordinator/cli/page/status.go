@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
 // Status is a paragraph for each column.
@@ -50,11 +51,18 @@ func printColumn(b *strings.Builder, c status.Column) {
 	if c.Verified != nil {
 		line("verified", "%s", verifiedLine(c))
 	}
-	if c.Missed != nil && *c.Missed > 0 {
-		line("missed", "%s", missedLine(c))
+	if c.Strict {
+		line("strict", "writes that miss the target fail")
+	}
+	if text := missedLine(c); text != "" {
+		line("missed", "%s", text)
+	}
+	within := " in the last day"
+	if c.Phase == lifecycle.PhaseCutOver {
+		within = ""
 	}
 	for _, m := range c.MissedBy[:min(len(c.MissedBy), 5)] {
-		line("  by", "application %q as role %q: %d in the last day, the last at %s", m.Application, m.Role, m.Writes, m.Last.UTC().Format(time.RFC3339))
+		line("  by", "application %q as role %q: %d%s, the last at %s", m.Application, m.Role, m.Writes, within, m.Last.UTC().Format(time.RFC3339))
 	}
 	if c.Job != nil {
 		line("job", "%s", jobLine(*c.Job))
@@ -108,6 +116,9 @@ func verifiedLine(c status.Column) string {
 	if c.Verified.Proven {
 		return at + ", every row was covered"
 	}
+	if c.Verified.NoneWrong {
+		return at + ", no cell was wrong, but rows were without one"
+	}
 	text := at + ", NOT every row was covered"
 	if c.Coverage.Stale != nil && *c.Coverage.Stale > 0 {
 		text += fmt.Sprintf(", %d were stale", *c.Coverage.Stale)
@@ -115,7 +126,16 @@ func verifiedLine(c status.Column) string {
 	return text
 }
 
+// missedLine is about writes that missed the cell; "" if there were none.
 func missedLine(c status.Column) string {
+	switch {
+	case len(c.MissedBy) > 0 && c.Phase == lifecycle.PhaseCutOver:
+		return "the plaintext was written without its cell: cipherfleet verify tells which cells are stale"
+	case len(c.MissedBy) > 0 && (c.Missed == nil || *c.Missed == 0):
+		return "none since capture was made anew; before that"
+	case c.Missed == nil || *c.Missed == 0:
+		return ""
+	}
 	text := fmt.Sprintf("%d writes were caught that did not write the target", *c.Missed)
 	if c.PerMinute != nil {
 		text += fmt.Sprintf(", %.1f a minute", *c.PerMinute)

@@ -40,6 +40,7 @@ const (
 	FlagIndexUnwanted     = "index-unwanted"      // it is over the cells, and the manifest does not name it
 	FlagUncovered         = "uncovered"           // although the backfill is complete
 	FlagStale             = "stale"               // the last verification found cells of another value than their source
+	FlagPlaintextWritten  = "plaintext-written"   // cut over, and somebody wrote the plaintext without its cell: only a verification tells which cells are stale
 	FlagQuarantined       = "quarantined"
 	FlagSchemeMix         = "scheme-mix" // there are cells of another scheme than the manifest writes
 	FlagJobIdle           = "job-idle"   // a job has not ended, and no worker lives
@@ -72,6 +73,7 @@ func (l *Look) SetFlags() {
 		l.flagCheck()
 		if l.Plain.Attnum != 0 {
 			l.flagCapture(ddl.ReverseTriggers(l.Column.ID), "")
+			l.flag(FlagPlaintextWritten, len(l.Status.MissedBy) > 0)
 		}
 		l.flagKeys()
 	}

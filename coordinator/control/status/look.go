@@ -134,9 +134,10 @@ func (l *Look) describe() {
 		l.Status.Reach = &l.Wanted.Reach
 	}
 	if f, has := v.found[id]; has && !l.State.Verified.IsZero() {
-		l.Status.Verified = &Verified{At: f.at, Proven: f.Proven}
+		l.Status.Verified = &Verified{At: f.at, Proven: f.Proven, NoneWrong: f.Sound()}
 	}
 	l.Status.EQL = orNull(v.eql.of(l.Table, []string{l.Column.Source, l.Column.Target, l.Plain.Name, l.Sealed.Name}, l.isEQL()))
+	l.Status.Strict = standing.IsStrict(l.Relation, id)
 	l.Status.Coverage.Quarantined = v.quarantined[id]
 	l.job()
 	l.missed()
@@ -179,6 +180,9 @@ func orNull(s string) *string {
 func (l *Look) missed() {
 	v, id := l.Survey, l.Column.ID
 	m, has := v.missed[id]
+	if m.named && l.State.Phase == lifecycle.PhaseCutOver {
+		l.Status.MissedBy = m.by
+	}
 	if !has || m.total == nil {
 		return
 	}

@@ -34,10 +34,11 @@ type Column struct {
 	Schemes   []SchemeRows        `json:"schemes"`
 	EQL       *string             `json:"eql"` // null: EQL has nothing to do with it; else not-registered, pending, encrypting or active
 	Indexes   []Index             `json:"indexes"`
+	Strict    bool                `json:"strict"`        // writes that miss the target fail
 	Missed    *int64              `json:"missed_writes"` // cells that capture has cleared since it was installed; null: not to be read
 	PerMinute *float64            `json:"missed_writes_per_minute"`
-	MissedBy  []standing.MissedBy `json:"missed_by"` // who did, in the last day, the latest first
-	Verified  *Verified           `json:"verified"`  // null: never, or a job began since
+	MissedBy  []standing.MissedBy `json:"missed_by"` // who did, in the last day, the latest first; after a cutover: who wrote the plaintext alone, since then or since a verification that found no cell wrong
+	Verified  *Verified           `json:"verified"`  // null: never, or something since took it away
 	Flags     []string            `json:"flags"`     // what is not as it was prepared, or not as the manifest wants it; see the constants
 	Job       *Job                `json:"job"`       // the last one over this column
 }
@@ -51,8 +52,9 @@ type Index struct {
 
 // Verified is the last time that every row was opened and compared.
 type Verified struct {
-	At     time.Time `json:"at"`
-	Proven bool      `json:"proven"`
+	At        time.Time `json:"at"`
+	Proven    bool      `json:"proven"`
+	NoneWrong bool      `json:"none_wrong"` // no cell was of another value; rows may have been uncovered
 }
 
 // Job is how the last job over a column stands, or ended.

@@ -38,6 +38,7 @@ type registry struct {
 	States      map[uint32]lifecycle.Standing
 	found       map[uint32]Finding // of the last full verification
 	cutovers    map[uint32]standing.Cutover
+	cut         map[uint32]time.Time // when the last cutover was
 	captured    map[uint32]time.Time // when capture was first installed
 	Jobs        map[uint32]backfill.Job
 	described   map[string]messages.Job // by job
@@ -160,7 +161,7 @@ const milestonesSQL = `SELECT w.id, k.kind, e.created_at, e.details
    AND coalesce((e.details->>'sample')::float8, 0) = 0 ORDER BY e.id * k.direction LIMIT 1) AS e`
 
 func (r *registry) readHistory(ctx context.Context, q pg.Querier) error {
-	r.found, r.cutovers, r.captured = map[uint32]Finding{}, map[uint32]standing.Cutover{}, map[uint32]time.Time{}
+	r.found, r.cutovers, r.captured, r.cut = map[uint32]Finding{}, map[uint32]standing.Cutover{}, map[uint32]time.Time{}, map[uint32]time.Time{}
 	ids, tables, names := r.ids()
 	_, err := pg.Collect(ctx, q, milestonesSQL, func(row pgx.CollectableRow) (id uint32, err error) {
 		var kind lifecycle.Kind
@@ -180,7 +181,7 @@ func (r *registry) readHistory(ctx context.Context, q pg.Querier) error {
 		case lifecycle.KindCutOver:
 			var c standing.Cutover
 			err = json.Unmarshal(details, &c)
-			r.cutovers[id] = c
+			r.cutovers[id], r.cut[id] = c, at
 		default:
 			r.captured[id] = at
 		}

@@ -72,9 +72,9 @@ CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_plain_insert" BEFORE 
 WHEN (new."e'mail ""x""" IS DISTINCT FROM NULL AND new."e.mail $capture$ cell" IS NULL)
 EXECUTE FUNCTION cipherfleet.reverse_plain_4294967295();
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_reverse_plain_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (pg_catalog.record_image_ne(ROW(new."e'mail ""x"""), ROW(old."e'mail ""x"""))
+WHEN (new."e'mail ""x""" IS DISTINCT FROM NULL
+  AND pg_catalog.record_image_ne(ROW(new."e'mail ""x"""), ROW(old."e'mail ""x"""))
   AND pg_catalog.record_image_eq(ROW(new."e.mail $capture$ cell"), ROW(old."e.mail $capture$ cell"))
-  AND (new."e.mail $capture$ cell" IS NOT NULL OR new."e'mail ""x""" IS DISTINCT FROM NULL)
   AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'fleet') IS NOT TRUE)
 EXECUTE FUNCTION cipherfleet.reverse_plain_4294967295();
 ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_source", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_moved", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_plain_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_plain_update", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_reverse_update";
