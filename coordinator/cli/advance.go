@@ -175,7 +175,11 @@ func (o *advanceOptions) print(w io.Writer, p ladder.AdvancePlan) error {
 	if p.To != lifecycle.PhaseDualWriting {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, dualWritingText, p.Column, p.Target)
+	missing := missedIsFilled
+	if o.request.Strict {
+		missing = missedFails
+	}
+	_, err := fmt.Fprintf(w, dualWritingText+missing+"The next step is cipherfleet backfill.\n", p.Column, p.Target)
 	return err
 }
 
@@ -183,6 +187,10 @@ const dualWritingText = `
 From now on an application that writes %[1]s writes %[2]s in the same statement, and says so, either in each
 transaction:   SET LOCAL cipherfleet.writer = 'client'
 or for a role: ALTER ROLE … SET cipherfleet.writer = 'client'
-A write that does not leaves %[2]s empty, to be filled by the fleet, and is counted with its application and role:
-cipherfleet status names them. The next step is cipherfleet backfill.
 `
+
+const (
+	missedIsFilled = `A write that does not leaves %[2]s empty, to be filled by the fleet, and is counted with its application and role:
+cipherfleet status names them. `
+	missedFails = `A write that does not fails, with SQLSTATE 23514, until the cutover or a rollback. `
+)

@@ -10,8 +10,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
-// tellProxy has EQL's proxy see that a column has another name now. The cutover is done: what goes wrong here is told,
-// and fails nothing.
+// tellProxy has EQL's proxy see that a column has another name now. The cutover is done, or taken back: what goes wrong
+// here is told, and fails nothing.
 func tellProxy(ctx context.Context, errout io.Writer, config app.Coordinator, l *ladder.Ladder, column standing.Name) {
 	if config.ProxyURL == "" {
 		return

@@ -336,7 +336,11 @@ func TestAColumnOfEQLIsCutOverAlone(t *testing.T) {
 			}
 			s.run("rollback", "users.email").refusedWith(t, app.CodeRefused, "only the encrypter on crypto.users can open", `column "email_plaintext"`)
 			db.Run(t, `UPDATE users SET email_plaintext = 'new@example.org' WHERE id = 1001`)
-			s.must("rollback", "users.email")
+			o = s.must("rollback", "users.email")
+			reloads = testenv.Column[string](t, db, `SELECT application FROM reloads`)
+			if told := proxy == ""; told != (len(reloads) == 2) || told == strings.Contains(o.err, "warning: the proxy") {
+				t.Errorf("after the rollback %d reloads, and aside: %s", len(reloads), o.err)
+			}
 			if back := testenv.One[string](t, db, `SELECT email FROM users WHERE id = 1001`); back != "new@example.org" {
 				t.Error("a value written since the cutover is lost")
 			}

@@ -60,9 +60,9 @@ func TestAQuarantineIsShownAndTriedAgain(t *testing.T) {
 	}
 	s.must("verify", "--table", "users")
 	unchanged(t, db, func() {
-		s.run(again...).refusedWith(t, app.CodeRefused, "the job's state does not allow it", "ask for the job")
-		s.run("job", "pause", job.ID).refusedWith(t, app.CodeRefused, "the job's state does not allow it", "ask for the job")
-		s.run("job", "cancel", job.ID, "--dry-run").refusedWith(t, app.CodeRefused, "the job's state does not allow it", "ask for the job")
+		s.run(again...).refusedWith(t, app.CodeRefused, "the job is done, which does not allow it", "cipherfleet backfill")
+		s.run("job", "pause", job.ID).refusedWith(t, app.CodeRefused, "the job is done, which does not allow it", "cipherfleet backfill")
+		s.run("job", "cancel", job.ID, "--dry-run").refusedWith(t, app.CodeRefused, "the job is done, which does not allow it", "cipherfleet backfill")
 	})
 }
 

@@ -117,7 +117,7 @@ func (o *migrationOut) place(scripts []script, name string, now time.Time) error
 		at = filepath.Join(at, number+"_"+name)
 	} else if (o.style == styleMigrate || o.style == styleGoose) && !os.IsPathSeparator(at[len(at)-1]) && !numbered.MatchString(filepath.Base(at)) {
 		return &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("%s would not find a file of that name: a migration's begins with a number and _", o.style),
-			Hint: "name a file like 0042_" + name + ".sql, or the folder: then it gets the next number there"}
+			Hint: "name a file like 0042_" + name + ".sql, or a folder that is there: then it gets the next number in it"}
 	}
 	base := strings.TrimSuffix(strings.TrimSuffix(at, ".sql"), ".up")
 	for i := range scripts {

@@ -112,6 +112,9 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	if err != nil {
 		return err
 	}
+	if result.From == lifecycle.PhaseCutOver && !result.Already {
+		tellProxy(work, c.ErrOrStderr(), config, l, o.request.Name)
+	}
 	return o.print(c.OutOrStdout(), result)
 }
 
@@ -166,6 +169,9 @@ func (o *rollbackOptions) print(w io.Writer, r ladder.Rollback) error {
 	switch {
 	case r.Already:
 		_, err = fmt.Fprintf(w, "%s.%s is rolled back already: it is %s\n", r.Table, r.Column, r.To)
+		if err == nil && r.To == lifecycle.PhaseBackfilled {
+			_, err = fmt.Fprintln(w, "next: --to schema-added takes back what was prepared, too, and --drop-target with it the column of cells")
+		}
 	case r.From == lifecycle.PhaseCutOver:
 		_, err = fmt.Fprintf(w, "rolled %s.%s back from cut-over to %s; the table was locked for %.1f ms\n", r.Table, r.Column, r.To, r.Locked)
 	default:

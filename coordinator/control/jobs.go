@@ -160,7 +160,7 @@ func (s *Jobs) Rehearse(ctx context.Context, job backfill.Job, kind lifecycle.Ki
 		return problem(err)
 	}
 	if !job.State.Admits(kind) {
-		return problem(backfill.ErrJobState)
+		return problem(&backfill.JobStateError{State: job.State})
 	}
 	return nil
 }

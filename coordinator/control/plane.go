@@ -190,6 +190,7 @@ func problem(err error) error {
 	var refusal *standing.Refusal
 	var damage *lifecycle.DamageError
 	var early *lifecycle.NotReadyError
+	var state *backfill.JobStateError
 	switch {
 	case errors.As(err, &refusal):
 		return refusal.Problem()
@@ -207,8 +208,8 @@ func problem(err error) error {
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "a later job went over the same columns", Hint: "try the quarantine of that one again; cipherfleet job ls names it"}
 	case errors.Is(err, backfill.ErrNotReady):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "a column of the job was moved since and is not ready to be written", Hint: "cipherfleet status says where it stands; cipherfleet backfill makes it ready and starts a new job"}
-	case errors.Is(err, backfill.ErrJobState):
-		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "the job's state does not allow it", Hint: "ask for the job to see its state"}
+	case errors.As(err, &state):
+		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: state.Error(), Hint: "a job that has ended stays so: cipherfleet backfill begins another one"}
 	case errors.Is(err, ErrDeposed):
 		return &messages.Problem{Code: messages.CodeUnavailable, Message: "this coordinator no longer leads", Hint: "repeat the request; the one that leads now will answer"}
 	}

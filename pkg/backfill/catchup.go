@@ -99,7 +99,7 @@ func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
 		return job, err
 	}
 	if job.State != Done {
-		return job, fmt.Errorf("it is %s: %w", job.State, ErrJobState)
+		return job, &JobStateError{job.State}
 	}
 	for _, c := range job.Spec.Columns {
 		newest, err := jobBy(ctx, tx, newestForward, c.ID)

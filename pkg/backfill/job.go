@@ -130,6 +130,17 @@ var ErrJobBusy = errors.New("another job over the same table has not ended")
 // ErrJobState says that the job is not in a state in which this can be done.
 var ErrJobState = errors.New("the job's state does not allow it")
 
+// JobStateError is an [ErrJobState] that says which state that is.
+type JobStateError struct{ State JobState }
+
+// Error names the state.
+func (e *JobStateError) Error() string {
+	return fmt.Sprintf("the job is %s, which does not allow it", e.State)
+}
+
+// Unwrap is ErrJobState.
+func (e *JobStateError) Unwrap() error { return ErrJobState }
+
 // Jobs is the projection of jobs. It is changed only in the transaction that appends the event of the change.
 type Jobs struct {
 	DB  *pg.DB

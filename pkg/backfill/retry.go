@@ -76,7 +76,7 @@ func retriable(ctx context.Context, tx pg.Tx, id string) (job Job, rows int, err
 		return job, 0, err
 	}
 	if job.State != Failed && job.State != Cancelled {
-		return job, 0, fmt.Errorf("it is %s: %w", job.State, ErrJobState)
+		return job, 0, &JobStateError{job.State}
 	}
 	if err := tx.QueryRow(ctx, quarantinedSQL, id).Scan(&rows); err != nil {
 		return job, 0, fmt.Errorf("count rows in quarantine: %w", err)

@@ -69,7 +69,7 @@ func (s *Jobs) move(ctx context.Context, id string, t transition) (Job, error) {
 			t.to = resumed(job)
 		}
 		if !job.State.Admits(t.kind) {
-			return fmt.Errorf("it is %s: %w", job.State, ErrJobState)
+			return &JobStateError{job.State}
 		}
 		if job.State == t.to {
 			return nil
