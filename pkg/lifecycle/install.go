@@ -138,6 +138,14 @@ func Print(w io.Writer) error {
 	return nil
 }
 
+// Schema is what [Print] writes: the whole DDL as one text, for a migration of somebody's own. It begins and ends its
+// transactions itself.
+func Schema() (string, error) {
+	var text strings.Builder
+	err := Print(&text)
+	return text.String(), err
+}
+
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil

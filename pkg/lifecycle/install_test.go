@@ -76,6 +76,9 @@ func TestPrintDoesWhatInstallDoes(t *testing.T) {
 	if err := lifecycle.Print(&script); err != nil {
 		t.Fatal(err)
 	}
+	if text, err := lifecycle.Schema(); err != nil || text != script.String() {
+		t.Errorf("the schema as a text is another one, or %v", err)
+	}
 	printed.Run(t, "SET search_path = information_schema")
 	printed.Run(t, script.String())
 	for _, db := range []*testenv.DB{printed, installed} {
