@@ -19,8 +19,8 @@ var ErrMany = errors.New("too many rows are uncovered")
 
 // Within carries the few uncovered rows of a shape in reverse to the other side inside a transaction of the caller's,
 // who keeps writers away from the leaf. It returns the rows written. [ErrMany]: there are more than most, and none was
-// written; any error means that the transaction must not commit. It pins the transaction's settings, and leaves it
-// abroad, because users' triggers fire.
+// written; any error means that the transaction must not commit. It pins the transaction's settings; users' triggers
+// fire abroad, and everything else is at home.
 func (s *Shape) Within(ctx context.Context, tx pg.Tx, keyring *cell.Keyring, most int) (int64, error) {
 	conn := tx.Conn().PgConn()
 	if err := s.beginWithin(ctx, tx); err != nil {
@@ -56,11 +56,18 @@ func (s *Shape) Within(ctx context.Context, tx pg.Tx, keyring *cell.Keyring, mos
 	if err := seal(ctx, transforms, b.span); err != nil {
 		return 0, err
 	}
-	return s.writeWithin(ctx, conn, b.span)
+	if _, err := tx.Exec(ctx, pg.Abroad); err != nil {
+		return 0, err
+	}
+	written, err := s.writeWithin(ctx, conn, b.span)
+	if err == nil {
+		_, err = tx.Exec(ctx, pg.Home)
+	}
+	return written, err
 }
 
 func (s *Shape) beginWithin(ctx context.Context, tx pg.Tx) error {
-	settings := []string{pg.Abroad, pg.Pinned, "SELECT pg_catalog.set_config('cipherfleet.writer','fleet',true)"}
+	settings := []string{pg.Pinned, "SELECT pg_catalog.set_config('cipherfleet.writer','fleet',true)"}
 	if s.SkipUser {
 		settings = append(settings, "SELECT pg_catalog.set_config('session_replication_role','replica',true)")
 	}

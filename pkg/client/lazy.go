@@ -125,7 +125,7 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 	}
 	var replaced int64
 	err = c.db.InTx(ctx, func(tx pg.Tx) error {
-		for _, sql := range []string{abroadSQL, gentlySQL} {
+		for _, sql := range []string{gentlySQL, pg.Abroad} { // users' triggers fire
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err
 			}
@@ -141,9 +141,6 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 	l.lost.Add(1 - replaced)
 	return nil
 }
-
-// The application's triggers fire, which may rely on its search path.
-const abroadSQL = `SET LOCAL search_path TO DEFAULT`
 
 // A row that somebody holds is not waited for, and a plaintext beside the cell stays: the value is the same.
 const gentlySQL = `SELECT pg_catalog.set_config('lock_timeout', '100', true), pg_catalog.set_config('statement_timeout', '2000', true),

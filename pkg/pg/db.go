@@ -137,6 +137,16 @@ func (db *DB) InTx(ctx context.Context, f func(Tx) error) error {
 	return nil
 }
 
+// InReadTx runs f, which only reads, in a transaction at [Home] that works on a standby, too. Nothing is committed.
+func (db *DB) InReadTx(ctx context.Context, f func(Tx) error) error {
+	tx, err := db.beginReading(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", Safe(err))
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it only reads
+	return f(Tx{tx})
+}
+
 // Acquire takes one connection out of the pool until [Conn.Release].
 func (db *DB) Acquire(ctx context.Context) (*Conn, error) {
 	conn, err := db.pool.Acquire(ctx)

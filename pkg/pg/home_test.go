@@ -91,6 +91,22 @@ func TestTheCatalogPrintsAtHomeWhatItAlwaysPrints(t *testing.T) {
 	}
 }
 
+// TestReadingWritesNothing: and a standby refuses to begin anything that might.
+func TestReadingWritesNothing(t *testing.T) {
+	t.Parallel()
+	db := misled(t)
+	err := db.InReadTx(t.Context(), func(tx pg.Tx) error {
+		if n := testenv.One[int](t, tx, misleading); n != 1 {
+			t.Errorf("it is not at home: %d", n)
+		}
+		_, err := tx.Exec(t.Context(), `CREATE TABLE public.t (id int)`)
+		return err
+	})
+	if pg.Code(err) != "25006" {
+		t.Errorf("a transaction that reads wrote, or %v", err)
+	}
+}
+
 // TestTriggersFireAbroad: a user's trigger may rely on the search path of its sessions.
 func TestTriggersFireAbroad(t *testing.T) {
 	t.Parallel()

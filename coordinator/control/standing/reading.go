@@ -10,12 +10,9 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Reading runs f in a read-only transaction whose statements are given up after a while.
+// Reading runs f in a read-only transaction, on a standby too, whose statements are given up after a while.
 func Reading(ctx context.Context, db *pg.DB, timeout string, f func(pg.Tx) error) error {
-	return db.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, `SET TRANSACTION READ ONLY`); err != nil {
-			return err
-		}
+	return db.InReadTx(ctx, func(tx pg.Tx) error {
 		const limitsSQL = `SELECT set_config('lock_timeout', '3s', true), set_config('row_security', 'off', true), set_config('statement_timeout', $1, true),
  set_config('bytea_output', 'hex', true), set_config('quote_all_identifiers', 'off', true), set_config('jit', 'off', true)`
 		if _, err := tx.Exec(ctx, limitsSQL, timeout); err != nil {
