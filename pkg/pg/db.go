@@ -118,7 +118,7 @@ func (db *DB) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 // Begin starts a read-write transaction at READ COMMITTED and at [Home], whatever the defaults of role and database are.
 func (db *DB) Begin(ctx context.Context) (Tx, error) {
 	tx, err := db.pool.BeginTx(ctx, writing(db.abroad))
-	return Tx{tx}, Safe(err)
+	return Tx{tx}, unwritable(Safe(err))
 }
 
 // InTx runs f in a transaction of [DB.Begin] and commits it; an error or a panic of f rolls back.
@@ -204,13 +204,13 @@ func (c *Conn) Notified(ctx context.Context) error {
 // Begin starts a transaction of [DB.Begin]'s kind on this connection.
 func (c *Conn) Begin(ctx context.Context) (Tx, error) {
 	tx, err := c.conn.BeginTx(ctx, writing(c.abroad))
-	return Tx{tx}, Safe(err)
+	return Tx{tx}, unwritable(Safe(err))
 }
 
 // BeginAbroad is [Conn.Begin] for statements that fire a user's triggers: see [Abroad].
 func (c *Conn) BeginAbroad(ctx context.Context) (Tx, error) {
 	tx, err := c.conn.BeginTx(ctx, writing(true))
-	return Tx{tx}, Safe(err)
+	return Tx{tx}, unwritable(Safe(err))
 }
 
 // Tx is a transaction whose errors are safe. It is a [pgx.Tx].

@@ -33,6 +33,14 @@ func writing(abroad bool) pgx.TxOptions {
 	return pgx.TxOptions{BeginQuery: beginWriting}
 }
 
+// unwritable is what a standby answers to a BEGIN that wants to write, under the code that says so of every statement.
+func unwritable(err error) error {
+	if Code(err) == "0A000" {
+		return &Error{Code: "25006"}
+	}
+	return err
+}
+
 // queryHome runs one statement in a transaction of its own. The caller closes the rows.
 func (db *DB) queryHome(ctx context.Context, sql string, args []any) (pgx.Rows, error) {
 	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginAny})

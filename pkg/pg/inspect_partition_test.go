@@ -58,16 +58,16 @@ func TestInspectEstimates(t *testing.T) {
 	if r := inspect(t, db, "public", "t"); r.Rows() != 0 || r.Pages() != 0 {
 		t.Errorf("an empty table has %d rows on %d pages", r.Rows(), r.Pages())
 	}
-	run(t, db, `INSERT INTO t SELECT n, repeat('x', 30) FROM generate_series(1, 20000) n`)
+	counted(t, db, `INSERT INTO t SELECT n, repeat('x', 30) FROM generate_series(1, 20000) n`)
 	r := inspect(t, db, "public", "t")
 	if r.Rows() < 10000 || r.Rows() > 40000 || r.Pages() < 100 {
 		t.Errorf("without statistics 20000 rows are taken for %d on %d pages", r.Rows(), r.Pages())
 	}
-	run(t, db, `ANALYZE t`)
+	counted(t, db, `ANALYZE t`)
 	if r := inspect(t, db, "public", "t"); r.Rows() != 20000 {
 		t.Errorf("with statistics 20000 rows are taken for %d", r.Rows())
 	}
-	run(t, db, `INSERT INTO t SELECT n, repeat('x', 30) FROM generate_series(1, 20000) n`)
+	counted(t, db, `INSERT INTO t SELECT n, repeat('x', 30) FROM generate_series(1, 20000) n`)
 	if r := inspect(t, db, "public", "t"); r.Rows() < 39000 || r.Rows() > 41000 {
 		t.Errorf("with old statistics 40000 rows are taken for %d", r.Rows())
 	}
