@@ -139,6 +139,9 @@ func (k *Keychain) link(ctx context.Context, one key) (had bool, err error) {
 	case errors.Is(err, cell.ErrAuth), errors.As(err, &kek) && kek.Class == cell.KEKCorrupt:
 		k.withhold(ctx, one, one.damage(err))
 		return false, nil
+	case errors.Is(err, cell.ErrUnapproved):
+		k.withhold(ctx, one, err)
+		return false, nil
 	}
 	return false, err
 }
