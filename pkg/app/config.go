@@ -48,7 +48,7 @@ type Proxy struct {
 
 // Fleet is what both programs agree on.
 type Fleet struct {
-	KEK string `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH or vault://HOST:PORT/MOUNT/KEY" means:"URI of the key-encryption key"`
+	KEK string `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH or vault://HOST:PORT/MOUNT/KEY" means:"URI of the key-encryption key; further kinds in docs/keys.md"`
 	Vault
 	Lease time.Duration `env:"CIPHERFLEET_LEASE" envDefault:"10s" accepts:"1s..10m" means:"how long a range is a worker's without a sign of life; renewed by each chunk and at every third of it"`
 	Drain time.Duration `env:"CIPHERFLEET_DRAIN" envDefault:"25s" accepts:"1s..1h" means:"how long the work in hand may take after the first signal"`
