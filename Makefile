@@ -43,6 +43,7 @@ bench: build ## measure the fleet against the ceiling; writes build/bench.json
 bench-cell: ## measure seal, open and re-encrypt beside the standard library's AES-256-GCM, in turns: medians and ratios
 	@echo "goals for values of 24 bytes: seal-ratio 4.5, reencrypt-ratio 6; GOGC is what the programs set"
 	@GOGC=400 go test -run '^$$' -bench 'BesideStandard|^Benchmark(StandardGCM|Seal|Open|SealAndCheck)$$' -benchmem ./pkg/cell
+	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs GOGC=400 go test -run '^$$' -bench . -benchmem ./pkg/client
 
 fips: ## run the paths of workers and clients where only approved modes may run (GODEBUG=fips140=only)
 	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs GODEBUG=fips140=only go test -count=1 -timeout 30m $(FIPS)

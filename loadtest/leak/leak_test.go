@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -37,6 +39,7 @@ func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 const (
 	done     = 0
+	waiting  = 3
 	refused  = 4
 	unproven = 5
 	away     = 6
@@ -50,6 +53,7 @@ type world struct {
 	dir, logs string
 	env       []string
 	said      []string // files
+	tenants   string   // the one of them that may name tenants: key ls, which is asked for them
 	kekFile   string
 	db        *testenv.DB
 	ear       *ear
@@ -93,8 +97,8 @@ func newWorld(t *testing.T, programs, godebug string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.ear.conn.Close)
-	w.db.Run(t, `CREATE TABLE people (id text PRIMARY KEY, email text, note text, phone text)`)
-	w.db.Run(t, `INSERT INTO people SELECT $1 || '-' || g, $2 || '-e' || g, $2 || '-n' || g, $2 || '-p' || g FROM generate_series(1, $3::int) g`, w.keyMark, w.plainMark, rowCount)
+	w.db.Run(t, `CREATE TABLE people (id text PRIMARY KEY, email text, note text, phone text, tenant text)`)
+	w.db.Run(t, `INSERT INTO people SELECT $1 || '-' || g, $2 || '-e' || g, $2 || '-n' || g, $2 || '-p' || g, $1 || '-t' || g % 3 FROM generate_series(1, $3::int) g`, w.keyMark, w.plainMark, rowCount)
 	return w
 }
 
@@ -115,6 +119,7 @@ func (w *world) live(onlyApproved bool) {
 	w.resist()
 	w.ends(done, "verify", "--table", "people", "--report", "proof.json")
 	w.damage()
+	w.rotate()
 	w.deceive()
 	w.loseKeys()
 	for _, look := range [][]string{{"status"}, {"status", "--json"}, {"plan"}, {"history", "people.email"}, {"history", "people.email", "--json"}, {"residue", "people.email"}, {"job", "ls", "--json"}, {"config", "show"}} {
@@ -122,6 +127,8 @@ func (w *world) live(onlyApproved bool) {
 	}
 	second.drain(w.t)
 	coordinator.drain(w.t)
+	w.ends(done, "key", "rotate-kek", "--to", "file:next.kek.json", "--create")
+	w.kekFile = filepath.Join(w.dir, "next.kek.json")
 }
 
 // resist: a trigger of the user's own keeps some rows as they are; they go into quarantine, and out of it.
@@ -168,6 +175,41 @@ func (w *world) damage() {
 	w.db.Run(w.t, `UPDATE people SET email_encrypted = NULL WHERE id ~ '-[1-6]$'`)
 	w.succeeds("backfill", "--table", "people", "--column", "email")
 	w.ends(done, "verify", "--table", "people", "--column", "email")
+}
+
+// rotate: another key for one column, keys of tenants for another, of which one is shredded.
+func (w *world) rotate() {
+	w.t.Helper()
+	w.ends(done, "scheme", "new", "people.email")
+	w.succeeds("rotate", "people.email")
+	w.succeeds("scheme", "retire", "people.email", "1")
+	w.ends(done, "verify", "--table", "people", "--column", "email")
+	w.ends(done, "scheme", "new", "people.note", "--tenant", "tenant")
+	w.tenantKey("people", "note", w.keyMark+"-t1")
+	w.tenantKey("people", "note", w.keyMark+"-t2")
+	w.ends(done, "scheme", "shred", "people.note", "--tenant", w.keyMark+"-t1", "--reason", "a request")
+	w.ends(done, "key", "rewrap")
+	for _, look := range [][]string{{"scheme", "ls", "people.note", "--count"}, {"scheme", "ls", "people.email", "--json"}, {"verify", "--table", "people", "--column", "note"}, {"key", "ls"}} {
+		w.run(look...)
+	}
+	w.tenants = w.said[len(w.said)-1]
+}
+
+// tenantKey makes a tenant's key, as an application does when it seals the first of its rows.
+func (w *world) tenantKey(table, column, tenant string) {
+	w.t.Helper()
+	kek, err := kms.Open(w.t.Context(), "file:"+w.kekFile, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	id := testenv.One[uint32](w.t, w.db, `SELECT id FROM cipherfleet.columns WHERE table_name = $1 AND source = $2`, table, column)
+	schemes, err := lifecycle.Schemes(w.t.Context(), w.db, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := lifecycle.TenantKey(w.t.Context(), w.db.DB, kek, schemes[len(schemes)-1].Scheme, tenant); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // deceive: an encrypter of the user's own breaks its contract in every way, and nothing of it reaches the table.
@@ -263,20 +305,24 @@ func (w *world) search() {
 		keys = append(keys, newNeedle(fmt.Sprintf("key %d", i), key))
 	}
 	for _, column := range []string{"email_encrypted", "note_encrypted"} {
-		for i, c := range testenv.Column[[]byte](w.t, w.db, `SELECT `+column+` FROM people ORDER BY random() LIMIT 20`) {
-			if i == 0 {
-				cells = append(cells, newNeedle("the front of a cell in "+column, c[:cell.HeaderSize]))
-			}
+		for _, c := range testenv.Column[[]byte](w.t, w.db, `SELECT DISTINCT substr(`+column+`, 1, 16) FROM people`) {
+			cells = append(cells, newNeedle("the front of a cell in "+column, c))
+		}
+		for _, c := range testenv.Column[[]byte](w.t, w.db, `SELECT `+column+` FROM people ORDER BY random() LIMIT 20`) {
 			cells = append(cells, newNeedle("a cell of "+column, c[cell.HeaderSize:cell.HeaderSize+cell.SaltSize]))
 		}
 	}
-	if len(keys) < 3 || len(cells) < 40 {
+	if len(keys) < 6 || len(cells) < 42 {
 		w.t.Fatalf("%d keys and %d cells to look for", len(keys), len(cells))
 	}
 	everything := append(append([]needle{values, rows}, keys...), cells...)
 	for name, text := range w.places() {
 		if len(text) == 0 {
 			w.t.Errorf("there is nothing in %s", name)
+		}
+		if name == filepath.Base(w.tenants) {
+			w.look(name, text, slices.DeleteFunc(slices.Clone(everything), func(n needle) bool { return n.name == rows.name }))
+			continue
 		}
 		w.look(name, text, everything)
 	}

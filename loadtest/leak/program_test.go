@@ -61,7 +61,7 @@ func (w *world) ends(code int, args ...string) string {
 	return said
 }
 
-// succeeds runs a command until what it asks is there to answer: on a busy machine that may take a while.
+// succeeds runs a command until what it asks is there to answer, and ready: on a busy machine that may take a while.
 func (w *world) succeeds(args ...string) {
 	w.t.Helper()
 	testenv.Eventually(w.t, 2*time.Minute, func() error {
@@ -69,7 +69,7 @@ func (w *world) succeeds(args ...string) {
 		switch code {
 		case done:
 			return nil
-		case away:
+		case away, waiting:
 			return errors.New(said)
 		}
 		w.t.Fatalf("cipherfleet %s: exit code %d\n%s", strings.Join(args, " "), code, said)

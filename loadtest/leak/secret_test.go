@@ -71,7 +71,7 @@ func (w *world) keyMaterial() (keys [][]byte) {
 	}
 	eye := &spy{KEK: kek}
 	registry := testenv.One[uuid.UUID](w.t, w.db, `SELECT id FROM cipherfleet.installation`)
-	rows, err := w.db.Query(w.t.Context(), `SELECT d.column_id, d.id, s.suite, d.wrapped FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON (s.column_id, s.number) = (d.column_id, d.scheme)`)
+	rows, err := w.db.Query(w.t.Context(), `SELECT d.column_id, d.id, s.suite, d.wrapped FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON (s.column_id, s.number) = (d.column_id, d.scheme) WHERE d.wrapped IS NOT NULL`)
 	if err != nil {
 		w.t.Fatal(err)
 	}
