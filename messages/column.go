@@ -13,7 +13,7 @@ const (
 	TransformProxy    = "proxy"    // an encrypting proxy, through which plaintext is written
 )
 
-// TargetTypes are the types that a missing target may be added with; cells go into bytea alone.
+// TargetTypes are the types that a missing target may be added with; cells go into all but the last.
 func TargetTypes() []string { return []string{"bytea", "text", "jsonb", "eql_v2_encrypted"} }
 
 // ColumnRequest names one column to encrypt, where the result goes, and who makes it.
@@ -40,8 +40,8 @@ func (c ColumnRequest) validateTransform(field string) error {
 		return invalid(field+".type", "was %.40q; accepted is %s", c.Type, strings.Join(TargetTypes(), ", "))
 	case c.Transform != TransformExternal && c.External != (Encrypter{}):
 		return invalid(field+".external", "is only for transform external")
-	case c.Transform == TransformEncrypt && c.Type != "" && c.Type != "bytea":
-		return invalid(field+".type", "was %.40q; cells go into bytea", c.Type)
+	case c.Transform == TransformEncrypt && c.Type == "eql_v2_encrypted":
+		return invalid(field+".type", "was %.40q; cells go into bytea, text or jsonb", c.Type)
 	case c.Transform != TransformExternal:
 		return nil
 	case !IsEncrypterSubject(c.External.Subject):

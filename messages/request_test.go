@@ -72,7 +72,7 @@ func TestAWrongStartRequestIsToldWhere(t *testing.T) {
 		{"column without source", "columns[0].source", start(`{"source":"email"}`, `{"target":"x"}`)},
 		{"another transform", "columns[0].transform", start(`"email"`, `"email","transform":"rot13"`)},
 		{"another type", "columns[0].type", start(`"email"`, `"email","type":"xml"`)},
-		{"cells in jsonb", "columns[0].type", start(`"email"`, `"email","transform":"encrypt","type":"jsonb"`)},
+		{"cells in a type of EQL", "columns[0].type", start(`"email"`, `"email","transform":"encrypt","type":"eql_v2_encrypted"`)},
 		{"external for nobody", "columns[0].external", start(`"email"`, `"email","external":{"subject":"crypto"}`)},
 		{"no subject", "columns[0].external.subject", start(`"email"`, `"email","transform":"external"`)},
 		{"all subjects", "columns[0].external.subject", external(`crypto.>`)},

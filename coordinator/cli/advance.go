@@ -86,6 +86,9 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 	if o.request.Target == "" && wanted.Target != o.request.Column.Column+"_encrypted" {
 		o.request.Target = wanted.Target
 	}
+	if wanted.Transform == messages.TransformEncrypt {
+		o.request.Type = wanted.Type
+	}
 	plan, err := o.climb(c, config)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func (m *maker) flags(f *pflag.FlagSet) {
 	f.StringVar(&m.transform, "transform", "", "encrypt, external or proxy: who makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
 	f.StringVar(&m.subject, "subject", "", "with --transform external: the NATS subject on which your own encrypter is asked")
 	f.StringVar(&m.key, "external-key", "", "with --transform external: what that encrypter calls the column")
-	f.StringVar(&m.kind, "type", "", "with --transform external or proxy and --prepare: bytea, text, jsonb or eql_v2_encrypted, the type of a target that is added (default bytea)")
+	f.StringVar(&m.kind, "type", "", "with --prepare: bytea, text or jsonb, with --transform external or proxy also eql_v2_encrypted: the type of a target that is added (default bytea)")
 }
 
 // fill puts the flags into every column of a request.
@@ -66,6 +66,10 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 			if c.Type = wanted.Type; i >= len(targets) {
 				c.Target = wanted.Target
 			}
+		case messages.TransformEncrypt:
+			if c.Type == "" && wanted.Type != "bytea" {
+				c.Type = wanted.Type
+			}
 		}
 	}
 	if err := r.Validate(); err != nil {
@@ -96,7 +100,7 @@ func addedAs(c preflight.Column) string {
 	if c.Foreign() {
 		return fmt.Sprintf("%s, nullable", c.Payload())
 	}
-	return "bytea, nullable, STORAGE EXTERNAL"
+	return c.Form().String() + ", nullable, STORAGE EXTERNAL"
 }
 
 func letIn(c preflight.Column) string {

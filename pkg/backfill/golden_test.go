@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -33,6 +34,8 @@ INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(a
 	}{
 		"foreign":       {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{eql}},
 		"proxied":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{proxied(ddl.PayloadText, "text")}},
+		"text":          {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormText)}},
+		"rotation_json": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormJSON)}},
 		"rotation":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"reverse":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"reverse_mixed": {sql: mixed, options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
@@ -53,7 +56,7 @@ func TestGolden(t *testing.T) {
 			if strings.HasPrefix(name, "reverse") {
 				k.cutOver()
 			}
-			if name == "rotation" {
+			if strings.HasPrefix(name, "rotation") {
 				k.rotate(ctx, k.scheme(ctx, 258, nil))
 			}
 			k.start(ctx, 1000)

@@ -35,23 +35,30 @@ type witness struct {
 	address        cell.Address
 	source, target []byte
 	plain, opened  []byte // scratch
+	parsed         []byte // scratch
 }
 
 // authenticate opens a cell that there is no source to compare with.
-func (w *witness) authenticate() verdict {
+func (w *witness) authenticate(form cell.Form) verdict {
 	if w.target == nil {
 		return verdict{outcome: covered, imaged: true}
 	}
-	v := w.open()
+	v := w.open(form)
 	if v.opened {
 		v.image, v.imaged = w.opened, true
 	}
 	return v
 }
 
-// open opens a cell; one that does not open is broken.
-func (w *witness) open() (v verdict) {
+// open opens a cell that stands in the target in this form; one that does not open is broken.
+func (w *witness) open(form cell.Form) (v verdict) {
 	var err error
+	if form != cell.FormBytes {
+		if w.parsed, err = form.Parse(w.parsed[:0], w.target); err != nil {
+			return verdict{outcome: broken}
+		}
+		w.target = w.parsed
+	}
 	w.opened, v.header, err = w.keyring.Open(w.opened[:0], w.address, w.target)
 	if err != nil {
 		return verdict{outcome: broken, unknown: errors.Is(err, cell.ErrUnknownScheme) || errors.Is(err, cell.ErrUnknownKey)}

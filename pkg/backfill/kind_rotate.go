@@ -14,39 +14,45 @@ import (
 // or was. A cell of another scheme than the one it seals under is uncovered.
 type rotating struct {
 	sides
+	form   cell.Form // of the target
 	scheme cell.Scheme
 }
 
 // openRotation finds the cells and the scheme; a source need not be there any more.
 func openRotation(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Column, error) {
 	target, found := relation.Column(c.Target)
-	if !found || target.Attnum != c.TargetAttnum || target.TypeOID != oidBytea {
+	form, holds := formOf(target)
+	if !found || target.Attnum != c.TargetAttnum || !holds {
 		return Column{}, fmt.Errorf("column %s of %s: %w", c.Target, relation.Table(), ErrShape)
 	}
 	scheme, known := keyring.Scheme(c.ID, c.Scheme)
 	if !known {
 		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
 	}
-	return Column{ID: c.ID, Target: c.Target, kind: rotating{sides: sides{target: c.Target}, scheme: scheme}}, nil
+	return Column{ID: c.ID, Target: c.Target, kind: rotating{sides{target: c.Target}, form, scheme}}, nil
 }
 
-func (k rotating) input() operand { return operand{present(k.target), true} }
+func (k rotating) input() operand { return operand{present(k.target), k.form == cell.FormBytes} }
 
-func (k rotating) output() result {
-	return result{name: k.target, oid: oidBytea, isBinary: true, list: oidByteaArray}
+func (k rotating) output() result { return cells(k.target, k.form) }
+
+func (k rotating) uncovered() string {
+	return ddl.OtherScheme(present(k.target), k.form, k.scheme.Number)
 }
 
-func (k rotating) uncovered() string { return ddl.OtherScheme(present(k.target), k.scheme.Number) }
-
-func (k rotating) evidence() [2]operand { return k.sides.evidence(false, true) }
+func (k rotating) evidence() [2]operand { return k.sides.evidence(false, k.form == cell.FormBytes) }
 
 func (k rotating) transform(keyring *cell.Keyring) (transform.Transform, error) {
-	return transform.NewReencrypt(keyring, k.scheme)
+	t, err := transform.NewReencrypt(keyring, k.scheme)
+	if err != nil {
+		return nil, err
+	}
+	return transform.Formed(t, k.form, k.form), nil
 }
 
 // judge opens every cell; one of another scheme is still to be sealed anew.
 func (k rotating) judge(w *witness) (verdict, error) {
-	v := w.authenticate()
+	v := w.authenticate(k.form)
 	if v.opened && v.header.Scheme != k.scheme.Number {
 		v.outcome = uncovered
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -12,12 +13,13 @@ import (
 // sealing is the kind of a column whose source is plaintext and whose target holds its cells.
 type sealing struct {
 	sides
+	form   cell.Form // of the target
 	codec  cell.Codec
 	scheme cell.Scheme
 }
 
 // openSealing finds the column's scheme, and refuses it for a source of another type than it was made for.
-func openSealing(c SpecColumn, source pg.Column, keyring *cell.Keyring) (sealing, error) {
+func openSealing(c SpecColumn, source, target pg.Column, keyring *cell.Keyring) (sealing, error) {
 	scheme, known := keyring.Scheme(c.ID, c.Scheme)
 	if !known {
 		return sealing{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
@@ -26,7 +28,11 @@ func openSealing(c SpecColumn, source pg.Column, keyring *cell.Keyring) (sealing
 	if err != nil || codec != scheme.Codec {
 		return sealing{}, fmt.Errorf("type of %s: %w", c.Source, ErrShape)
 	}
-	return sealing{sides: sides{c.Source, c.Target}, codec: codec, scheme: scheme}, nil
+	form, holds := formOf(target)
+	if !holds {
+		return sealing{}, fmt.Errorf("type of %s: %w", c.Target, ErrShape)
+	}
+	return sealing{sides: sides{c.Source, c.Target}, form: form, codec: codec, scheme: scheme}, nil
 }
 
 func (k sealing) binary() bool { return k.codec.Wire() == cell.Binary }
@@ -34,19 +40,25 @@ func (k sealing) binary() bool { return k.codec.Wire() == cell.Binary }
 func (k sealing) input() operand { return operand{present(k.source), k.binary()} }
 
 func (k sealing) output() result {
-	return result{name: k.target, oid: oidBytea, isBinary: true, list: oidByteaArray}
+	return cells(k.target, k.form)
 }
 
-func (k sealing) evidence() [2]operand { return k.sides.evidence(k.binary(), true) }
+func (k sealing) evidence() [2]operand {
+	return k.sides.evidence(k.binary(), k.form == cell.FormBytes)
+}
 
 func (k sealing) transform(keyring *cell.Keyring) (transform.Transform, error) {
-	return transform.NewEncrypt(keyring, k.scheme)
+	t, err := transform.NewEncrypt(keyring, k.scheme)
+	if err != nil {
+		return nil, err
+	}
+	return transform.Formed(t, cell.FormBytes, k.form), nil
 }
 
 // judge compares a source with what its target holds.
 func (k sealing) judge(w *witness) (verdict, error) {
 	if w.source == nil && w.target == nil {
-		return w.authenticate(), nil
+		return w.authenticate(k.form), nil
 	}
 	return k.compare(w)
 }
@@ -68,7 +80,7 @@ func (k sealing) compare(w *witness) (verdict, error) {
 	if w.target == nil {
 		return verdict{outcome: uncovered, image: w.plain, imaged: true}, nil
 	}
-	v := w.open()
+	v := w.open(k.form)
 	v.image, v.imaged = w.plain, true
 	if v.opened && !bytes.Equal(w.opened, w.plain) {
 		v.outcome = stale
@@ -84,7 +96,7 @@ type opening struct {
 	cast  string        // what brings an element of them to its type
 }
 
-func (k opening) input() operand { return operand{present(k.target), true} }
+func (k opening) input() operand { return operand{present(k.target), k.form == cell.FormBytes} }
 
 // output is echoed: a type may round a plaintext, a trigger change it. Cells are guarded by their check, and by their tags.
 func (k opening) output() result {
@@ -99,7 +111,7 @@ func reverseUncovered(s sides) string {
 }
 
 func (k opening) transform(keyring *cell.Keyring) (transform.Transform, error) {
-	return transform.NewDecrypt(keyring, k.codec, k.typ), nil
+	return transform.Formed(transform.NewDecrypt(keyring, k.codec, k.typ), k.form, cell.FormBytes), nil
 }
 
 // judge finds cells that were written since the cutover: they need no plaintext yet.
@@ -107,7 +119,7 @@ func (k opening) judge(w *witness) (verdict, error) {
 	if w.source != nil {
 		return k.compare(w)
 	}
-	v := w.authenticate()
+	v := w.authenticate(k.form)
 	v.ahead = w.target != nil && v.outcome == covered
 	return v, nil
 }
@@ -115,9 +127,9 @@ func (k opening) judge(w *witness) (verdict, error) {
 // proving is the kind of a column whose plaintext is gone. Nothing is made of it: cells are opened to see whether they do.
 type proving struct{ sealing }
 
-func (k proving) evidence() [2]operand { return k.sides.evidence(false, true) }
+func (k proving) evidence() [2]operand { return k.sides.evidence(false, k.form == cell.FormBytes) }
 
-func (proving) judge(w *witness) (verdict, error) { return w.authenticate(), nil }
+func (k proving) judge(w *witness) (verdict, error) { return w.authenticate(k.form), nil }
 
 // arrays says whether values of a type can be sent as an array of it. There are no arrays of arrays, unnest takes those
 // of records to pieces, and a few types have a separator of their own.
@@ -130,4 +142,21 @@ func openOpening(s sealing, source pg.Type) opening {
 		k.array, k.cast = oidTextArray, "::"+source.SQL
 	}
 	return k
+}
+
+// formOf is how a column of this type holds cells; false: it does not.
+func formOf(target pg.Column) (cell.Form, bool) {
+	form := ddl.FormOf(target)
+	return form, form != cell.FormBytes || target.TypeOID == oidBytea
+}
+
+// cells is a column that is written cells to.
+func cells(name string, form cell.Form) result {
+	switch form {
+	case cell.FormText:
+		return result{name: name, oid: oidText, list: oidTextArray}
+	case cell.FormJSON:
+		return result{name: name, oid: oidJSON, list: oidJSONArray}
+	}
+	return result{name: name, oid: oidBytea, isBinary: true, list: oidByteaArray}
 }

@@ -79,7 +79,7 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 		column.kind, err = openMaking(relation, c)
 		return column, err
 	}
-	sealed, err := openSealing(c, source, keyring)
+	sealed, err := openSealing(c, source, target, keyring)
 	if column.kind = sealed; c.Reverse {
 		column.kind = openOpening(sealed, source.Base)
 	}

@@ -28,6 +28,10 @@ func openProven(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 		column.kind, err = openForeign(c, pg.Column{}, target)
 		return column, err
 	}
-	column.kind = proving{sealing{sides: sides{target: c.Target}}}
+	form, holds := formOf(target)
+	if !holds {
+		return Column{}, fmt.Errorf("type of %s: %w", c.Target, ErrShape)
+	}
+	column.kind = proving{sealing{sides: sides{target: c.Target}, form: form}}
 	return column, nil
 }

@@ -20,6 +20,16 @@ const checkSQL = `ALTER TABLE %[1]s ADD CONSTRAINT %[2]s CHECK (%[3]s IS NULL` +
 	` OR (pg_catalog.octet_length(%[3]s) OPERATOR(pg_catalog.>=) %[4]d` +
 	` AND pg_catalog.substr(%[3]s, 1, %[5]d) OPERATOR(pg_catalog.=) E'\\x%[6]x'::pg_catalog.bytea)) NOT VALID`
 
+// checkTextSQL is the same of the text form %[4]s. The four characters that hold a cell's scheme have to be of base64url:
+// statements decode them.
+const checkTextSQL = `ALTER TABLE %[1]s ADD CONSTRAINT %[2]s CHECK (%[3]s IS NULL` +
+	` OR (pg_catalog.length(%[4]s) OPERATOR(pg_catalog.>=) %[5]d` +
+	` AND pg_catalog.left(%[4]s, %[6]d) OPERATOR(pg_catalog.=) '%[7]s'` +
+	` AND pg_catalog.substr(%[4]s, %[6]d + 1, 4) OPERATOR(pg_catalog.~) '^[A-Za-z0-9_-]{4}$') IS TRUE) NOT VALID`
+
+// leastText is the length of the shortest cell of any suite in its text form: four characters for three bytes.
+const leastText = len(cell.TextPrefix) + (4*leastCell+2)/3
+
 // Check lets only NULL and what begins like a cell of this column, or is a payload of it, into the target, from now on. It takes an ACCESS
 // EXCLUSIVE lock for a moment and reads no row; see [Column.Validate] for those that are there. The target of an
 // expression may hold anything: there it only marks the target.
@@ -28,6 +38,9 @@ func (c Column) Check() Step {
 	name := pg.Ident(CheckName(c.ID))
 	add := fmt.Sprintf(checkSQL, c.Table.SQL(), name, pg.Ident(c.Target), leastCell, cell.PrefixSize, prefix[:])
 	switch {
+	case c.Form != cell.FormBytes:
+		text := textOf(pg.Ident(c.Target), c.Form)
+		add = fmt.Sprintf(checkTextSQL, c.Table.SQL(), name, pg.Ident(c.Target), text, leastText, cell.TextPrefixSize, cell.FormText.Append(nil, prefix[:]))
 	case c.Expression != nil:
 		add = fmt.Sprintf(markSQL, c.Table.SQL(), name, pg.Ident(c.Target))
 	case c.Payload != PayloadCell:

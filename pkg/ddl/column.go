@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -14,9 +15,10 @@ type Column struct {
 	Source, Target string
 	Key            []string // the columns of the key that the job walks, each part of the cell's address
 
-	Payload      Payload // what the target holds, if it is not a cell
-	TargetType   string  // of a target that is to be added, as SQL; "": bytea
-	BytesInBytes bool    // source and target of a payload are both bytea
+	Form         cell.Form // how the target holds cells
+	Payload      Payload   // what the target holds, if it is not a cell
+	TargetType   string    // of a target that is to be added, as SQL; "": bytea
+	BytesInBytes bool      // source and target of a payload are both bytea
 
 	Expression *Expression // what makes the target's values inside Postgres; nil: something else does
 }
@@ -28,7 +30,7 @@ type Step struct{ Do, Undo []string }
 // takes an ACCESS EXCLUSIVE lock for a moment and rewrites nothing. Undone, the column is gone with whatever it holds.
 func (c Column) AddTarget() Step {
 	target := pg.Ident(c.Target)
-	add := fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.bytea, ALTER COLUMN %s SET STORAGE EXTERNAL", c.Table.SQL(), target, target)
+	add := fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.%s, ALTER COLUMN %s SET STORAGE EXTERNAL", c.Table.SQL(), target, c.Form, target)
 	if c.Payload != PayloadCell || c.Expression != nil {
 		add = fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", c.Table.SQL(), target, cmp.Or(c.TargetType, "pg_catalog.bytea"))
 	}

@@ -55,7 +55,7 @@ func (c Column) fenced(retired []uint16) string {
 	target := pg.Ident(c.Target)
 	var conditions []string
 	for _, against := range barred(retired) {
-		conditions = append(conditions, fmt.Sprintf(`%s OPERATOR(pg_catalog.%s) E'\\x%04x'::pg_catalog.bytea`, Scheme(target), against.operator, against.number))
+		conditions = append(conditions, fmt.Sprintf(`%s OPERATOR(pg_catalog.%s) E'\\x%04x'::pg_catalog.bytea`, Scheme(target, c.Form), against.operator, against.number))
 	}
 	return fmt.Sprintf("%s IS NULL OR (%s)", target, strings.Join(conditions, " AND "))
 }
@@ -104,12 +104,12 @@ func (c Column) IsFence(printed string, retired []uint16) bool {
 func (c Column) LeftBehind(number uint16, limit int) string {
 	target := pg.Ident(c.Target)
 	return fmt.Sprintf(`SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %s IS NOT NULL AND %s OPERATOR(pg_catalog.=) E'\\x%04x'::pg_catalog.bytea LIMIT %d) AS found`,
-		c.Table.SQL(), target, Scheme(target), number, limit)
+		c.Table.SQL(), target, Scheme(target, c.Form), number, limit)
 }
 
 // Census is the query for how many cells of each scheme there are: its number as two bytes, and a bigint. It reads every
 // row.
 func (c Column) Census() string {
 	target := pg.Ident(c.Target)
-	return fmt.Sprintf(`SELECT %[2]s, pg_catalog.count(*) FROM %[1]s WHERE %[3]s IS NOT NULL GROUP BY 1 ORDER BY 1`, c.Table.SQL(), Scheme(target), target)
+	return fmt.Sprintf(`SELECT %[2]s, pg_catalog.count(*) FROM %[1]s WHERE %[3]s IS NOT NULL GROUP BY 1 ORDER BY 1`, c.Table.SQL(), Scheme(target, c.Form), target)
 }

@@ -20,6 +20,7 @@ type AdvanceRequest struct {
 	To     lifecycle.Phase
 	Key    []string // of a new column, to walk its table by; empty: the primary key, else a NOT NULL unique index
 	Target string   // where the cells go; "": where they went, else the column's name with _encrypted behind it
+	Type   string   // of a target that is added: bytea, text or jsonb; "": bytea
 	Note   string
 	Reason string // why the phase is set by hand: against the order, or without a run
 	Strict bool   // writes that miss the target fail from then on; of a climb to dual-writing
@@ -144,7 +145,7 @@ func (l *Ladder) planClimb(ctx context.Context, r AdvanceRequest, p *AdvancePlan
 	s := p.standing
 	p.Target = p.Pair(r).Target
 	request := messages.StartRequest{Schema: s.Relation.Schema, Table: s.Relation.Name, Key: r.Key, Prepare: true, UserTriggers: messages.TriggersFire,
-		Columns: []messages.ColumnRequest{{Source: s.Plain.Name, Target: p.Target}}}
+		Columns: []messages.ColumnRequest{p.Pair(r)}}
 	if s.ID != 0 && s.Sealed.Attnum != 0 {
 		err = standing.Reading(ctx, l.DB, "30s", func(tx pg.Tx) error { request.Key, err = keyOf(ctx, tx, s); return err })
 		if err != nil {
@@ -193,5 +194,9 @@ func (p AdvancePlan) NeedsKey() bool {
 
 // Pair is the column and its target under today's names, for a request that goes on from there.
 func (p AdvancePlan) Pair(r AdvanceRequest) messages.ColumnRequest {
-	return messages.ColumnRequest{Source: p.standing.Plain.Name, Target: cmp.Or(r.Target, p.standing.Sealed.Name, p.standing.Plain.Name+"_encrypted")}
+	pair := messages.ColumnRequest{Source: p.standing.Plain.Name, Target: cmp.Or(r.Target, p.standing.Sealed.Name, p.standing.Plain.Name+"_encrypted")}
+	if p.standing.Sealed.Attnum == 0 {
+		pair.Type = r.Type
+	}
+	return pair
 }

@@ -17,7 +17,7 @@ import (
 // ddlColumn is the column under today's names, with the key that its cells are bound to.
 func ddlColumn(ctx context.Context, q pg.Querier, s standing.Standing) (ddl.Column, error) {
 	key, err := keyOf(ctx, q, s)
-	return ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Key: key}, err
+	return ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Key: key, Form: ddl.FormOf(s.Sealed)}, err
 }
 
 // keyOf is the key of the column's last job; without one, or where it was renamed since, the table's own.

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -85,13 +85,11 @@ func (p *look) checkTargets(ctx context.Context) error {
 
 // A column that was never registered has no cells: any value is foreign to it. Only the beginning of a value is
 // compared, and nothing of it leaves the server.
-const foreignSQL = `SELECT EXISTS (SELECT FROM ONLY %s TABLESAMPLE SYSTEM ($1::float4)
- WHERE %[2]s IS NOT NULL AND (pg_catalog.octet_length(%[2]s) < $2::int4 OR pg_catalog.substr(%[2]s, 1, %[3]d) <> $3::bytea))`
+const foreignSQL = `SELECT EXISTS (SELECT FROM ONLY %s TABLESAMPLE SYSTEM ($1::float4) WHERE %s)`
 
 func (p *look) holdsForeign(ctx context.Context, leaf pg.Leaf, c Column, pages int) (foreign bool, err error) {
 	percent := min(100, 100*float64(pages)/float64(max(1, leaf.Pages)))
-	prefix := cell.Prefix(c.Registered.ID)
-	sql := fmt.Sprintf(foreignSQL, leaf.Table().SQL(), pg.Ident(c.Target.Name), cell.PrefixSize)
-	err = p.q.QueryRow(ctx, sql, percent, cell.MinLength, prefix[:]).Scan(&foreign)
+	sql := fmt.Sprintf(foreignSQL, leaf.Table().SQL(), ddl.Foreign(pg.Ident(c.Target.Name), c.form, c.Registered.ID))
+	err = p.q.QueryRow(ctx, sql, percent).Scan(&foreign)
 	return foreign, err
 }

@@ -105,8 +105,12 @@ func (p *look) column(ctx context.Context, i int, external backfill.External) (c
 		c.Add, c.Target = true, pg.Column{Name: asked.Target}
 		err = p.checkMissing(field+".target", asked)
 	}
-	if err == nil && c.Foreign() {
+	switch {
+	case err != nil:
+	case c.Foreign():
 		err = p.checkForeignTarget(ctx, i, &c)
+	default:
+		err = c.settleForm(field+".type", asked.Type)
 	}
 	return c, err
 }
@@ -152,8 +156,8 @@ func (p *look) checkTarget(field string, c Column) error {
 	target := c.Target
 	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", p.plan.Relation.Table().SQL(), pg.Ident(target.Name))
 	switch {
-	case target.TypeOID != pgtype.ByteaOID && !c.Foreign():
-		return standing.Refuse(field, "name another target, or leave it out and let --prepare add one", "target %q has type %s, accepted is bytea", target.Name, target.Type)
+	case target.TypeOID != pgtype.ByteaOID && ddl.FormOf(target) == cell.FormBytes && !c.Foreign():
+		return standing.Refuse(field, "name another target, or leave it out and let --prepare add one", "target %q has type %s, accepted is bytea, text or jsonb", target.Name, target.Type)
 	case target.Generated != "":
 		return standing.Refuse(field, "name another target", "target %q is generated: nothing can be written to it", target.Name)
 	case target.NotNull:
@@ -163,6 +167,27 @@ func (p *look) checkTarget(field string, c Column) error {
 	}
 	return nil
 }
+
+// settleForm says how the target holds cells: by its type, or if it is to be added by the one that is asked for.
+func (c *Column) settleForm(field, asked string) error {
+	for _, form := range []cell.Form{cell.FormBytes, cell.FormText, cell.FormJSON} {
+		if c.Add && cmp.Or(asked, "bytea") == form.String() {
+			c.form = form
+			return nil
+		}
+	}
+	switch {
+	case c.Add:
+		return standing.Reject(field, "leave it out for bytea", "was %q; cells go into bytea, text or jsonb", asked)
+	case asked != "" && asked != ddl.FormOf(c.Target).String():
+		return standing.Refuse(field, "leave --type out: the target is there", "target %q has type %s, not %s", c.Target.Name, c.Target.Type, asked)
+	}
+	c.form = ddl.FormOf(c.Target)
+	return nil
+}
+
+// Form is how the target of a column that is no encrypter's holds cells.
+func (c Column) Form() cell.Form { return c.form }
 
 func (p *look) checkMissing(field string, asked messages.ColumnRequest) error {
 	target := asked.Target

@@ -35,6 +35,7 @@ type Column struct {
 	Guarded    bool             // check and capture are in place: there is nothing to alter
 	External   backfill.External
 
+	form       cell.Form // of cells in the target
 	payload    ddl.Payload
 	targetType string // of a target of a foreign column that is to be added, as SQL
 }

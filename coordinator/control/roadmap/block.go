@@ -70,7 +70,7 @@ func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *status.Look, ste
 // unable is what a manifest may ask for and this version does not do.
 func unable(l *status.Look) (list []Obstacle) {
 	add := func(what string) {
-		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, or has an encrypter of your own make the values (transform: external or proxy)"})
+		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, text or jsonb, or has an encrypter of your own make the values (transform: external or proxy)"})
 	}
 	switch {
 	case elsewhere(l) && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
@@ -78,7 +78,7 @@ func unable(l *status.Look) (list []Obstacle) {
 	case elsewhere(l): // whatever the type
 	case l.Wanted.Transform != messages.TransformEncrypt:
 		add("no command runs transform " + l.Wanted.Transform + " yet")
-	case l.Wanted.Type != "bytea":
+	case l.Wanted.Type == "eql_v2_encrypted":
 		add("no command writes cells into a column of type " + l.Wanted.Type + " yet")
 	}
 	if l.Within.Where != "" {
@@ -133,6 +133,8 @@ func wantedOf(l *status.Look) messages.ColumnRequest {
 	r := messages.ColumnRequest{Source: l.Plain.Name, Target: cmp.Or(l.Sealed.Name, l.Wanted.Target)}
 	if elsewhere(l) {
 		r.Transform, r.External = l.Wanted.Transform, messages.Encrypter{Subject: l.Wanted.External.Subject, Key: l.Wanted.External.Key}
+	}
+	if l.Wanted.Transform == messages.TransformExternal || l.Wanted.Type != "bytea" {
 		r.Type = l.Wanted.Type
 	}
 	return r

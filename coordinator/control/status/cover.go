@@ -13,6 +13,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -105,7 +107,7 @@ func (l *Look) mayRead() bool {
 // without a cell of ours. Of a cell only the header is read.
 const (
 	countSQL = `SELECT %[1]d, t.%[3]s IS DISTINCT FROM NULL AS sealed, %[2]s IS DISTINCT FROM NULL AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
-	headSQL  = `CASE WHEN octet_length(t.%[1]s) < 8 OR t.%[1]s IS NULL THEN 0 ELSE get_byte(substr(t.%[1]s, 7, 2), 0) * 256 + get_byte(substr(t.%[1]s, 7, 2), 1) END`
+	headSQL  = `CASE WHEN %[1]s OR %[2]s IS NULL THEN 0 ELSE get_byte(%[3]s, 0) * 256 + get_byte(%[3]s, 1) END`
 )
 
 // count is one column to count rows of.
@@ -127,8 +129,9 @@ func (c count) sql(number int) string {
 	if c.percent < 100 {
 		sample = fmt.Sprintf(" TABLESAMPLE SYSTEM (%f) REPEATABLE (1)", c.percent) // the same pages each time: no number flickers
 	}
-	if l.Sealed.TypeOID == pgtype.ByteaOID {
-		scheme = fmt.Sprintf(headSQL, pg.Ident(l.Sealed.Name))
+	if form := ddl.FormOf(l.Sealed); !l.foreign() && (form != cell.FormBytes || l.Sealed.TypeOID == pgtype.ByteaOID) {
+		sealed := "t." + pg.Ident(l.Sealed.Name)
+		scheme = fmt.Sprintf(headSQL, ddl.Foreign(sealed, form, l.Column.ID), sealed, ddl.Scheme(sealed, form))
 	}
 	plain := "t." + pg.Ident(l.Plain.Name)
 	if l.Plain.Attnum == 0 { // dropped: a row without a cell has nothing to cover

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -100,8 +101,8 @@ func (l *Look) Fits(target pg.Column) bool {
 		wanted = l.Wanted.Type
 	}
 	switch {
-	case wanted == "bytea":
-		return target.TypeOID == pgtype.ByteaOID || l.Wanted == nil && target.Base.Name == eqlType
+	case l.Wanted == nil:
+		return target.TypeOID == pgtype.ByteaOID || ddl.FormOf(target) != cell.FormBytes || target.Base.Name == eqlType
 	case wanted == eqlType:
 		return target.Base.Name == eqlType
 	}

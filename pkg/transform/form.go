@@ -1,0 +1,80 @@
+package transform
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+)
+
+// Formed lets a transform that reads or makes cells work on columns that hold them in other forms than bytes: from is
+// the form of what is read, to of what is made, [cell.FormBytes] where that is no cell.
+func Formed(inner Transform, from, to cell.Form) Transform {
+	if from == cell.FormBytes && to == cell.FormBytes {
+		return inner
+	}
+	return &formed{inner: inner, from: from, to: to}
+}
+
+type formed struct {
+	inner    Transform
+	from, to cell.Form
+	values   []Value // scratch
+}
+
+// Apply is the inner one's. A value that is not the form of a cell is an [ErrValue].
+func (f *formed) Apply(ctx context.Context, values []Value) error {
+	f.values = append(f.values[:0], values...)
+	defer clear(f.values)
+	if f.from != cell.FormBytes {
+		if err := f.parse(); err != nil {
+			return err
+		}
+	}
+	if err := f.inner.Apply(ctx, f.values); err != nil {
+		return err
+	}
+	if f.to == cell.FormBytes {
+		for i := range values {
+			values[i].Out = f.values[i].Out
+		}
+		return nil
+	}
+	f.write(values)
+	return nil
+}
+
+func (f *formed) parse() error {
+	size := 0
+	for i := range f.values {
+		size += len(f.values[i].In)
+	}
+	arena := make([]byte, 0, size)
+	for i := range f.values {
+		v, start := &f.values[i], len(arena)
+		if v.In == nil {
+			continue
+		}
+		var err error
+		if arena, err = f.from.Parse(arena, v.In); err != nil {
+			return fmt.Errorf("%w: %w", ErrValue, err)
+		}
+		v.In = arena[start:len(arena):len(arena)]
+	}
+	return nil
+}
+
+func (f *formed) write(values []Value) {
+	size := 0
+	for i := range f.values {
+		size += f.to.Length(len(f.values[i].Out))
+	}
+	arena := make([]byte, 0, size)
+	for i := range values {
+		start := len(arena)
+		if values[i].Out = nil; f.values[i].Out != nil {
+			arena = f.to.Append(arena, f.values[i].Out)
+			values[i].Out = arena[start:len(arena):len(arena)]
+		}
+	}
+}
