@@ -54,6 +54,9 @@ func TestCellsAsTextLiveAWholeLife(t *testing.T) {
 			anotherScheme(t, db, s, nil)
 			s.must("rotate", "users.email")
 			s.must("verify", "--table", "users")
+			s.must("scheme", "retire", "users.email", "1")
+			s.must("scheme", "retire", "users.email", "2")
+			flags("after everything")
 			if got := schemes(s); len(got) != 1 || got[3] != 270 {
 				t.Errorf("cells are of %v", got)
 			}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -84,13 +83,13 @@ func barred(retired []uint16) []bar {
 }
 
 // IsFence says whether a condition is that of [Column.Fence] against these schemes: as pg_get_expr prints it with
-// search_path pg_catalog and bytea_output hex. Of the column only Target counts.
+// search_path pg_catalog and bytea_output hex. Of the column only Target and Form count.
 func (c Column) IsFence(printed string, retired []uint16) bool {
 	names := []string{c.Target, pg.Ident(c.Target)} // Postgres quotes where it has to
 	return slices.ContainsFunc(names, func(name string) bool {
 		var conditions []string
 		for _, against := range barred(retired) {
-			conditions = append(conditions, fmt.Sprintf(`(substr(%s, %d, 2) %s '\x%04x'::bytea)`, name, cell.PrefixSize+1, against.operator, against.number))
+			conditions = append(conditions, fmt.Sprintf(`(%s %s '\x%04x'::bytea)`, printedScheme(name, c.Form), against.operator, against.number))
 		}
 		all := strings.Join(conditions, " AND ")
 		if len(conditions) > 1 {

@@ -120,10 +120,24 @@ func TestTheSchemeOfACellIsSeenInEveryForm(t *testing.T) {
 			if n := testenv.One[int](t, f, "SELECT count(*) FROM users WHERE "+ddl.Foreign("cell", form, 8)); n != len(numbers) {
 				t.Errorf("%d cells are foreign to another column", n)
 			}
-			f.do(t, f.Fence([]uint16{1, 2, 4096}).Do)
+			retired := []uint16{1, 2, 4096}
+			f.do(t, f.Fence(retired).Do)
+			printed := f.printed(t, ddl.NextFenceName(7))
+			if !f.IsFence(printed, retired) || f.IsFence(printed, retired[:2]) {
+				t.Errorf("the fence is not known by %s", printed)
+			}
+			if printed := f.printed(t, ddl.CheckName(7)); !f.IsCheck(printed) {
+				t.Errorf("the check is not known by %s", printed)
+			}
 			if err := f.insert(t, form.Append(nil, cellUnder(4096))); form != cell.FormBytes && pg.Code(err) != "23514" {
 				t.Errorf("a cell behind the fence: %v", err)
 			}
 		})
 	}
+}
+
+// printed is the condition of a constraint as Postgres prints it.
+func (f fixture) printed(t *testing.T, constraint string) string {
+	t.Helper()
+	return testenv.One[string](t, f, `SELECT pg_get_expr(k.conbin, k.conrelid) FROM set_config('search_path', 'pg_catalog', true) AS path, pg_constraint k WHERE k.conname = $1 AND path <> ''`, constraint)
 }

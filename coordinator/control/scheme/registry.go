@@ -65,7 +65,7 @@ func (c column) command(verb string) string {
 
 // steps are the SQL of the column, under today's names.
 func (c column) steps() ddl.Column {
-	return ddl.Column{ID: c.ID, Table: c.Relation.Table(), Source: c.Source, Target: c.Sealed.Name}
+	return ddl.Column{ID: c.ID, Table: c.Relation.Table(), Source: c.Source, Target: c.Sealed.Name, Form: ddl.FormOf(c.Sealed)}
 }
 
 // codec is what values of the column become before they are sealed: as in its newest scheme, or else by its type.

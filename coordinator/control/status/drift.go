@@ -148,8 +148,9 @@ func (l *Look) flagCheck() {
 		return
 	}
 	check := l.Relation.Checks[at]
-	ours := ddl.Column{ID: l.Column.ID, Target: l.Sealed.Name}.IsCheck(check.SQL)
-	l.flag(FlagCheckAltered, !ours && l.Sealed.TypeOID == pgtype.ByteaOID && !l.foreign())
+	form := ddl.FormOf(l.Sealed)
+	ours := ddl.Column{ID: l.Column.ID, Target: l.Sealed.Name, Form: form}.IsCheck(check.SQL)
+	l.flag(FlagCheckAltered, !ours && (l.Sealed.TypeOID == pgtype.ByteaOID || form != cell.FormBytes) && !l.foreign())
 	l.flag(FlagCheckNotValidated, !check.Validated)
 }
 
