@@ -134,7 +134,7 @@ func wantedOf(l *status.Look) messages.ColumnRequest {
 	if elsewhere(l) {
 		r.Transform, r.External = l.Wanted.Transform, messages.Encrypter{Subject: l.Wanted.External.Subject, Key: l.Wanted.External.Key}
 	}
-	if l.Wanted.Transform == messages.TransformExternal || l.Wanted.Transform == messages.TransformEncrypt && l.Wanted.Type != "bytea" {
+	if elsewhere(l) || l.Wanted.Transform == messages.TransformEncrypt && l.Wanted.Type != "bytea" {
 		r.Type = l.Wanted.Type
 	}
 	return r
