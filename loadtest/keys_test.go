@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -84,4 +87,44 @@ func TestAWorkerFollowsTheRegistry(t *testing.T) {
 		t.Errorf("activated before its worker could know of it: %v", err)
 	}
 	testenv.Eventually(t, 20*time.Second, func() error { return r.ActivateScheme(t.Context(), column, s.Number) })
+}
+
+// Whatever a job says: after the plaintext was dropped, no worker opens cells into it before somebody who may has
+// recorded that in Postgres.
+func TestAWorkerDecryptsADroppedColumnByPermissionAlone(t *testing.T) {
+	t.Parallel()
+	f := lead(t)
+	stop := f.worker("w1")
+	f.done()
+	stop()
+	happens := func(event, phase string) {
+		f.db.Run(t, `INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.items', 'secret', $1, $2)`, event, phase)
+	}
+	happens("cut_over", "cut-over")
+	f.db.Run(t, `ALTER TABLE public.items DISABLE TRIGGER USER; UPDATE public.items SET secret = NULL; ALTER TABLE public.items ENABLE TRIGGER USER`)
+	reverse := func() {
+		t.Helper()
+		var err error
+		f.job, err = f.plane.Start(t.Context(), messages.StartRequest{RequestID: uuid.NewString(), Direction: messages.DirectionReverse, Schema: "public", Table: "items",
+			Columns: []messages.ColumnRequest{{Source: "secret"}}})
+		check(t, err)
+	}
+	opened := func() int {
+		return testenv.One[int](t, f.db, `SELECT count(*) FROM public.items WHERE secret IS NOT NULL`)
+	}
+	reverse()
+	happens("dropped", "dropped")
+	stop = f.worker("w2")
+	defer func() { stop() }()
+	f.await("the job fails", `SELECT state = 'failed' FROM cipherfleet.jobs WHERE id::text = $1`, f.job.ID)
+	if why := testenv.One[string](t, f.db, `SELECT stopped_by FROM cipherfleet.jobs WHERE id::text = $1`, f.job.ID); opened() != 0 || !strings.Contains(why, "nobody has recorded") {
+		t.Errorf("%d rows are opened; it was stopped by %q", opened(), why)
+	}
+	check(t, lifecycle.Decrypt(t.Context(), f.db, testenv.One[uint32](t, f.db, `SELECT id FROM cipherfleet.columns`), "ada", "court order"))
+	happens("advanced", "cut-over")
+	reverse()
+	f.await("the job ends", `SELECT state = 'done' FROM cipherfleet.jobs WHERE id::text = $1`, f.job.ID)
+	if n := opened(); n != 3000 {
+		t.Errorf("%d rows are opened", n)
+	}
 }

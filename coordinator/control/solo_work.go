@@ -75,6 +75,9 @@ type soloDesk struct {
 }
 
 func (s *Solo) desk(ctx context.Context, job backfill.Job) (*soloDesk, error) {
+	if err := backfill.MayReverse(ctx, s.DB, job); err != nil {
+		return nil, err
+	}
 	chain, err := lifecycle.OpenKeychain(ctx, s.DB, s.KEK, lifecycle.KeychainConfig{Log: s.plane.Log})
 	if err == nil && chain.Revision() == 0 { // a key is missing: whoever runs this is told which, and why
 		_, err = lifecycle.LoadKeys(ctx, s.DB, s.KEK)

@@ -21,6 +21,19 @@ func (j Job) Following(chain *lifecycle.Keychain) Job {
 	return j.Under(active).choosing(chain.TenantColumn)
 }
 
+// MayReverse is nil if the job may open what cells it opens into plaintext; see [lifecycle.MayDecrypt].
+func MayReverse(ctx context.Context, q pg.Querier, job Job) error {
+	for _, c := range job.Spec.Columns {
+		if !c.Reverse {
+			continue
+		}
+		if err := lifecycle.MayDecrypt(ctx, q, c.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // WithKeys has a transform ask a keychain for keys that it does not know, and for those of tenants, which are made on
 // demand.
 func WithKeys(t transform.Transform, chain *lifecycle.Keychain, db *pg.DB) transform.Transform {

@@ -105,6 +105,9 @@ func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error
 	if err != nil {
 		return nil, err
 	}
+	if err := backfill.MayReverse(ctx, d.db, job); err != nil {
+		return nil, err
+	}
 	f := &folder{pass: claim.Pass, size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
 	if job, err = d.withKeys(ctx, f, job); err != nil {
 		return nil, err

@@ -83,12 +83,13 @@ func (k *keys) revision(ctx context.Context) (int64, error) {
 	return slices.Min(append(slices.Clone(k.used), chain.Revision())), nil
 }
 
-// keyless says that no key will do what is asked until somebody mends it.
+// keyless says that no key will do what is asked, or none may, until somebody mends it.
 func keyless(err error) bool {
 	var damage *lifecycle.DamageError
+	var undecided *lifecycle.UndecidedError
 	switch cell.KEKClassOf(err) {
 	case cell.KEKDenied, cell.KEKDisabled, cell.KEKExposed, cell.KEKDestroyed, cell.KEKUnknown, cell.KEKCorrupt:
 		return true
 	}
-	return errors.Is(err, cell.ErrKeyRevoked) || errors.Is(err, cell.ErrKeyDestroyed) || errors.As(err, &damage)
+	return errors.Is(err, cell.ErrKeyRevoked) || errors.Is(err, cell.ErrKeyDestroyed) || errors.As(err, &damage) || errors.As(err, &undecided)
 }

@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
-	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
@@ -40,6 +38,7 @@ func steps(l *status.Look) (steps []Step) {
 	if slices.Contains(l.Status.Flags, status.FlagQuarantined) && l.Status.Job != nil {
 		add("", "look at the rows in quarantine, and try them again", "cipherfleet job retry "+l.Status.Job.ID+" --quarantined", "of rows, a chunk at a time")
 	}
+	schemeSteps(l, add)
 	if want >= 5 && at < 5 {
 		cutoverSteps(l, add)
 	}
@@ -135,16 +134,7 @@ func differences(l *status.Look) []Difference {
 	if bound := l.Bound(); l.Column.ID != 0 && len(l.Within.Key) > 0 && len(bound) > 0 {
 		differ("key", sortedWords(l.Within.Key), sortedWords(bound))
 	}
-	if is, has := l.Survey.Schemes[l.Column.ID]; has && l.Wanted.Scheme > 0 {
-		wanted := l.Wanted.Schemes[l.Wanted.Scheme]
-		differ("scheme", strconv.Itoa(l.Wanted.Scheme), strconv.Itoa(is.Number))
-		if l.Wanted.Scheme == is.Number {
-			differ("scheme suite", wanted.Suite, strings.ToLower(cell.Suite(is.Suite).String()))
-			differ("scheme padding", strconv.Itoa(wanted.Padding), strconv.Itoa(is.Padding))
-			differ("scheme binding", wanted.Binding, is.Binding)
-			differ("scheme nulls", wanted.Nulls, is.Nulls)
-		}
-	}
+	list = append(list, schemeDifferences(l)...)
 	for _, x := range l.Status.Indexes {
 		if l.State.Phase.Rung() >= lifecycle.PhaseBackfilled.Rung() || x.Present {
 			differ("index "+x.Name, there(x.Wanted), there(x.Present))

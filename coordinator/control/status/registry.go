@@ -76,27 +76,31 @@ func (r *registry) readPassed(ctx context.Context, q pg.Querier, jobs []string) 
 	return nil
 }
 
-// Scheme is what a column is written with.
+// Scheme is one scheme of a column.
 type Scheme struct {
 	Number, Suite, Padding int
-	Binding, Nulls         string
+	Binding, Nulls, Tenant string
+	State                  lifecycle.SchemeState
 	keyed                  bool // its data key is there
 }
 
-const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.padding, s.binding, s.nulls,
+// A schema of before version 3 knows no tenants.
+const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.padding, s.binding, s.nulls, s.state, coalesce(pg_catalog.to_jsonb(s)->>'tenant_column', ''),
  EXISTS (SELECT FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL)
- FROM cipherfleet.schemes s WHERE s.state = 'active'`
+ FROM cipherfleet.schemes s ORDER BY s.column_id, s.number`
 
 func (r *registry) readSchemes(ctx context.Context, q pg.Querier) error {
-	r.Schemes = map[uint32]Scheme{}
+	r.Schemes, r.AllSchemes = map[uint32]Scheme{}, map[uint32][]Scheme{}
 	rows, err := q.Query(ctx, schemesSQL)
 	if err != nil {
 		return fmt.Errorf("read schemes: %w", err)
 	}
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (id uint32, err error) {
 		var s Scheme
-		err = row.Scan(&id, &s.Number, &s.Suite, &s.Padding, &s.Binding, &s.Nulls, &s.keyed)
-		r.Schemes[id] = s
+		err = row.Scan(&id, &s.Number, &s.Suite, &s.Padding, &s.Binding, &s.Nulls, &s.State, &s.Tenant, &s.keyed)
+		if r.AllSchemes[id] = append(r.AllSchemes[id], s); s.State == lifecycle.SchemeActive {
+			r.Schemes[id] = s
+		}
 		return id, err
 	})
 	if err != nil {

@@ -44,7 +44,8 @@ type registry struct {
 	described   map[string]messages.Job // by job
 	passed      map[string]passed       // by job
 	quarantined map[uint32]int64        // by the last job
-	Schemes     map[uint32]Scheme
+	Schemes     map[uint32]Scheme       // that a column is written with
+	AllSchemes  map[uint32][]Scheme     // that it ever had, in the order of their numbers
 	missed      map[uint32]missedWrites
 	workers     int // that have been heard of lately
 }
