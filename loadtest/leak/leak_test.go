@@ -30,7 +30,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
-	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -185,31 +184,13 @@ func (w *world) rotate() {
 	w.succeeds("scheme", "retire", "people.email", "1")
 	w.ends(done, "verify", "--table", "people", "--column", "email")
 	w.ends(done, "scheme", "new", "people.note", "--tenant", "tenant")
-	w.tenantKey("people", "note", w.keyMark+"-t1")
-	w.tenantKey("people", "note", w.keyMark+"-t2")
+	w.succeeds("rotate", "people.note", "--user-triggers", "fire")
 	w.ends(done, "scheme", "shred", "people.note", "--tenant", w.keyMark+"-t1", "--reason", "a request")
 	w.ends(done, "key", "rewrap")
 	for _, look := range [][]string{{"scheme", "ls", "people.note", "--count"}, {"scheme", "ls", "people.email", "--json"}, {"verify", "--table", "people", "--column", "note"}, {"key", "ls"}} {
 		w.run(look...)
 	}
 	w.tenants = w.said[len(w.said)-1]
-}
-
-// tenantKey makes a tenant's key, as an application does when it seals the first of its rows.
-func (w *world) tenantKey(table, column, tenant string) {
-	w.t.Helper()
-	kek, err := kms.Open(w.t.Context(), "file:"+w.kekFile, "")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	id := testenv.One[uint32](w.t, w.db, `SELECT id FROM cipherfleet.columns WHERE table_name = $1 AND source = $2`, table, column)
-	schemes, err := lifecycle.Schemes(w.t.Context(), w.db, id)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if _, err := lifecycle.TenantKey(w.t.Context(), w.db.DB, kek, schemes[len(schemes)-1].Scheme, tenant); err != nil {
-		w.t.Fatal(err)
-	}
 }
 
 // deceive: an encrypter of the user's own breaks its contract in every way, and nothing of it reaches the table.
