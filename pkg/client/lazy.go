@@ -125,7 +125,7 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 	}
 	var replaced int64
 	err = c.db.InTx(ctx, func(tx pg.Tx) error {
-		for _, sql := range []string{gentlySQL, pg.Abroad} { // users' triggers fire
+		for _, sql := range []string{pg.Abroad, gentlySQL} { // the application's triggers fire
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err
 			}
