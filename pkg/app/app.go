@@ -31,7 +31,7 @@ func OpenProxy(ctx context.Context, p Proxy, name string, connections int32, tra
 	if p.ProxyURL == "" {
 		return nil, nil
 	}
-	db, err := pg.Later(ctx, p.ProxyURL.Raw(), pg.Options{AppName: name, MaxConns: connections, Tracer: traces.Queries()})
+	db, err := pg.Later(ctx, p.ProxyURL.Raw(), pg.Options{AppName: name, MaxConns: connections, Tracer: traces.Queries(), Abroad: true})
 	if err != nil {
 		return nil, fmt.Errorf("CIPHERFLEET_PROXY_URL: %w", err)
 	}
