@@ -120,7 +120,7 @@ func ready(ctx context.Context, tx pg.Tx, job Job) error {
 func starts(job Job, start lifecycle.RunStart) ([]lifecycle.Event, error) {
 	events := job.Events()
 	for i, c := range job.Spec.Columns {
-		start.Compared = !c.Foreign() && c.stays() == ""
+		start.Compared = c.Sealed() && c.stays() == ""
 		detail, err := json.Marshal(start)
 		if err != nil {
 			return nil, err
