@@ -21,6 +21,10 @@ func hasCoverageSQL() string {
 // 5 that counts them, and the constraint is taken away again. Killed in between it leaves a constraint that is not
 // validated, which a second call, or a rollback, deals with.
 func (l *Ladder) ProveCoverage(ctx context.Context, d Drop, n standing.Name) error {
+	return l.explained(ctx, d.Standing, l.proveCoverage(ctx, d, n))
+}
+
+func (l *Ladder) proveCoverage(ctx context.Context, d Drop, n standing.Name) error {
 	column := d.column()
 	proven, err := l.addCoverage(ctx, d, column)
 	if err != nil || proven {
