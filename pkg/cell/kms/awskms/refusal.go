@@ -25,13 +25,13 @@ func (k *key) refused(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		e.Err = fmt.Errorf("no answer in time: %w", ctx.Err())
 	case errors.As(err, &api) && code.MatchString(api.ErrorCode()):
-		e.Err = errors.New("AWS KMS answered " + api.ErrorCode())
+		e.Err = errors.New("the server answered " + api.ErrorCode())
 		e.Class, e.Hint = judge(api.ErrorCode(), api.ErrorMessage())
 		if errors.As(err, &answer) && answer.HTTPStatusCode() >= 500 {
 			e.Class = cell.KEKUnavailable
 		}
 	default:
-		e.Err = errors.New("AWS KMS gave no usable answer") // without err, which may quote
+		e.Err = errors.New("no usable answer came") // without err, which may quote
 	}
 	return e
 }

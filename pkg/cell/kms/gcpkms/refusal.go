@@ -22,7 +22,7 @@ func (k *key) refused(ctx context.Context, err error) error {
 		e.Err = fmt.Errorf("no answer in time: %w", ctx.Err())
 	case isStatus:
 		e.Class, e.Hint = judge(said.Code(), said.Message())
-		e.Err = fmt.Errorf("Cloud KMS answered %s", said.Code())
+		e.Err = fmt.Errorf("the server answered %s", said.Code())
 	default: // Tink compares checksums and the key's name
 		return k.corrupt("its answer does not agree with its checksums, or is another key's")
 	}
