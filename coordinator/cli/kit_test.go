@@ -40,6 +40,8 @@ type shell struct {
 	t   *testing.T
 	dir string
 	env map[string]string
+
+	limit string // KiB of data that processes of it may have; "": no limit
 }
 
 // newShell has a database and nothing else: no manifest, no key, no NATS.

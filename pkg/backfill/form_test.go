@@ -7,7 +7,9 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // in lets targets hold cells in another form than bytes.
@@ -64,6 +66,21 @@ INSERT INTO public.items SELECT i, nullif(i %% 10, 0)::text::%[1]s FROM generate
 					t.Errorf("after the rotation: %+v", r)
 				}
 			})
+		}
+	}
+}
+
+// What a keychain knows reaches the transform also where cells stand as text.
+func TestAKeychainIsAskedWhateverTheForm(t *testing.T) {
+	t.Parallel()
+	for _, form := range []cell.Form{cell.FormBytes, cell.FormText} {
+		ctx := t.Context()
+		k := prepare(t, ctx, fewItems, in(form))
+		chain := must(lifecycle.OpenKeychain(ctx, k.db, k.kek, lifecycle.KeychainConfig{}))(t)
+		k.start(ctx, 1000)
+		made := must(k.shape(ctx, k.relation.OID).Columns[0].Transform(k.keyring))(t)
+		if e := transform.Inner(backfill.WithKeys(made, chain, k.db.DB)).(*transform.Encrypt); e.Key == nil {
+			t.Errorf("cells in %s are sealed without tenants' keys", form)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func WithKeys(t transform.Transform, chain *lifecycle.Keychain, db *pg.DB) trans
 			return chain.TenantKey(ctx, db, of.Scheme(), tenant)
 		}
 	}
-	switch t := t.(type) {
+	switch t := transform.Inner(t).(type) {
 	case *transform.Reencrypt:
 		t.Learn, t.Key = chain.Learn, tenant(t)
 	case *transform.Encrypt:

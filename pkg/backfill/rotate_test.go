@@ -295,3 +295,34 @@ func TestARotationKeepsTheSchemeItWasAskedFor(t *testing.T) {
 		t.Errorf("the schemes are %+v, of a job with %+v", now, job.Spec.Columns)
 	}
 }
+
+// Two columns of one row, each under another scheme and moving to another, in one update: neither is opened or sealed
+// with what belongs to the other.
+func TestTwoColumnsOfARowAreSealedAnewAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, people, on(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
+	k.start(ctx, 700)
+	k.finish(ctx)
+	for i, number := range []uint16{5, 3} {
+		scheme, _ := k.keyring.Scheme(k.columns[i].ID, 1)
+		scheme.Number, scheme.KeyID, scheme.RowBound = number, 0, i == 0
+		must(lifecycle.ActivateScheme(ctx, k.db.DB, k.kek, scheme))(t)
+		k.columns[i].Rotate, k.columns[i].Scheme, k.columns[i].Phase = true, number, lifecycle.PhaseBackfilled
+	}
+	k.keyring = must(lifecycle.LoadKeyring(ctx, k.db, k.kek))(t)
+	k.start(ctx, 700)
+	k.audit(ctx)
+	if job := k.finish(ctx); job.State != backfill.Done {
+		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.audit`); n != notNull {
+		t.Errorf("%d updates were committed, want one for each of %d rows", n, notNull)
+	}
+	k.proven(ctx, 3000)
+	for i := range k.columns { // and each cell still holds its own source's value
+		k.columns[i].Rotate, k.columns[i].Phase = false, ""
+	}
+	k.job.Spec.Columns = k.columns
+	k.proven(ctx, 3000)
+}

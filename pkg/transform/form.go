@@ -16,6 +16,14 @@ func Formed(inner Transform, from, to cell.Form) Transform {
 	return &formed{inner: inner, from: from, to: to}
 }
 
+// Inner is the transform that does the work of one that [Formed] made, or else t itself.
+func Inner(t Transform) Transform {
+	if f, ok := t.(*formed); ok {
+		return f.inner
+	}
+	return t
+}
+
 type formed struct {
 	inner    Transform
 	from, to cell.Form
