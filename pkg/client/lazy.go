@@ -54,7 +54,7 @@ func (l *lazy) offer(rows pgx.Rows, f *field, h cell.Header, a cell.Address, sea
 		return
 	}
 	newest, ok := l.client.chain.Active(f.at.id)
-	if !ok || newest.Number <= h.Scheme || newest.Codec != h.Codec || f.at.tenants[newest.Number].name != "" || l.client.mayWrite() != nil {
+	if !ok || newest.Number <= h.Scheme || newest.Codec != h.Codec || l.client.chain.TenantColumn(f.at.id, newest.Number) != "" || l.client.mayWrite() != nil {
 		return
 	}
 	if conn := rows.Conn(); conn == nil || !mayFollow(conn) || !l.limiter.Allow() {

@@ -109,7 +109,7 @@ func (c *Column) resealed(ctx context.Context, m *pgtype.Map, from, to Key, old 
 	if !ok {
 		return nil, ErrNoScheme
 	}
-	if s.tenants[scheme.Number].name == "" {
+	if c.client.chain.TenantColumn(s.id, scheme.Number) == "" {
 		return c.client.seal(ctx, m, s, scheme, row{key: to}, wire)
 	}
 	return nil, fmt.Errorf("scheme %d: %w", scheme.Number, ErrTenant)

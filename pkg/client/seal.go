@@ -80,12 +80,13 @@ func (c *Client) seal(ctx context.Context, m *pgtype.Map, s *standing, scheme ce
 // keyFor is the scheme with the key that seals for the row: that of all rows, or its tenant's. A tenant's first key is
 // made on the way, which the application's role may be forbidden.
 func (c *Client) keyFor(ctx context.Context, m *pgtype.Map, s *standing, scheme cell.Scheme, r row) (cell.Scheme, error) {
-	column, ok := s.tenants[scheme.Number]
-	if !ok {
+	chooser := c.chain.TenantColumn(s.id, scheme.Number)
+	if chooser == "" {
 		return scheme, nil
 	}
-	if !r.tenanted {
-		return cell.Scheme{}, fmt.Errorf("scheme %d has a key for each %s: name it, as in {column = $1 key $2 tenant $3}: %w", scheme.Number, column.name, ErrTenant)
+	column, ok := s.tenants[scheme.Number]
+	if !ok || !r.tenanted { // where the keys are known and the column has not been looked at yet, too
+		return cell.Scheme{}, fmt.Errorf("scheme %d has a key for each %s: name it, as in {column = $1 key $2 tenant $3}: %w", scheme.Number, chooser, ErrTenant)
 	}
 	tenant, err := column.kind.spell(m, r.tenant)
 	if err != nil {
