@@ -158,16 +158,17 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 		return nil, nil
 	}
 	if target, ok := relation.Column(s.sealed); ok {
-		s.maySeal = target.MayUpdate
 		if target.Base.OID != pgtype.ByteaOID {
 			s.form = fmt.Errorf("it holds %s, and cells are bytea here: %w", target.Type, ErrNoScheme)
 		}
 	}
 	var err error
 	if column, ok := relation.Column(s.plain); ok {
-		s.mayPlain = column.MayUpdate
 		s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
 	} else if s.kind, err = c.kindNamed(ctx, known.Type); err != nil {
+		return nil, err
+	}
+	if err := c.rights(ctx, s); err != nil {
 		return nil, err
 	}
 	if s.tenants, err = c.tenants(ctx, relation, known.ID); err != nil {
@@ -202,6 +203,22 @@ func place(relation pg.Relation, num int16) (string, int16) {
 		}
 	}
 	return "", 0
+}
+
+// rightsSQL says whether who may insert or update one column may do so with the other.
+const rightsSQL = `SELECT bool_and(r.sealed OR NOT r.plain), bool_and(r.plain OR NOT r.sealed) FROM (
+ SELECT pg_catalog.has_column_privilege($1::pg_catalog.oid, $2::pg_catalog.int2, p.name) AS plain, pg_catalog.has_column_privilege($1::pg_catalog.oid, $3::pg_catalog.int2, p.name) AS sealed
+  FROM (VALUES ('INSERT'), ('UPDATE')) AS p (name)) AS r`
+
+// rights looks what the role may write of two columns.
+func (c *Client) rights(ctx context.Context, s *standing) error {
+	if s.plain == "" || s.sealed == "" {
+		return nil
+	}
+	if err := c.db.QueryRow(ctx, rightsSQL, s.relid, s.plainNum, s.sealedNum).Scan(&s.maySeal, &s.mayPlain); err != nil {
+		return fmt.Errorf("look at the rights on it: %w", err)
+	}
+	return nil
 }
 
 // tenants are the columns that choose a row's key, by the schemes that have one.

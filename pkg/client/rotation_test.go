@@ -140,12 +140,16 @@ func TestAStaleClientAfterARetirement(t *testing.T) {
 	}
 }
 
-// TestTenantsHaveKeysOfTheirOwn.
+// tenantGrantsSQL is what docs/client.md says of tenants.
+const tenantGrantsSQL = `GRANT INSERT ON cipherfleet.deks TO app; GRANT USAGE ON SEQUENCE cipherfleet.deks_id_seq TO app; GRANT UPDATE (revision) ON cipherfleet.installation TO app`
+
+// TestTenantsHaveKeysOfTheirOwn which are made by the first write, and may be shredded.
 func TestTenantsHaveKeysOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	s := open(t, `CREATE TABLE users (id bigint PRIMARY KEY, firm uuid, email text)`)
 	s.register()
 	s.dualWrite()
+	s.pool = s.as("firms", `GRANT SELECT, INSERT ON users TO app`, grantsSQL, tenantGrantsSQL)
 	c := s.still()
 	users := s.users(c)
 	want := s.schemes["email"]
