@@ -162,6 +162,7 @@ type standing struct {
 	relid               uint32
 	table               pg.Table
 	phase               lifecycle.Phase
+	turn                int64  // the last event after which a name may mean another column; 0: none yet
 	plain, sealed       string // present names; "": not there
 	plainNum, sealedNum int16
 	mayPlain, maySeal   bool  // the role may write the columns

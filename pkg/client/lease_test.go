@@ -320,7 +320,9 @@ func TestLeastPrivilege(t *testing.T) {
 	s.pool = s.as("app", `GRANT USAGE ON SCHEMA trap TO app; GRANT SELECT, INSERT, UPDATE ON users TO app; GRANT USAGE ON SEQUENCE users_id_seq TO app`, grantsSQL)
 	s.Run(t, `CREATE FUNCTION trap.coalesce(text, text) RETURNS text LANGUAGE sql AS 'SELECT ''trapped''';
 CREATE FUNCTION trap.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT ''trapped''';
-CREATE FUNCTION trap.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT'`)
+CREATE FUNCTION trap.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT';
+CREATE FUNCTION trap.never(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR trap.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = trap.never)`)
 	const insert, update, read = `INSERT INTO users (id, {email ...}) VALUES ($1, {email $2 key $1})`, `UPDATE users SET {email = $2 key $1}`, `SELECT id, {email} FROM users`
 	for i, phase := range phases() {
 		phase.move(s)

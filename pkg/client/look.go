@@ -56,6 +56,7 @@ func (c *Client) look(ctx context.Context, fresh Columns) error {
 // still follows columns until they stand still, and returns their pulse; known is the one they had.
 func (c *Client) still(ctx context.Context, columns Columns, known string) (string, error) {
 	const tries = 5 // a table that moves while it is looked at is looked at again
+	var failed error
 	for range tries {
 		pulse, err := c.feel(ctx, columns)
 		if err != nil {
@@ -64,12 +65,15 @@ func (c *Client) still(ctx context.Context, columns Columns, known string) (stri
 		if pulse == known {
 			return pulse, nil
 		}
-		if err := c.follow(ctx, columns); err != nil {
-			return "", fmt.Errorf("look at the columns: %w", err)
+		if failed = c.follow(ctx, columns); failed != nil { // because a column moved, or for good
+			if now, err := c.feel(ctx, columns); err != nil || now == pulse {
+				return "", fmt.Errorf("look at the columns: %w", errors.Join(failed, err))
+			}
+			continue
 		}
 		known = pulse
 	}
-	return "", errors.New("look at the columns: they do not stand still")
+	return "", errors.Join(errors.New("look at the columns: they do not stand still"), failed)
 }
 
 func (c *Client) feel(ctx context.Context, columns Columns) (pulse string, err error) {
@@ -168,6 +172,9 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	} else if s.kind, err = c.kindNamed(ctx, known.Type); err != nil {
 		return nil, err
 	}
+	if err := c.db.QueryRow(ctx, turnSQL, known.Table.String(), known.Source).Scan(&s.turn); err != nil {
+		return nil, fmt.Errorf("read its last turn: %w", err)
+	}
 	if err := c.rights(ctx, s); err != nil {
 		return nil, err
 	}
@@ -205,8 +212,11 @@ func place(relation pg.Relation, num int16) (string, int16) {
 	return "", 0
 }
 
+const turnSQL = `SELECT coalesce(max(e.id), 0) FROM cipherfleet.events e
+ WHERE e.table_name = $1 AND e.column_name = $2 AND e.event IN ('cut_over', 'rolled_back', 'dropped', 'advanced')`
+
 // rightsSQL says whether who may insert or update one column may do so with the other.
-const rightsSQL = `SELECT bool_and(r.sealed OR NOT r.plain), bool_and(r.plain OR NOT r.sealed) FROM (
+const rightsSQL = `SELECT coalesce(bool_and(r.sealed OR NOT r.plain), false), coalesce(bool_and(r.plain OR NOT r.sealed), false) FROM (
  SELECT pg_catalog.has_column_privilege($1::pg_catalog.oid, $2::pg_catalog.int2, p.name) AS plain, pg_catalog.has_column_privilege($1::pg_catalog.oid, $3::pg_catalog.int2, p.name) AS sealed
   FROM (VALUES ('INSERT'), ('UPDATE')) AS p (name)) AS r`
 

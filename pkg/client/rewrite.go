@@ -91,13 +91,13 @@ func (w *writing) piece(p piece) error {
 	return nil
 }
 
-// read is the name to read by. Cells are marked, so that the statement is another one than that which read plaintext:
-// connections keep plans, and a plan whose result has changed its type is an error once.
+// read is the name to read by. Behind each turn the statement is another text: connections keep plans by their text, and
+// one that was made while the name meant another column is an error when the name has turned back.
 func (s *standing) read() string {
-	if s.cells() {
-		return pg.Ident(s.sealed) + "/*cells*/"
+	if s.turn == 0 {
+		return pg.Ident(s.reads())
 	}
-	return pg.Ident(s.plain)
+	return fmt.Sprintf("%s/*%d*/", pg.Ident(s.reads()), s.turn)
 }
 
 func (w *writing) assign(i int, name string) {

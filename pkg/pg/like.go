@@ -24,5 +24,5 @@ func Like(ctx context.Context, pool *pgxpool.Pool, o Options) (*DB, error) {
 		own.Close()
 		return nil, fmt.Errorf("reach Postgres: %w", Safe(err))
 	}
-	return &DB{pool: own, tracer: o.Tracer, keeps: config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}, nil
+	return &DB{pool: own, tracer: o.Tracer, keeps: config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement, abroad: o.Abroad}, nil
 }
