@@ -11,6 +11,9 @@ const (
 	TransformEncrypt  = "encrypt"  // cipherfleet does: cells
 	TransformExternal = "external" // a user's own encrypter, asked over NATS
 	TransformProxy    = "proxy"    // an encrypting proxy, through which plaintext is written
+
+	TransformExpression = "expression" // an expression of SQL over the row, inside Postgres
+	TransformCopy       = "copy"       // the same, and the expression is the source itself
 )
 
 // TargetTypes are the types that a missing target may be added with; cells go into all but the last.
@@ -21,8 +24,24 @@ type ColumnRequest struct {
 	Source    string    `json:"source"`
 	Target    string    `json:"target,omitempty"`    // empty: the source's name with "_encrypted" behind it; in reverse always empty
 	Type      string    `json:"type,omitempty"`      // of a target that is added; empty: bytea
-	Transform string    `json:"transform,omitempty"` // encrypt, external or proxy; empty: what the last job over the column did, else encrypt
+	Transform string    `json:"transform,omitempty"` // one of those above; empty: what the last job over the column did, else encrypt
 	External  Encrypter `json:"external,omitzero"`   // of transform external
+
+	Expression string `json:"expression,omitempty"` // of transform expression
+	Done       Done   `json:"done,omitzero"`        // which rows an expression is done with; empty: those that hold its value
+}
+
+// Made says that Postgres makes the target's values, by an expression.
+func (c ColumnRequest) Made() bool {
+	return c.Transform == TransformExpression || c.Transform == TransformCopy
+}
+
+// Done says which rows an expression is done with: those whose column Version is at least Number, or those for which When
+// is true.
+type Done struct {
+	Version string `json:"version,omitempty"`
+	Number  int64  `json:"number,omitempty"`
+	When    string `json:"when,omitempty"`
 }
 
 // Encrypter says where a user's own encrypter is asked, and what it calls the column.
@@ -31,11 +50,20 @@ type Encrypter struct {
 	Key     string `json:"key,omitempty"`
 }
 
+// Validate checks who makes a column's values and how; field is the column's own name in problems.
+func (c ColumnRequest) Validate(field string) error { return c.validateTransform(field) }
+
 // validateTransform checks who makes a column's values.
 func (c ColumnRequest) validateTransform(field string) error {
 	switch {
-	case c.Transform != "" && c.Transform != TransformEncrypt && c.Transform != TransformExternal && c.Transform != TransformProxy:
-		return invalid(field+".transform", "was %.40q; accepted is encrypt, external or proxy", c.Transform)
+	case c.Transform != "" && c.Transform != TransformEncrypt && c.Transform != TransformExternal && c.Transform != TransformProxy && !c.Made():
+		return invalid(field+".transform", "was %.40q; accepted is encrypt, external, proxy, expression or copy", c.Transform)
+	case c.Made():
+		return c.validateMade(field)
+	case c.Expression != "":
+		return invalid(field+".expression", "is only for transform expression")
+	case c.Done != (Done{}):
+		return invalid(field+".done", "is only for transforms expression and copy")
 	case c.Type != "" && !slices.Contains(TargetTypes(), c.Type):
 		return invalid(field+".type", "was %.40q; accepted is %s", c.Type, strings.Join(TargetTypes(), ", "))
 	case c.Transform != TransformExternal && c.External != (Encrypter{}):

@@ -70,7 +70,7 @@ func (r StartRequest) withDefaults() StartRequest {
 	}
 	columns := make([]ColumnRequest, len(r.Columns))
 	for i, column := range r.Columns {
-		if column.Target == "" && column.Source != "" && !r.known() {
+		if column.Target == "" && column.Source != "" && !column.Made() && !r.known() {
 			column.Target = column.Source + "_encrypted"
 		}
 		columns[i] = column
@@ -106,6 +106,9 @@ func (r StartRequest) Validate() error {
 	}
 	if r.known() {
 		return r.validateKnown()
+	}
+	if err := r.validateMade(); err != nil {
+		return err
 	}
 	return r.validateKey()
 }
@@ -151,6 +154,9 @@ func (r StartRequest) validateColumns() error {
 			}
 			if !isName(name.value) {
 				return badName(field)
+			}
+			if name.field == "target" && column.Made() && name.value == column.Source {
+				continue // in place
 			}
 			if before, taken := used[name.value]; taken {
 				return invalid(field, "names the same column as %s", before)

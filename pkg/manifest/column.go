@@ -9,14 +9,21 @@ import (
 )
 
 // Transforms, target types, reaches and the rest, as a manifest spells them.
-func transforms() []string { return []string{"encrypt", "reencrypt", "decrypt", "external", "proxy"} }
-func types() []string      { return []string{"bytea", "text", "jsonb", "eql_v2_encrypted"} }
+func transforms() []string {
+	return []string{"encrypt", "reencrypt", "decrypt", "external", "proxy", "expression", "copy"}
+}
+func types() []string { return []string{"bytea", "text", "jsonb", "eql_v2_encrypted"} }
 func reaches() []string {
 	return []string{"schema-added", "dual-writing", "backfilled", "cut-over", "dropped"}
 }
 
 // own says that the transform reads or writes cells of ours, so that it needs a scheme.
-func (c Column) own() bool { return c.Transform != "external" && c.Transform != "proxy" }
+func (c Column) own() bool {
+	return c.Transform != "external" && c.Transform != "proxy" && !c.Made()
+}
+
+// Made says that Postgres makes the target's values, by an expression.
+func (c Column) Made() bool { return c.Transform == "expression" || c.Transform == "copy" }
 
 func (r *reader) column(n *yaml.Node, path string) Column {
 	c := DefaultColumn("")
@@ -24,11 +31,13 @@ func (r *reader) column(n *yaml.Node, path string) Column {
 	seen := r.mapping(n, path,
 		field{"source", r.name(&c.Source)},
 		field{"target", r.name(&c.Target)},
-		field{"type", r.choice(&c.Type, types()...)},
+		field{"type", r.text(&c.Type)},
 		field{"transform", r.choice(&c.Transform, transforms()...)},
 		field{"external", func(n *yaml.Node, path string) {
 			r.mapping(n, path, field{"subject", r.text(&c.External.Subject)}, field{"key", r.text(&c.External.Key)})
 		}},
+		field{"expression", r.text(&c.Expression)},
+		field{"done", func(n *yaml.Node, path string) { c.Done = r.done(n, path) }},
 		field{"scheme", r.integer(&c.Scheme, 1, maxScheme)},
 		field{"schemes", func(n *yaml.Node, path string) { c.Schemes = r.schemes(n, path) }},
 		field{"indexes", func(n *yaml.Node, path string) {
@@ -38,6 +47,7 @@ func (r *reader) column(n *yaml.Node, path string) Column {
 		field{"cutover", r.choice(&c.Cutover, "swap", "by-name")},
 		field{"soak", r.duration(&c.Soak, 0, tenYears)})
 	r.require(n, path, seen, "source")
+	r.typ(path, seen, &c)
 	r.target(n, path, seen, &c)
 	r.transform(n, path, seen, c)
 	r.scheme(n, path, seen, &c)
@@ -46,6 +56,8 @@ func (r *reader) column(n *yaml.Node, path string) Column {
 
 func (r *reader) target(n *yaml.Node, path string, seen map[string]*yaml.Node, c *Column) {
 	switch {
+	case c.Made():
+		r.require(n, path, seen, "target")
 	case seen["target"] == nil && c.Source != "":
 		c.Target = DefaultColumn(c.Source).Target
 		if len(c.Target) > maxName {
@@ -57,7 +69,15 @@ func (r *reader) target(n *yaml.Node, path string, seen map[string]*yaml.Node, c
 }
 
 func (r *reader) transform(n *yaml.Node, path string, seen map[string]*yaml.Node, c Column) {
+	if c.Made() {
+		r.made(n, path, seen, c)
+		return
+	}
 	switch {
+	case c.Expression != "":
+		r.fail(seen["expression"], path+".expression", "", "only transform expression has it, this is %s", c.Transform)
+	case c.Done != (Done{}):
+		r.fail(seen["done"], path+".done", "", "only transforms expression and copy have it, this is %s", c.Transform)
 	case c.Transform == "external" && c.External.Subject == "":
 		r.fail(n, path+".external.subject", "", "missing; transform external needs the subject its encrypter listens on")
 	case c.Transform != "external" && c.External != (External{}):

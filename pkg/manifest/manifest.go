@@ -56,12 +56,22 @@ type Column struct {
 	Type           string // of the target column
 	Transform      string
 	External       External
-	Scheme         int // the number that is written; 0 only where the transform writes no cells of ours
+	Expression     string // of transform expression
+	Done           Done   // which rows an expression is done with
+	Scheme         int    // the number that is written; 0 only where the transform writes no cells of ours
 	Schemes        map[int]Scheme
 	Indexes        []Index
 	Reach          string // the phase to arrive at
 	Cutover        string
 	Soak           time.Duration // no foreign write for so long before cutover
+}
+
+// Done says which rows an expression is done with: those whose Version is at least Number, or those for which When is
+// true; the zero Done: those whose target is what the expression makes.
+type Done struct {
+	Version string
+	Number  int64
+	When    string
 }
 
 // External says who else transforms the values, for the transform of that name.

@@ -139,8 +139,19 @@ func columnBlock(c Column) block {
 	b, usual := newBlock(), DefaultColumn(c.Source)
 	b.text("source", c.Source, "")
 	b.text("target", c.Target, "")
-	b.text("type", c.Type, "of the target: bytea | text | jsonb | eql_v2_encrypted")
-	b.text("transform", c.Transform, "encrypt | reencrypt | decrypt | external | proxy")
+	switch {
+	case !c.Made():
+		b.text("type", c.Type, "of the target: bytea | text | jsonb | eql_v2_encrypted")
+	case c.Type != "":
+		b.text("type", c.Type, "of a target that is added")
+	}
+	b.text("transform", c.Transform, "encrypt | reencrypt | decrypt | external | proxy | expression | copy")
+	if c.Expression != "" {
+		b.text("expression", c.Expression, "")
+	}
+	if c.Done != (Done{}) {
+		b.add("done", doneBlock(c.Done).flow(), "which rows are done")
+	}
 	if c.External != (External{}) {
 		external := newBlock()
 		external.text("subject", c.External.Subject, "")
@@ -163,6 +174,17 @@ func columnBlock(c Column) block {
 	if c.Soak != usual.Soak {
 		b.duration("soak", c.Soak, "no foreign write for so long before cut-over")
 	}
+	return b
+}
+
+func doneBlock(d Done) block {
+	b := newBlock()
+	if d.When != "" {
+		b.text("when", d.When, "")
+		return b
+	}
+	b.text("version", d.Version, "")
+	b.number("number", int(d.Number), "")
 	return b
 }
 
