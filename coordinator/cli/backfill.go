@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ are encrypted, range by range and chunk by chunk, and swept until nothing is unc
 With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT
 drains: chunks in hand commit, the rest stays; the same command resumes.
 
+The same engine makes values of values inside Postgres, without any key: with --transform expression those of an
+expression over the row, with --transform copy the source's own. docs/transforms.md says which rows are done, and how.
+
 Names are literal: upper and lower case differ, and nothing is quoted.
 
 Exit codes: 0 backfilled · 2 bad flag, environment or manifest · 4 refused, nothing changed · 5 rows in quarantine or
@@ -37,7 +41,9 @@ signal, the same command resumes`
 
 const backfillExample = `  cipherfleet backfill --table users --column email --prepare
   cipherfleet backfill --schema crm --table "Contacts" --column phone --target phone_sealed --dry-run
-  cipherfleet backfill --table users --column email --user-triggers fire --json`
+  cipherfleet backfill --table users --column email --user-triggers fire --json
+  cipherfleet backfill --table users --column email --target email_norm --transform expression --expression 'lower(btrim(email))' --prepare
+  cipherfleet backfill --table orders --column id4 --target id8 --transform copy --type bigint --prepare`
 
 type backfillOptions struct {
 	request messages.StartRequest
@@ -45,6 +51,7 @@ type backfillOptions struct {
 	scope   scope
 	maker   maker
 	dryRun  bool
+	keyless bool // nothing is to be sealed
 	asJSON  bool
 	outcome func(messages.Job) error // what becomes of the job's end; nil: it is printed
 	// early waits after a refusal for what the job needs, and says whether to ask once more; nil: never
@@ -77,7 +84,7 @@ func (o *backfillOptions) fill(c *cobra.Command) error {
 	if err := o.scope.fill(&o.request, c); err != nil {
 		return err
 	}
-	o.maker.fill(&o.request)
+	o.maker.fill(&o.request, o.scope.targets)
 	o.request.V, o.request.RequestID = messages.Version, uuid.NewString()
 	return invalid(o.request.Validate(), c)
 }
@@ -112,6 +119,7 @@ func (o *backfillOptions) execute(c *cobra.Command, config app.Coordinator) erro
 	if err != nil {
 		return err
 	}
+	o.keyless = o.again.Job == "" && !slices.ContainsFunc(plan.Columns, preflight.Column.Sealed)
 	fmt.Fprintln(c.ErrOrStderr(), announce(plan, o.request))
 	if o.dryRun {
 		for _, rung := range rungs(plan, o.request.Strict) {
@@ -136,6 +144,9 @@ func announce(p preflight.Plan, r messages.StartRequest) string {
 	columns := make([]string, len(p.Columns))
 	for i, c := range p.Columns {
 		columns[i] = fmt.Sprintf("%s (%s, codec %s) into %s", c.Source.Name, c.Source.Type, c.Codec, c.Target.Name)
+		if c.Made() {
+			columns[i] = fmt.Sprintf("%s into %s (%s)", c.Expression.SQL, c.Target.Name, c.Expression.Type)
+		}
 		if c.Foreign() {
 			columns[i] = fmt.Sprintf("%s (%s, as plaintext, through the proxy) into %s", c.Source.Name, c.Source.Type, c.Target.Name)
 		}
@@ -144,8 +155,12 @@ func announce(p preflight.Plan, r messages.StartRequest) string {
 		}
 	}
 	limits := backfill.Limits{Rows: r.ChunkRows}.WithDefaults()
-	return fmt.Sprintf("encrypt %s: %s; key %s; about %d rows; chunks of at most %d rows, %d MiB, %v%s",
-		p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time, schemeWords(p))
+	verb := "encrypt"
+	if !slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return !c.Made() }) {
+		verb = "change"
+	}
+	return fmt.Sprintf("%s %s: %s; key %s; about %d rows; chunks of at most %d rows, %d MiB, %v%s",
+		verb, p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time, schemeWords(p))
 }
 
 // rungs are the changes to the table before the first row is encrypted, with the lock each takes on it.
@@ -157,6 +172,10 @@ func rungs(p preflight.Plan, strict bool) []string {
 		}
 		if c.Guarded {
 			list = append(list, fmt.Sprintf("column %s has its CHECK and its capture triggers: nothing to alter", c.Target.Name))
+			continue
+		}
+		if c.Made() {
+			list = append(list, madeRungs(c)...)
 			continue
 		}
 		list = append(list,
@@ -197,8 +216,10 @@ func (o *backfillOptions) inProcess(work, drain context.Context, c *cobra.Comman
 		return fmt.Errorf("make room for the queue: %w", err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the queue may be lost at any time
-	if err := s.openKey(work); err != nil {
-		return err
+	if !o.keyless {
+		if err := s.openKey(work); err != nil {
+			return err
+		}
 	}
 	if err := s.openQueue(work, dir, 0); err != nil {
 		return err

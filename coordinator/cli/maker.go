@@ -19,24 +19,36 @@ import (
 )
 
 // maker is who makes the values of a command's columns, as flags say it, or else the manifest.
-type maker struct{ transform, subject, key, kind string }
-
-func (m *maker) flags(f *pflag.FlagSet) {
-	f.StringVar(&m.transform, "transform", "", "encrypt, external or proxy: who makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
-	f.StringVar(&m.subject, "subject", "", "with --transform external: the NATS subject on which your own encrypter is asked")
-	f.StringVar(&m.key, "external-key", "", "with --transform external: what that encrypter calls the column")
-	f.StringVar(&m.kind, "type", "", "with --prepare: bytea, text or jsonb, with --transform external or proxy also eql_v2_encrypted: the type of a target that is added (default bytea)")
+type maker struct {
+	transform, subject, key, kind string
+	expression                    string
+	done                          messages.Done
 }
 
-// fill puts the flags into every column of a request.
-func (m *maker) fill(r *messages.StartRequest) {
+func (m *maker) flags(f *pflag.FlagSet) {
+	f.StringVar(&m.transform, "transform", "", "encrypt, external, proxy, expression or copy: what makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
+	f.StringVar(&m.subject, "subject", "", "with --transform external: the NATS subject on which your own encrypter is asked")
+	f.StringVar(&m.key, "external-key", "", "with --transform external: what that encrypter calls the column")
+	f.StringVar(&m.kind, "type", "", "with --prepare, the type of a target that is added: bytea, text or jsonb, with --transform external or proxy also eql_v2_encrypted (default bytea); with expression or copy any (default the expression's)")
+	f.StringVar(&m.expression, "expression", "", "with --transform expression: SQL over the columns of a row, functions that are not Postgres's own with their schema")
+	f.StringVar(&m.done.Version, "done-version", "", "with --transform expression or copy: the column whose number says which rows are done; the job sets it")
+	f.Int64Var(&m.done.Number, "done-number", 0, "with --done-version: rows with this number or more are done")
+	f.StringVar(&m.done.When, "done-when", "", "with --transform expression or copy: the SQL condition under which a row is done (default: its target is what the expression makes)")
+}
+
+// fill puts the flags into every column of a request. Targets are those that flags name: where an expression makes the
+// values, no name goes without saying.
+func (m *maker) fill(r *messages.StartRequest, targets []string) {
 	for i := range r.Columns {
 		c := &r.Columns[i]
 		c.Transform, c.Type, c.External = m.transform, m.kind, messages.Encrypter{Subject: m.subject, Key: m.key}
+		if c.Expression, c.Done = m.expression, m.done; c.Made() && i >= len(targets) {
+			c.Target = ""
+		}
 	}
 }
 
-// fromManifest completes the columns that the manifest gives to an encrypter, unless flags say who makes them. Targets
+// fromManifest completes the columns that the manifest gives to an encrypter or an expression, unless flags say who makes them. Targets
 // are those that flags name. Without a manifest nothing happens.
 func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []string) error {
 	if m.transform != "" {
@@ -70,6 +82,12 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 			if c.Type == "" && wanted.Type != "bytea" {
 				c.Type = wanted.Type
 			}
+		case messages.TransformExpression, messages.TransformCopy:
+			c.Transform, c.Type, c.Expression = wanted.Transform, wanted.Type, wanted.Expression
+			c.Done = messages.Done{Version: wanted.Done.Version, Number: wanted.Done.Number, When: wanted.Done.When}
+			if i >= len(targets) {
+				c.Target = wanted.Target
+			}
 		}
 	}
 	if err := r.Validate(); err != nil {
@@ -97,8 +115,11 @@ func withoutFleet(ctx context.Context, plan preflight.Plan, s *station) error {
 
 // addedAs and letIn describe a target in a rung.
 func addedAs(c preflight.Column) string {
-	if c.Foreign() {
+	switch {
+	case c.Foreign():
 		return fmt.Sprintf("%s, nullable", c.Payload())
+	case c.Made():
+		return c.Expression.Type + ", nullable"
 	}
 	return c.Form().String() + ", nullable, STORAGE EXTERNAL"
 }
@@ -113,9 +134,26 @@ func letIn(c preflight.Column) string {
 	return "what is not its source's text"
 }
 
+// madeRungs are the changes for a column that an expression makes.
+func madeRungs(c preflight.Column) (list []string) {
+	steps := c.Steps(preflight.Plan{}, c.Registered.ID)
+	if !steps.InPlace() {
+		list = append(list, fmt.Sprintf("mark %s as the target by a CHECK that lets everything in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name),
+			"validate it (SHARE UPDATE EXCLUSIVE; reads the table beside readers and writers)")
+	}
+	list = append(list, "make the functions that hold the expression (no lock on the table)")
+	switch {
+	case steps.Follows():
+		list = append(list, fmt.Sprintf("create four triggers that make %s with each write (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
+	case c.Expression.Version != "":
+		list = append(list, fmt.Sprintf("create two triggers that take %s back to %d where a write changes what the expression reads (SHARE ROW EXCLUSIVE, for a moment)", c.Expression.Version, c.Expression.Number-1))
+	}
+	return list
+}
+
 // schemeWords says how cells are made, where any are.
 func schemeWords(p preflight.Plan) string {
-	if !slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return !c.Foreign() }) {
+	if !slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return c.Sealed() }) {
 		return ""
 	}
 	return "; scheme 1, XAES-256-GCM, bound to the row"

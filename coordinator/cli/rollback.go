@@ -94,7 +94,7 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	if o.dryRun {
 		return o.announce(c, plan)
 	}
-	if plan.State.Phase == lifecycle.PhaseCutOver {
+	if plan.State.Phase == lifecycle.PhaseCutOver && plan.Expression == nil {
 		switch err := s.openKey(c.Context()); {
 		case err == nil:
 			l.KEK = s.kek

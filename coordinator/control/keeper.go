@@ -142,7 +142,7 @@ func (k *keeper) leaves(ctx context.Context, job backfill.Job) ([]leaf, error) {
 		}
 		l.indexed = true
 		for _, c := range stepsOf(job) {
-			l.indexed = l.indexed && slices.Contains(valid, c.UncoveredIndexName(l.Named))
+			l.indexed = l.indexed && c.Indexable() && slices.Contains(valid, c.UncoveredIndexName(l.Named))
 		}
 		return l, nil
 	})
@@ -153,7 +153,7 @@ func (k *keeper) leaves(ctx context.Context, job backfill.Job) ([]leaf, error) {
 func stepsOf(job backfill.Job) []ddl.Column {
 	list := make([]ddl.Column, len(job.Spec.Columns))
 	for i, c := range job.Spec.Columns {
-		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key}
+		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Expression: c.Expression}
 	}
 	return list
 }

@@ -31,7 +31,7 @@ func (k *keeper) index(ctx context.Context, job backfill.Job, leaves []leaf) {
 	for _, l := range leaves {
 		for _, c := range stepsOf(job) {
 			name := c.UncoveredIndexName(l.Named)
-			if !l.indexed && time.Since(k.refused[name]) >= indexRetry {
+			if !l.indexed && c.Indexable() && time.Since(k.refused[name]) >= indexRetry {
 				columns[name], steps[name] = c.ID, c.UncoveredIndex(l.Named)
 			}
 		}

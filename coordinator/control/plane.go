@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -89,7 +89,7 @@ func (p *Plane) adopt(ctx context.Context, prepared Prepared) (messages.Job, err
 	if err != nil {
 		return messages.Job{}, err
 	}
-	if !slices.Equal(job.Spec.Columns, prepared.columns) {
+	if !reflect.DeepEqual(job.Spec.Columns, prepared.columns) {
 		return messages.Job{}, problem(backfill.ErrJobBusy)
 	}
 	if job.State == backfill.Paused {

@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
@@ -36,6 +38,9 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 		return Prepared{}, err
 	}
 	if err := p.refuseUnreachable(plan); err != nil {
+		return Prepared{}, err
+	}
+	if err := p.refuseAnother(ctx, plan); err != nil {
 		return Prepared{}, err
 	}
 	prepared := Prepared{Plan: plan}
@@ -83,6 +88,20 @@ func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
 		}
 		return f(tx)
 	})
+}
+
+// refuseAnother refuses to put another expression under a job at work.
+func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
+	job, err := backfill.LiveOver(ctx, p.DB, plan.Relation.OID)
+	if errors.Is(err, backfill.ErrNoJob) {
+		return nil
+	}
+	for _, c := range plan.Columns {
+		if is := standing.SpecIn(job, c.Registered.ID).Expression; err == nil && (is != nil || c.Made()) && !reflect.DeepEqual(is, c.Expression) {
+			return problem(backfill.ErrJobBusy)
+		}
+	}
+	return err
 }
 
 // refuseUnreachable refuses a job whose encrypter no worker could ask, or whose proxy none could reach.

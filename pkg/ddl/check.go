@@ -38,11 +38,11 @@ func (c Column) Check() Step {
 	name := pg.Ident(CheckName(c.ID))
 	add := fmt.Sprintf(checkSQL, c.Table.SQL(), name, pg.Ident(c.Target), leastCell, cell.PrefixSize, prefix[:])
 	switch {
+	case c.Expression != nil:
+		add = fmt.Sprintf(markSQL, c.Table.SQL(), name, pg.Ident(c.Target))
 	case c.Form != cell.FormBytes:
 		text := textOf(pg.Ident(c.Target), c.Form)
 		add = fmt.Sprintf(checkTextSQL, c.Table.SQL(), name, pg.Ident(c.Target), text, leastText, cell.TextPrefixSize, cell.FormText.Append(nil, prefix[:]))
-	case c.Expression != nil:
-		add = fmt.Sprintf(markSQL, c.Table.SQL(), name, pg.Ident(c.Target))
 	case c.Payload != PayloadCell:
 		add = fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID", c.Table.SQL(), name, c.payload())
 	}

@@ -62,6 +62,9 @@ func (c Column) Comparable() bool { return !c.Expression.Volatile && !c.InPlace(
 // Fallible says that judging whether a row is done asks for its value, or for a condition, which may raise an error.
 func (c Column) Fallible() bool { return c.Expression.Version == "" }
 
+// Indexable says that an index can hold the rows that are not done: nothing but a version is asked for.
+func (c Column) Indexable() bool { return c.Expression == nil || c.Expression.Version != "" }
+
 // Value is the expression's value for a row of this alias. In the statement of an UPDATE it is assigned, not cast: what
 // does not fit into the target is an error there.
 func (c Column) Value(alias string) string {

@@ -123,6 +123,18 @@ func (c Column) expressionCapture() Step {
 	return step
 }
 
+// AnyCapture takes away whatever capture stands, whoever was to make the target.
+func (c Column) AnyCapture() Step {
+	undo := c.Capture().Undo
+	for _, name := range AnyCaptureTriggers(c.ID) {
+		undo = append(undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", pg.Ident(name), c.Table.SQL()))
+	}
+	for _, function := range []string{"cipherfleet." + captureFunction(c.ID), "cipherfleet." + followFunction(c.ID), valueFunction(c.ID), madeFunction(c.ID), doneFunction(c.ID)} {
+		undo = append(undo, "DROP FUNCTION IF EXISTS "+function)
+	}
+	return Step{Undo: undo}
+}
+
 // home takes a transaction where names without a schema are Postgres's own, and back.
 func (c Column) home() (home, back string) {
 	return "SELECT pg_catalog.set_config('cipherfleet.before_expression', pg_catalog.current_setting('search_path'), true), pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)",
@@ -137,7 +149,7 @@ func (c Column) Guards() map[string]string {
 		body := CaptureBody(c.ID)
 		switch {
 		case c.Follows() && g.clears:
-			body = c.followBody()
+			body = "\n" + c.followBody() + "\n" // as Quote sets it
 		case c.Expression != nil && !c.Follows():
 			body = c.resetBody()
 		}

@@ -126,7 +126,7 @@ func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error
 
 // withKeys gives the folder the keys that its job needs, if any, and has the job write the schemes that are written now.
 func (d *desk) withKeys(ctx context.Context, f *folder, job backfill.Job) (backfill.Job, error) {
-	if !slices.ContainsFunc(job.Spec.Columns, func(c backfill.SpecColumn) bool { return !c.Foreign() }) {
+	if !slices.ContainsFunc(job.Spec.Columns, func(c backfill.SpecColumn) bool { return c.Sealed() }) {
 		return job, nil
 	}
 	chain, err := d.keys.open(ctx)

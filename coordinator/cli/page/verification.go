@@ -32,6 +32,9 @@ func Verification(w io.Writer, v verify.Result) error {
 		if c.Nonces.Cells > 0 {
 			fmt.Fprintf(&b, "  nonces: %s\n", nonceLine(c.Nonces))
 		}
+		if c.Made {
+			b.WriteString("  its values are made by an expression: Postgres compared them with it, and none was read\n")
+		}
 		if c.Foreign {
 			b.WriteString("  its values are made by an encrypter of your own: presence and payload were checked, and nothing was opened\n")
 		} else if c.Source == "" {

@@ -40,7 +40,7 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	g.Detail = standing.Cutover{Strategy: r.Strategy, PlainName: g.Plain.Name, SealedName: g.Sealed.Name, PlainWas: g.Plain.Name, SealedWas: g.Sealed.Name,
 		Soak: r.Soak.String(), Reason: r.Reason, Note: r.Note}
 	g.Detail.Strict = slices.ContainsFunc(g.Relation.Triggers, func(t pg.Trigger) bool { return slices.Contains(ddl.StrictTriggers(g.ID), t.Name) })
-	for _, check := range []func() error{g.checkPhase, g.checkTable, g.checkNames} {
+	for _, check := range []func() error{g.checkMade, g.checkPhase, g.checkTable, g.checkNames} {
 		if err := check(); err != nil {
 			return g, err
 		}

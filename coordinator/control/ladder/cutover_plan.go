@@ -61,6 +61,9 @@ func (p *CutoverPlan) add(stage, lock string, statements ...string) {
 }
 
 func (p *CutoverPlan) before(ctx context.Context, q pg.Querier, g Gated) error {
+	if !g.column.Indexable() {
+		return nil
+	}
 	for _, leaf := range g.Relation.Leaves {
 		there, valid, err := hasUncoveredIndex(ctx, q, g.column, leaf.Named)
 		if err != nil {
@@ -81,7 +84,12 @@ func (p *CutoverPlan) during(g Gated) {
 	p.add("cutover", lockShareUpdateExclusive, lockShapeSQL(g.Relation.Table()))
 	p.add("cutover", lockAccessExclusive, lockSQL(g.Relation.Table()))
 	for _, leaf := range g.Relation.Leaves {
-		p.add("cutover", lockAccessExclusive, g.column.Uncovered(leaf.Named))
+		if g.column.Indexable() {
+			p.add("cutover", lockAccessExclusive, g.column.Uncovered(leaf.Named))
+		}
+	}
+	if !g.column.Indexable() {
+		p.add("cutover", lockAccessExclusive, ddl.Missed(g.ID))
 	}
 	p.add("cutover", lockAccessExclusive, g.Detail.Swap(g.column).Step().Do...)
 }

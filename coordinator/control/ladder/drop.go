@@ -89,7 +89,7 @@ func (d *Drop) check(ctx context.Context, q pg.Querier) error {
 
 // captured says that the capture of before the cutover is still there: the column was never really cut over.
 func (d Drop) captured() bool {
-	return slices.ContainsFunc(d.Relation.Triggers, func(t pg.Trigger) bool { return slices.Contains(ddl.CaptureTriggers(d.ID), t.Name) })
+	return slices.ContainsFunc(d.Relation.Triggers, func(t pg.Trigger) bool { return slices.Contains(ddl.AnyCaptureTriggers(d.ID), t.Name) })
 }
 
 // sortDependents tells what would make the drop fail from what goes with the column and from what Postgres knows

@@ -3,12 +3,10 @@ package ladder
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -57,19 +55,20 @@ func untilHint(until time.Time, soak time.Duration, first string) string {
 
 // watches says that the column's capture triggers stand, there and in every partition, and fire for every writer.
 func watches(s standing.Standing) bool {
-	own := 0
+	own, guards := 0, s.DDL().Guards()
 	for _, t := range s.Relation.Triggers {
-		if !slices.Contains(ddl.CaptureTriggers(s.ID), t.Name) {
+		body, is := guards[t.Name]
+		if !is {
 			continue
 		}
-		if t.Enabled != "A" || t.Body != ddl.CaptureBody(s.ID) {
+		if t.Enabled != "A" || t.Body != body {
 			return false
 		}
 		if t.Table.OID == s.Relation.OID {
 			own++
 		}
 	}
-	return own == len(ddl.CaptureTriggers(s.ID))
+	return own == len(guards)
 }
 
 const mostWritersNamed = 5

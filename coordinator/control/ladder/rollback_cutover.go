@@ -93,6 +93,9 @@ func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequ
 		}
 		err = standing.Reading(ctx, l.DB, "0", func(tx pg.Tx) error { return p.behind(ctx, tx) })
 		if errors.Is(err, errBehind) {
+			if err := checkMadeBack(p.Standing); err != nil {
+				return err
+			}
 			result.Jobs++
 			err = r.Reverse(ctx)
 		}

@@ -52,6 +52,9 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 
 // checkOpenable refuses to open what a user's own encrypter made.
 func checkOpenable(ctx context.Context, q pg.Querier, s standing.Standing) error {
+	if err := checkMadeBack(s); err != nil {
+		return err
+	}
 	e, err := standing.EncrypterOf(ctx, q, s.ID)
 	if err != nil || !e.Foreign() {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -33,9 +34,12 @@ func (p *RollbackPlan) planPrepared(ctx context.Context, q pg.Querier, r Rollbac
 	if p.column, err = ddlColumn(ctx, q, p.Standing); err != nil {
 		return err
 	}
+	if r.DropTarget && p.Sealed.Attnum != 0 && p.Sealed.Attnum == p.Plain.Attnum {
+		return standing.Refuse("drop-target", "leave it out", "%s was changed in place: its target is the column itself", p.Relation.Table().String()+"."+p.Source)
+	}
 	guards := 0
 	names := []string{ddl.CheckName(p.ID), ddl.CoverageName(p.ID), ddl.PresentName(p.ID), ddl.BareName(p.ID)}
-	if err := q.QueryRow(ctx, guardsSQL, p.Relation.OID, names, ddl.CaptureTriggers(p.ID)).Scan(&guards); err != nil {
+	if err := q.QueryRow(ctx, guardsSQL, p.Relation.OID, names, ddl.AnyCaptureTriggers(p.ID)).Scan(&guards); err != nil {
 		return fmt.Errorf("look for what was prepared: %w", err)
 	}
 	drop := r.DropTarget && p.Sealed.Attnum != 0
@@ -61,7 +65,7 @@ func (l *Ladder) undoPrepared(ctx context.Context, p RollbackPlan, r RollbackReq
 		if err != nil {
 			return err
 		}
-		steps := []ddl.Step{p.column.Capture(), p.column.Coverage(), p.column.Bare(false)}
+		steps := []ddl.Step{p.column.AnyCapture(), p.column.Coverage(), p.column.Bare(false)}
 		if p.Sealed.Attnum != 0 {
 			steps = append(steps, p.column.Present(), p.column.Check())
 		}

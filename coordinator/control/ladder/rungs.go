@@ -50,7 +50,7 @@ func (r *Rungs) schemaAdded(ctx context.Context, plan preflight.Plan, c prefligh
 		if err != nil {
 			return err
 		}
-		if steps.ID = column.ID; c.Registered.ID == 0 || c.Add {
+		if steps.ID = column.ID; (c.Registered.ID == 0 || c.Add) && !steps.InPlace() {
 			if err := check(ctx, tx, steps, column); err != nil {
 				return err
 			}
@@ -66,7 +66,7 @@ func (r *Rungs) schemaAdded(ctx context.Context, plan preflight.Plan, c prefligh
 // dualWriting gives the column its key, proves that the target holds cells or nothing, and has writes noticed that miss
 // it.
 func (r *Rungs) dualWriting(ctx context.Context, plan preflight.Plan, c preflight.Column, column lifecycle.Column) (scheme cell.Scheme, err error) {
-	if !c.Foreign() {
+	if c.Sealed() {
 		scheme, err = r.scheme(ctx, column.ID, c.Codec)
 	}
 	if err != nil || c.Guarded {
@@ -100,6 +100,9 @@ func (r *Rungs) scheme(ctx context.Context, column uint32, codec cell.Codec) (ce
 
 // guard lets Postgres refuse what is no cell, and notice writes that miss the target.
 func (r *Rungs) guard(ctx context.Context, steps ddl.Column, column lifecycle.Column) error {
+	if steps.InPlace() { // nothing is to be told from its source
+		return r.capture(ctx, steps, column)
+	}
 	if err := r.Alter(ctx, func(tx pg.Tx) error { return check(ctx, tx, steps, column) }); err != nil {
 		return err
 	}
@@ -111,6 +114,10 @@ func (r *Rungs) guard(ctx context.Context, steps ddl.Column, column lifecycle.Co
 		}
 		return err
 	}
+	return r.capture(ctx, steps, column)
+}
+
+func (r *Rungs) capture(ctx context.Context, steps ddl.Column, column lifecycle.Column) error {
 	return r.Alter(ctx, func(tx pg.Tx) error {
 		if err := run(ctx, tx, steps.Capture()); err != nil {
 			return err
@@ -155,7 +162,7 @@ func (r *Rungs) Climb(ctx context.Context, plan preflight.Plan, c preflight.Colu
 		return backfill.SpecColumn{}, err
 	}
 	return backfill.SpecColumn{ID: column.ID, Source: c.Source.Name, Target: c.Target.Name, SourceAttnum: c.Source.Attnum, TargetAttnum: target,
-		Scheme: scheme.Number, External: c.Encrypter(plan), LogTable: column.Table.String(), LogColumn: column.Source}, nil
+		Scheme: scheme.Number, External: c.Encrypter(plan), Expression: c.Expression, LogTable: column.Table.String(), LogColumn: column.Source}, nil
 }
 
 // Strict makes writes that miss one of the columns fail. It is done when all of them are ready, and again changes

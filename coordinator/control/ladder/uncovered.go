@@ -17,7 +17,9 @@ import (
 // ddlColumn is the column under today's names, with the key that its cells are bound to.
 func ddlColumn(ctx context.Context, q pg.Querier, s standing.Standing) (ddl.Column, error) {
 	key, err := keyOf(ctx, q, s)
-	return ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Key: key, Form: ddl.FormOf(s.Sealed)}, err
+	c := s.DDL()
+	c.Key = key
+	return c, err
 }
 
 // keyOf is the key of the column's last job; without one, or where it was renamed since, the table's own.
@@ -54,6 +56,9 @@ func hasUncoveredIndex(ctx context.Context, q pg.Querier, c ddl.Column, leaf pg.
 // indexUncovered makes sure that every leaf has its index on uncovered rows, beside readers and writers and outside of
 // any transaction. An index that a killed attempt left invalid is built anew.
 func indexUncovered(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
+	if !c.Indexable() {
+		return nil
+	}
 	conn, err := db.Acquire(ctx)
 	if err != nil {
 		return err
@@ -90,6 +95,9 @@ var errUncovered = errors.New("a row is uncovered")
 // covered is nil if no row is uncovered, by the leaves' indexes alone: under a lock nobody waits for a scan. Otherwise
 // it is errUncovered or errUnindexed. For the rest of the transaction tables are read by indexes where that can be done.
 func covered(ctx context.Context, tx pg.Tx, c ddl.Column, leaves []pg.Leaf) error {
+	if !c.Indexable() {
+		return followed(ctx, tx, c)
+	}
 	if _, err := tx.Exec(ctx, `SELECT set_config('enable_seqscan', 'off', true)`); err != nil { // whatever the planner believes of a table that grew
 		return err
 	}

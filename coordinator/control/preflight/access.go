@@ -66,7 +66,7 @@ func (p *look) checkTargets(ctx context.Context) error {
 	slices.SortStableFunc(leaves, func(a, b pg.Leaf) int { return int(min(1, max(-1, b.Pages-a.Pages))) })
 	leaves = leaves[:min(len(leaves), sampleLeaves)]
 	for i, c := range p.plan.Columns {
-		if c.Add || c.Guarded || c.Foreign() { // what an encrypter made before may stay; validating the check tells
+		if c.Add || c.Guarded || !c.Sealed() { // what an encrypter made before may stay; validating the check tells
 			continue
 		}
 		for _, leaf := range leaves {

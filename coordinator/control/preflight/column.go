@@ -32,11 +32,15 @@ func (p *look) checkColumns(ctx context.Context) error {
 		if err := p.checkStanding(ctx, i, registered); err != nil {
 			return err
 		}
+		made, err := p.checkMade(ctx, i, registered)
+		if err != nil {
+			return err
+		}
 		external, err := p.checkMaker(ctx, i, registered)
 		if err != nil {
 			return err
 		}
-		column, err := p.column(ctx, i, external)
+		column, err := p.column(ctx, i, external, made)
 		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
 		}
@@ -74,17 +78,17 @@ func (p *look) checkStanding(ctx context.Context, i int, registered []lifecycle.
 	case state.Phase == lifecycle.PhaseCutOver:
 		return standing.Refuse(field, "cipherfleet rollback takes the cutover back; cipherfleet status shows where it stands",
 			"column %q is cut over: the cells of %q are in %q", r.Source, r.Source, p.plan.Relation.ColumnAt(r.TargetNum).Name)
-	case r.TargetNum == source.Attnum:
+	case r.TargetNum == source.Attnum && r.SourceNum != source.Attnum:
 		return standing.Refuse(field, "name the plaintext column", "column %q holds cells already: it is the target of %q", source.Name, r.Source)
 	}
 	return nil
 }
 
 // column resolves one column of the request by what the catalog says.
-func (p *look) column(ctx context.Context, i int, external backfill.External) (c Column, err error) {
-	c.External = external
+func (p *look) column(ctx context.Context, i int, external backfill.External, made messages.ColumnRequest) (c Column, err error) {
+	c.External, c.made = external, made
 	asked, field := p.request.Columns[i], fmt.Sprintf("columns[%d]", i)
-	if asked.Source == asked.Target {
+	if asked.Source == asked.Target && !c.Made() {
 		return c, standing.Reject(field+".target", "name another column; cutover swaps the names in the end", "source and target are both %q", asked.Source)
 	}
 	for _, other := range p.request.Columns[:i] {
@@ -109,6 +113,8 @@ func (p *look) column(ctx context.Context, i int, external backfill.External) (c
 	case err != nil:
 	case c.Foreign():
 		err = p.checkForeignTarget(ctx, i, &c)
+	case c.Made():
+		err = p.checkDone(field, c)
 	default:
 		err = c.settleForm(field+".type", asked.Type)
 	}
@@ -138,6 +144,9 @@ func (p *look) checkSource(field string, c Column) (cell.Codec, error) {
 	case slices.Contains(p.plan.Key.Names(), source.Name):
 		return 0, standing.Refuse(field, "give another key with --key, one without this column", "column %q is part of the key (%s), which must stay readable", source.Name, strings.Join(p.plan.Key.Names(), ", "))
 	}
+	if c.Made() { // of whatever type
+		return 0, nil
+	}
 	if c.Foreign() { // its values travel as text in JSON
 		return 0, p.needUTF8(field, source.Name)
 	}
@@ -153,6 +162,9 @@ func (p *look) checkSource(field string, c Column) (cell.Codec, error) {
 
 // checkTarget refuses an existing target that could not hold a cell in one row and NULL in the next.
 func (p *look) checkTarget(field string, c Column) error {
+	if c.Made() {
+		return p.checkMadeTarget(field, c)
+	}
 	target := c.Target
 	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", p.plan.Relation.Table().SQL(), pg.Ident(target.Name))
 	switch {
@@ -196,6 +208,9 @@ func (p *look) checkMissing(field string, asked messages.ColumnRequest) error {
 		return standing.Reject(field, "name a shorter one", "target %q has more than %d bytes; the server would cut its name", target, most)
 	case !p.request.Prepare:
 		hint := fmt.Sprintf("--prepare adds it; or ALTER TABLE %s ADD COLUMN %s %s", p.plan.Relation.Table().SQL(), pg.Ident(target), cmp.Or(asked.Type, "bytea"))
+		if asked.Made() {
+			return standing.Refuse(field, "--prepare adds it, or ALTER TABLE ... ADD COLUMN", "%s has no column %q to write to", p.plan.Relation.Table(), target)
+		}
 		return standing.Refuse(field, hint, "%s has no column %q to write cells to", p.plan.Relation.Table(), target)
 	}
 	return nil
@@ -218,7 +233,11 @@ func (p *look) checkRegistry(i int, c *Column, registered []lifecycle.Column) er
 	if c.Registered.ID == 0 || c.Add {
 		return nil
 	}
-	c.Guarded = p.guarded(c.Registered.ID)
+	if c.Made() {
+		c.Guarded = p.seemsGuarded(c.Registered.ID)
+		return nil
+	}
+	c.Guarded = guarded(p.plan.Relation, c.Steps(p.plan, c.Registered.ID))
 	return p.checkBinding(*c)
 }
 
@@ -256,18 +275,6 @@ func (p *look) captures(t pg.Trigger, id uint32) bool {
 
 func (p *look) hasAttnum(n int16) bool {
 	return slices.ContainsFunc(p.plan.Relation.Columns, func(c pg.Column) bool { return c.Attnum == n })
-}
-
-// guarded says that a column's check is validated and its capture is as this version installs it: enabled always.
-func (p *look) guarded(id uint32) bool {
-	checked := slices.ContainsFunc(p.plan.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(id) && c.Validated })
-	capturing := 0
-	for _, t := range p.plan.Relation.Triggers {
-		if p.captures(t, id) && t.Enabled == "A" && t.Body == ddl.CaptureBody(id) {
-			capturing++
-		}
-	}
-	return checked && capturing == len(ddl.CaptureTriggers(id))
 }
 
 // reason is the innermost part of an error's text: why, without what was being done.

@@ -24,7 +24,7 @@ func (p Plan) Foreign() bool { return slices.ContainsFunc(p.Columns, Column.Fore
 
 // Steps is the column as package ddl takes it.
 func (c Column) Steps(p Plan, id uint32) ddl.Column {
-	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(),
+	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(), Expression: c.Expression,
 		Form: c.form, Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID}
 }
 
@@ -53,7 +53,7 @@ func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Col
 	if err != nil {
 		return e, err
 	}
-	if last.Foreign() {
+	if last := last.External; last.Foreign() {
 		switch asked.Transform {
 		case messages.TransformEncrypt:
 			return e, standing.Clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback first",
@@ -88,13 +88,13 @@ func (p *look) checkProxied(context.Context) error {
 	return nil
 }
 
-// maker is the encrypter of a column's last job, if there is one, and whether the column has a scheme of its own.
-func (p *look) maker(ctx context.Context, id uint32) (last backfill.External, own bool, err error) {
+// maker is who made a column's values in its last job, if there was one, and whether the column has a scheme of its own.
+func (p *look) maker(ctx context.Context, id uint32) (last backfill.SpecColumn, own bool, err error) {
 	if p.makers != nil {
 		last, own = p.makers(id)
 		return last, own, nil
 	}
-	if last, err = standing.EncrypterOf(ctx, p.q, id); err != nil || last.Foreign() {
+	if last, err = standing.SpecOf(ctx, p.q, id); err != nil || last.Foreign() {
 		return last, false, err
 	}
 	if err := p.q.QueryRow(ctx, hasSchemeSQL, id).Scan(&own); err != nil {

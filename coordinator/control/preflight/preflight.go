@@ -34,10 +34,12 @@ type Column struct {
 	Registered lifecycle.Column // ID 0: not yet
 	Guarded    bool             // check and capture are in place: there is nothing to alter
 	External   backfill.External
+	Expression *ddl.Expression // what makes the values inside Postgres; nil: something else, or it was not read
 
 	form       cell.Form // of cells in the target
 	payload    ddl.Payload
-	targetType string // of a target of a foreign column that is to be added, as SQL
+	targetType string                 // of a target that is to be added and takes no cells, as SQL
+	made       messages.ColumnRequest // of a column that an expression makes; else empty
 }
 
 // look is one look at a table on behalf of one request.
@@ -46,10 +48,10 @@ type look struct {
 	request messages.StartRequest
 	plan    Plan
 
-	mayInstall bool                                               // may create schema cipherfleet, or its tables in it
-	registered []lifecycle.Column                                 // of the table; nil: not looked up yet
-	states     map[uint32]lifecycle.Standing                      // of those that were looked up
-	makers     func(id uint32) (last backfill.External, own bool) // nil: to be looked up
+	mayInstall bool                                                 // may create schema cipherfleet, or its tables in it
+	registered []lifecycle.Column                                   // of the table; nil: not looked up yet
+	states     map[uint32]lifecycle.Standing                        // of those that were looked up
+	makers     func(id uint32) (last backfill.SpecColumn, own bool) // nil: to be looked up
 }
 
 // Check resolves a request against the catalog and refuses what could not be carried out to the end. It changes
@@ -68,6 +70,9 @@ func Check(ctx context.Context, db *pg.DB, request messages.StartRequest) (Plan,
 		p.q = tx
 		return p.run(ctx)
 	})
+	if err == nil {
+		err = p.readExpressions(ctx, db)
+	}
 	if err != nil {
 		return Plan{}, err
 	}
@@ -81,7 +86,7 @@ func filled(r messages.StartRequest) messages.StartRequest {
 	}
 	r.Columns = slices.Clone(r.Columns)
 	for i, c := range r.Columns {
-		if c.Target == "" {
+		if c.Target == "" && !c.Made() {
 			r.Columns[i].Target = c.Source + "_encrypted"
 		}
 	}

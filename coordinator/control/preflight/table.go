@@ -158,10 +158,7 @@ func (p *look) checkTriggers(context.Context) error {
 
 // fired lists the user's own triggers that fire when the targets are updated, in the replication role that we use.
 func (p *look) fired() (fired []pg.Trigger) {
-	targets := make([]string, len(p.request.Columns))
-	for i, c := range p.request.Columns {
-		targets[i] = c.Target
-	}
+	targets := p.written()
 	for _, t := range p.plan.Relation.Triggers {
 		inRole := t
 		if p.plan.Skip { // the replica role fires the triggers of replicas instead of the ordinary ones

@@ -89,7 +89,7 @@ func unable(l *status.Look) (list []Obstacle) {
 
 // elsewhere says that somebody else is to make the column's values.
 func elsewhere(l *status.Look) bool {
-	return l.Wanted.Transform == messages.TransformExternal || l.Wanted.Transform == messages.TransformProxy
+	return l.Wanted.Transform == messages.TransformExternal || l.Wanted.Transform == messages.TransformProxy || l.Wanted.Made()
 }
 
 // needsKey says that a step makes, seals or opens something under the key.
@@ -109,7 +109,7 @@ func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *status.Look) ([
 // asked makes the checks of a preflight on what the survey has seen.
 func asked(ctx context.Context, q pg.Querier, v *status.Survey, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
 	seen := preflight.Seen{Relation: relation, Installed: v.Installed, MayInstall: mayInstall, Registered: []lifecycle.Column{}, States: v.States,
-		Makers: func(id uint32) (backfill.External, bool) { return maker(v, id) }}
+		Makers: func(id uint32) (backfill.SpecColumn, bool) { return maker(v, id) }}
 	for _, c := range v.Columns {
 		if c.Relid == relation.OID {
 			seen.Registered = append(seen.Registered, c)
@@ -122,10 +122,10 @@ func asked(ctx context.Context, q pg.Querier, v *status.Survey, relation pg.Rela
 	return list, err
 }
 
-// maker is the encrypter of a column's last job as the survey saw it, and whether the column has a scheme of its own.
-func maker(v *status.Survey, id uint32) (last backfill.External, own bool) {
+// maker is who made a column's values in its last job as the survey saw it, and whether the column has a scheme of its own.
+func maker(v *status.Survey, id uint32) (last backfill.SpecColumn, own bool) {
 	_, own = v.Schemes[id]
-	return standing.EncrypterIn(v.Jobs[id], id), own
+	return standing.SpecIn(v.Jobs[id], id), own
 }
 
 // wantedOf is what the manifest asks for a column, as a request says it.
@@ -136,6 +136,10 @@ func wantedOf(l *status.Look) messages.ColumnRequest {
 	}
 	if elsewhere(l) || l.Wanted.Transform == messages.TransformEncrypt && l.Wanted.Type != "bytea" {
 		r.Type = l.Wanted.Type
+	}
+	if l.Wanted.Made() {
+		r.Transform, r.Type, r.Expression = l.Wanted.Transform, l.Wanted.Type, l.Wanted.Expression
+		r.Done = messages.Done{Version: l.Wanted.Done.Version, Number: l.Wanted.Done.Number, When: l.Wanted.Done.When}
 	}
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -16,6 +17,17 @@ type Standing struct {
 	Relation      pg.Relation
 	State         lifecycle.State
 	Plain, Sealed pg.Column // the columns that hold plaintext and cells, under today's names; Attnum 0: gone
+
+	Expression *ddl.Expression // that made the values in the newest job, if one did; then Sealed holds those
+}
+
+// DDL is the column as package ddl takes it, without its key.
+func (s Standing) DDL() ddl.Column {
+	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Expression: s.Expression}
+	if s.Expression == nil {
+		c.Form = ddl.FormOf(s.Sealed)
+	}
+	return c
 }
 
 // Of looks a registered column up, in a transaction of its own that reads only; a name that nothing has is a
@@ -54,6 +66,11 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 	if errors.Is(err, lifecycle.ErrImpossible) {
 		err = nil // status tells; what could be folded counts
 	}
+	if err != nil {
+		return s, err
+	}
+	spec, err := SpecOf(ctx, q, s.ID)
+	s.Expression = spec.Expression
 	return s, err
 }
 

@@ -106,7 +106,7 @@ func (l *Look) mayRead() bool {
 // countSQL groups rows by what stands in the target and in the source, and by the scheme of the cell; 0 is a target
 // without a cell of ours. Of a cell only the header is read.
 const (
-	countSQL = `SELECT %[1]d, t.%[3]s IS DISTINCT FROM NULL AS sealed, %[2]s IS DISTINCT FROM NULL AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
+	countSQL = `SELECT %[1]d, %[3]s AS sealed, %[2]s AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
 	headSQL  = `CASE WHEN %[1]s OR %[2]s IS NULL THEN 0 ELSE get_byte(%[3]s, 0) * 256 + get_byte(%[3]s, 1) END`
 )
 
@@ -137,7 +137,26 @@ func (c count) sql(number int) string {
 	if l.Plain.Attnum == 0 { // dropped: a row without a cell has nothing to cover
 		plain = "t." + pg.Ident(l.Sealed.Name)
 	}
-	return fmt.Sprintf(countSQL, number, plain, pg.Ident(l.Sealed.Name), scheme, from, sample)
+	sealed := "t." + pg.Ident(l.Sealed.Name) + " IS DISTINCT FROM NULL"
+	plain += " IS DISTINCT FROM NULL"
+	if l.made() {
+		sealed, plain, scheme = l.madeSQL(sealed, plain)
+	}
+	return fmt.Sprintf(countSQL, number, plain, sealed, scheme, from, sample)
+}
+
+// madeSQL is the same where an expression makes the values: a row counts as sealed if it is done. After a cutover, when
+// nothing makes them any more, only what was written since has no source.
+func (l *Look) madeSQL(target, source string) (sealed, plain, scheme string) {
+	switch l.State.Phase {
+	case lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled:
+		if l.expression() != nil {
+			return "NOT (" + l.ddl().Undone("t") + ")", "true", "0"
+		}
+	case lifecycle.PhaseCutOver, lifecycle.PhaseDropped:
+		return "true", source + " OR NOT (" + target + ")", "0"
+	}
+	return "false", "true", "0"
 }
 
 // group is one row of countSQL.
@@ -155,6 +174,9 @@ func (cs counts) run(ctx context.Context, db *pg.DB, timeout string) error {
 		parts[i] = "(" + c.sql(i) + ")"
 	}
 	err := standing.Reading(ctx, db, timeout, func(tx pg.Tx) error {
+		if _, err := tx.Exec(ctx, pg.Pinned); err != nil { // an expression may make another value under other settings
+			return err
+		}
 		rows, err := tx.Query(ctx, strings.Join(parts, "\nUNION ALL "))
 		if err != nil {
 			return err

@@ -68,12 +68,16 @@ func (l *Look) SetFlags() {
 	switch l.State.Phase {
 	case lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled:
 		l.flagCheck()
-		l.flagCapture(ddl.CaptureTriggers(l.Column.ID), ddl.CaptureBody(l.Column.ID))
+		l.flagCapture(l.ddl().Guards())
 		l.flagKeys()
 	case lifecycle.PhaseCutOver:
 		l.flagCheck()
 		if l.Plain.Attnum != 0 {
-			l.flagCapture(ddl.ReverseTriggers(l.Column.ID), "")
+			reverse := map[string]string{}
+			for _, name := range ddl.ReverseTriggers(l.Column.ID) {
+				reverse[name] = ""
+			}
+			l.flagCapture(reverse)
 			l.flag(FlagPlaintextWritten, len(l.Status.MissedBy) > 0)
 		}
 		l.flagKeys()
@@ -93,6 +97,9 @@ func (l *Look) flag(name string, holds bool) {
 // Fits says that a target has the type that its values have.
 func (l *Look) Fits(target pg.Column) bool {
 	wanted := "bytea"
+	if l.made() { // of whatever type
+		return true
+	}
 	if l.foreign() {
 		_, fits := backfill.PayloadOf(target)
 		return fits && (l.Wanted == nil || l.Wanted.Type == target.Base.Name)
@@ -143,6 +150,9 @@ func (l *Look) contradicted() bool {
 
 func (l *Look) flagCheck() {
 	at := slices.IndexFunc(l.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(l.Column.ID) })
+	if l.inPlace() {
+		return
+	}
 	l.flag(FlagCheckMissing, at < 0)
 	if at < 0 || l.Sealed.Attnum == 0 {
 		return
@@ -150,16 +160,17 @@ func (l *Look) flagCheck() {
 	check := l.Relation.Checks[at]
 	form := ddl.FormOf(l.Sealed)
 	ours := ddl.Column{ID: l.Column.ID, Target: l.Sealed.Name, Form: form}.IsCheck(check.SQL)
-	l.flag(FlagCheckAltered, !ours && (l.Sealed.TypeOID == pgtype.ByteaOID || form != cell.FormBytes) && !l.foreign())
+	l.flag(FlagCheckAltered, !ours && (l.Sealed.TypeOID == pgtype.ByteaOID || form != cell.FormBytes) && !l.foreign() && !l.made())
 	l.flag(FlagCheckNotValidated, !check.Validated)
 }
 
 // flagCapture looks at the table's own triggers, and at those of partitions that differ from them. A body of "" may be
 // any.
-func (l *Look) flagCapture(names []string, body string) {
+func (l *Look) flagCapture(guards map[string]string) {
 	own, disabled, notAlways, altered := 0, false, false, false
 	for _, t := range l.Relation.Triggers {
-		if !standing.IsOurs(t) || !slices.Contains(names, t.Name) {
+		body, is := guards[t.Name]
+		if !is || !standing.IsOurs(t) {
 			continue
 		}
 		if t.Table.OID == l.Relation.OID {
@@ -169,7 +180,7 @@ func (l *Look) flagCapture(names []string, body string) {
 		notAlways = notAlways || t.Enabled == "O" || t.Enabled == "R"
 		altered = altered || body != "" && t.Body != body
 	}
-	l.flag(FlagCaptureMissing, own < len(names))
+	l.flag(FlagCaptureMissing, own < len(guards))
 	l.flag(FlagCaptureAltered, altered)
 	l.flag(FlagCaptureDisabled, disabled)
 	l.flag(FlagCaptureNotAlways, notAlways)
@@ -178,7 +189,7 @@ func (l *Look) flagCapture(names []string, body string) {
 // flagKeys looks at the data key, and at the key of rows: a cell opens under the one it was bound to only.
 func (l *Look) flagKeys() {
 	scheme, has := l.Survey.Schemes[l.Column.ID]
-	l.flag(FlagKeyMissing, !l.isEQL() && !l.foreign() && (!has || !scheme.keyed))
+	l.flag(FlagKeyMissing, !l.isEQL() && !l.foreign() && !l.made() && (!has || !scheme.keyed))
 	l.flag(FlagKeyChanged, l.keyChanged())
 }
 
@@ -199,7 +210,7 @@ func (l *Look) keyChanged() bool {
 // Bound is the key that cells are bound to: capture's condition compares it, and follows renames; else the last job's.
 func (l *Look) Bound() (key []string) {
 	for _, t := range l.Relation.Triggers {
-		if t.Table.OID != l.Relation.OID || !slices.Contains(t.Events, "UPDATE") || !captures(t, l.Column.ID) || !t.When || len(t.Reads) < 3 {
+		if l.made() || t.Table.OID != l.Relation.OID || !slices.Contains(t.Events, "UPDATE") || !captures(t, l.Column.ID) || !t.When || len(t.Reads) < 3 {
 			continue
 		}
 		for _, name := range t.Reads {

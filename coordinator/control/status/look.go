@@ -6,6 +6,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -200,4 +201,20 @@ func (l *Look) missed() {
 		rate := float64(*m.total-before) / max(v.At.Sub(since).Minutes(), 1)
 		l.Status.PerMinute = &rate
 	}
+}
+
+// expression is what made the column's values in its newest job, if an expression did.
+func (l *Look) expression() *ddl.Expression {
+	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Expression
+}
+
+// made says that an expression makes the column's values, or is to.
+func (l *Look) made() bool { return l.expression() != nil || l.Wanted != nil && l.Wanted.Made() }
+
+// inPlace says that they take the place of their source.
+func (l *Look) inPlace() bool { return l.Sealed.Attnum != 0 && l.Sealed.Attnum == l.Plain.Attnum }
+
+// ddl is the column as package ddl takes it.
+func (l *Look) ddl() ddl.Column {
+	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Expression: l.expression()}
 }

@@ -41,7 +41,11 @@ type testColumn struct {
 	missed         int64
 	scheme         uint16
 	external       backfill.External // who made the values, if not cipherfleet
+	expression     *ddl.Expression   // that made them, if one did
 }
+
+// sealed says that cells are opened.
+func (c testColumn) sealed() bool { return !c.external.Foreign() && c.expression == nil }
 
 // named is what the column is called: as it was registered, if its name was swapped or it is gone, else as today.
 func (c testColumn) named() string {
@@ -133,11 +137,21 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 		if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
 			return nil, err
 		}
-		external, err := standing.EncrypterOf(ctx, q, c.ID)
+		spec, err := standing.SpecOf(ctx, q, c.ID)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: external, cutOver: state.Phase == lifecycle.PhaseCutOver})
+		cutOver := state.Phase == lifecycle.PhaseCutOver
+		if spec.Made() && (cutOver || state.Phase == lifecycle.PhaseDropped || state.Phase == lifecycle.PhaseSchemaAdded) {
+			if len(asked) > 0 {
+				return nil, standing.Refuse("columns", "cipherfleet status shows where it stands", "column %q of %s is %s: nothing makes its values any more that they could be compared with", c.Source, relation.Table(), state.Phase)
+			}
+			continue
+		}
+		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, expression: spec.Expression, cutOver: cutOver})
+	}
+	if len(found) == 0 {
+		return nil, standing.Refuse("table", "cipherfleet status shows where they stand", "no column of %s has anything that its values could be compared with", relation.Table())
 	}
 	return found, nil
 }
@@ -208,12 +222,15 @@ func (t *tested) keyOf(ctx context.Context, q pg.Querier, c testColumn) ([]strin
 	return key.Names(), nil
 }
 
+// ErrNoKEK says that cells are to be opened, and there is no key for it. No row was read.
+var ErrNoKEK = errors.New("there is no key-encryption key")
+
 // openKeys loads the keys of the columns; each needs one that is written with.
 func (v *Verifier) openKeys(ctx context.Context, t *tested) error {
 	var ids []uint32
 	for _, p := range t.passes {
 		for _, c := range p.columns {
-			if !c.external.Foreign() {
+			if c.sealed() {
 				ids = append(ids, c.ID)
 			}
 		}
@@ -221,6 +238,9 @@ func (v *Verifier) openKeys(ctx context.Context, t *tested) error {
 	if len(ids) == 0 { // nothing can be opened here
 		t.keys = &lifecycle.Keys{Keyring: cell.NewKeyring([16]byte{})}
 		return nil
+	}
+	if v.KEK == nil {
+		return ErrNoKEK
 	}
 	keys, err := lifecycle.LoadKeys(ctx, v.DB, v.KEK, ids...)
 	if err != nil {
@@ -230,7 +250,7 @@ func (v *Verifier) openKeys(ctx context.Context, t *tested) error {
 	for _, p := range t.passes {
 		for i, c := range p.columns {
 			active, has := keys.Active[c.ID]
-			if c.external.Foreign() {
+			if !c.sealed() {
 				continue
 			}
 			if !has {

@@ -39,6 +39,8 @@ type ColumnReport struct {
 	Target string `json:"target"` // the column that holds the cells, under today's name
 	// Foreign says that a user's own encrypter made the values: they were looked at, and none was opened.
 	Foreign bool `json:"foreign,omitempty"`
+	// Made says that an expression made the values: Postgres compared them, and none was read.
+	Made bool `json:"made,omitempty"`
 	backfill.Report
 	Proven bool `json:"proven"`
 }
@@ -53,7 +55,7 @@ type Request struct {
 // Verifier opens every cell of a table's columns and compares it with its source.
 type Verifier struct {
 	DB  *pg.DB
-	KEK cell.KEK
+	KEK cell.KEK // nil where no cell is to be opened
 	// Seen is told after each chunk how many rows have been looked at, of about how many.
 	Seen func(rows, of int64)
 	// Before are the hooks that values went through before they were sealed, by the name of the source. May be nil.
@@ -77,7 +79,7 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
 	result := Result{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, Began: t.began}
 	for _, pass := range t.passes {
 		for i, c := range pass.columns {
-			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Made: c.expression != nil, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
 			result.Columns, result.Proven = append(result.Columns, report), result.Proven && report.Proven
 		}
 	}
@@ -91,7 +93,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	for _, c := range p.columns {
 		before[c.ID] = v.Before[c.named()]
 		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
-			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, LogColumn: c.Source, Reverse: c.cutOver})
+			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, Expression: c.expression, LogColumn: c.Source, Reverse: c.cutOver})
 	}
 	of := t.relation.Rows() * int64(len(t.passes))
 	if t.sample > 0 {

@@ -1,0 +1,57 @@
+package ladder
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+const followedSQL = `SELECT coalesce((SELECT (e.details->>'missed')::bigint FROM cipherfleet.events e JOIN cipherfleet.columns c
+  ON c.id = $1 AND e.table_name = concat_ws('.', c.schema_name, c.table_name) AND e.column_name = c.source
+ WHERE e.event = 'verified' ORDER BY e.id DESC LIMIT 1), 0)`
+
+// followed is nil if no row can have become undone since the column was verified, where capture makes the values itself:
+// it counts the writes of which it could not. No row is read.
+func followed(ctx context.Context, q pg.Querier, c ddl.Column) error {
+	var then, now int64
+	if err := q.QueryRow(ctx, followedSQL, c.ID).Scan(&then); err != nil {
+		return fmt.Errorf("read what the last verification had seen: %w", err)
+	}
+	if err := q.QueryRow(ctx, ddl.Missed(c.ID)).Scan(&now); err != nil {
+		return fmt.Errorf("count missed writes: %w", err)
+	}
+	if now != then {
+		return standing.Refuse("column", "mend those rows, or the expression; then cipherfleet backfill, cipherfleet verify, and this again",
+			"the expression raised an error in %d writes since the column was verified: their rows are not done", now-then)
+	}
+	return nil
+}
+
+// checkMade refuses to cut a column over that an expression makes, if something of the source would be lost that only its
+// owner can say how to keep.
+func (g *Gated) checkMade() error {
+	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", g.Relation.Table().SQL(), pg.Ident(g.Sealed.Name))
+	switch {
+	case g.Expression == nil:
+	case g.DDL().InPlace():
+		return standing.Refuse("column", "nothing is left to do: applications read it under its own name", "%s was changed in place", g.name())
+	case g.Plain.HasDefault && !g.Sealed.HasDefault:
+		return standing.Refuse("column", alter+"SET DEFAULT ...", "%q has a default, which %q would not have in its place", g.Plain.Name, g.Sealed.Name)
+	case g.Plain.NotNull && !g.Sealed.NotNull:
+		return standing.Refuse("column", alter+"SET NOT NULL (a validated CHECK (... IS NOT NULL) spares the scan under its lock)",
+			"%q is NOT NULL, and the expression may make NULL of it: say so of %q first", g.Plain.Name, g.Sealed.Name)
+	}
+	return nil
+}
+
+// checkMadeBack refuses to bring back what only an inverse of the expression could.
+func checkMadeBack(s standing.Standing) error {
+	if s.Expression == nil {
+		return nil
+	}
+	return standing.Refuse("column", fmt.Sprintf("write what they should hold into column %q yourself, and ask for the same again", s.Plain.Name),
+		"rows of %s were written since the cutover, and no expression makes %q of %q", s.Relation.Table(), s.Plain.Name, s.Sealed.Name)
+}
