@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
@@ -75,4 +77,118 @@ func TestTheLifeOfAnExpression(t *testing.T) {
 	if got := columnsOf(t, db, "users"); strings.Contains(got, "plaintext") {
 		t.Errorf("after the drop there is %s", got)
 	}
+}
+
+// In place, by a version, over partitions and a composite key; the manifest says what is wanted.
+func TestAnExpressionInPlaceOfPartitions(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	db.Run(t, `CREATE TABLE "Calls" (tenant int, at date, nr int, gone int, phone text, form smallint, PRIMARY KEY (tenant, at, nr)) PARTITION BY RANGE (at);
+CREATE TABLE old PARTITION OF "Calls" FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+CREATE TABLE late (form smallint, phone text, nr int NOT NULL, at date NOT NULL, gone int, tenant int NOT NULL);
+ALTER TABLE "Calls" DROP COLUMN gone; ALTER TABLE late DROP COLUMN gone;
+ALTER TABLE "Calls" ATTACH PARTITION late FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+INSERT INTO "Calls" SELECT i % 3, '2020-06-01'::date + i, i, '+41 ' || i, CASE WHEN i % 5 = 0 THEN 2 END FROM generate_series(1, 500) i`)
+	s := newShell(t, db.URL)
+	s.write("cipherfleet.yaml", `version: 1
+tables:
+  - table: Calls
+    columns:
+      - {source: phone, target: phone, transform: expression, expression: "phone || 'x'", done: {version: form, number: 2}}
+`, 0o644)
+	if o := s.run("plan"); o.code != app.CodeWaiting || !strings.Contains(o.out, "cipherfleet backfill --table Calls --column phone --target phone") {
+		t.Errorf("plan says %s", o.out)
+	}
+	for range 2 {
+		s.must("backfill", "--table", "Calls", "--column", "phone")
+		if n := testenv.One[int](t, db, `SELECT count(*) FROM "Calls" WHERE form = 2 AND (phone ~ '^[+]41 [0-9]+x$') = (nr % 5 <> 0)`); n != 500 {
+			t.Fatalf("%d rows are as they should be, want 500", n)
+		}
+	}
+	db.Run(t, `UPDATE "Calls" SET phone = 'new' WHERE nr IN (7, 400)`)
+	column := parsed[status.Report](t, s.must("status", "--exact", "--json").out).Columns[0]
+	if column.Coverage.Uncovered != 2 || *column.Missed != 2 || fmt.Sprint(column.Flags) != "[uncovered]" {
+		t.Errorf("status says %+v, %d missed, flags %v", column.Coverage, *column.Missed, column.Flags)
+	}
+	s.must("backfill", "--table", "Calls", "--column", "phone")
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM "Calls" WHERE phone = 'newx'`); n != 2 {
+		t.Errorf("%d rows were made anew, want 2", n)
+	}
+	s.must("verify", "--table", "Calls")
+	unchanged(t, db, func() {
+		s.run("cutover", "--table", "Calls", "--column", "phone", "--soak", "0s").refusedWith(t, app.CodeRefused, "changed in place", "nothing is left to do")
+		s.run("rollback", "--table", "Calls", "--column", "phone", "--drop-target").refusedWith(t, app.CodeRefused, "its target is the column itself", "leave it out")
+	})
+	s.must("rollback", "--table", "Calls", "--column", "phone")
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_trigger WHERE tgname ^@ '~cipherfleet_'`) + testenv.One[int](t, db, `SELECT count(*) FROM pg_proc WHERE proname ~ '_[0-9]+$' AND pronamespace = 'cipherfleet'::regnamespace`); n != 0 {
+		t.Errorf("%d triggers and functions are left after the rollback", n)
+	}
+}
+
+// Kill -9 in the middle: the same command goes on, and every row is written once.
+func TestAnExpressionWhoseProcessIsKilled(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	mails(t, db, 20_000)
+	db.Run(t, `CREATE TABLE written (id int); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO written VALUES (NEW.id); PERFORM pg_sleep(CASE WHEN NEW.id % 50 = 0 THEN 0.05 ELSE 0 END); RETURN NULL; END';
+CREATE TRIGGER note AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION note()`)
+	s := newShell(t, db.URL)
+	backfill := []string{"backfill", "--table", "users", "--column", "plan", "--target", "copied", "--type", "varchar(10)", "--transform", "copy", "--prepare", "--user-triggers", "fire", "--chunk-rows", "100"}
+	p := s.start(backfill...)
+	testenv.Eventually(t, time.Minute, func() error {
+		if n := testenv.One[int](t, db, `SELECT count(*) FROM written`); n == 0 {
+			return errors.New("nothing was written yet")
+		}
+		return nil
+	})
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.end(t)
+	db.Run(t, `CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO written VALUES (NEW.id); RETURN NULL; END'`)
+	s.must(backfill...)
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM users WHERE copied IS DISTINCT FROM plan`); n != 0 {
+		t.Errorf("%d rows differ", n)
+	}
+	rows, distinct := testenv.One[int](t, db, `SELECT count(*) FROM written`), testenv.One[int](t, db, `SELECT count(DISTINCT id) FROM written`)
+	if rows != distinct || rows != 10_000 {
+		t.Errorf("%d rows were written, %d of them once; want 10000", rows, distinct)
+	}
+	if sum := testenv.One[int](t, db, `SELECT sum(rows_processed)::int FROM cipherfleet.events WHERE event = 'backfill_checkpoint'`); sum != rows {
+		t.Errorf("checkpoints count %d rows, the table %d", sum, rows)
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.jobs`); n != 1 {
+		t.Errorf("there were %d jobs: the second command did not go on", n)
+	}
+}
+
+// Another expression under a job at work, or for a column that is encrypted, is refused; after the job it is the one that
+// holds.
+func TestAnotherExpression(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	mails(t, db, 300)
+	s := newShell(t, db.URL).withKey()
+	flags := func(expression string) []string {
+		return []string{"backfill", "--table", "users", "--column", "plan", "--target", "made", "--transform", "expression", "--expression", expression, "--prepare"}
+	}
+	s.must(flags("upper(plan)")...)
+	db.Run(t, `UPDATE cipherfleet.jobs SET state = 'paused'`)
+	const holds = `SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname ^@ 'value_' AND pronamespace = 'cipherfleet'::regnamespace`
+	s.run(flags("lower(plan)")...).refusedWith(t, app.CodeRefused, "another job over the same table has not ended", "")
+	if text := testenv.One[string](t, db, holds); !strings.Contains(text, "upper(plan)") {
+		t.Errorf("under the job stands %s", text)
+	}
+	unchanged(t, db, func() {
+		s.run("backfill", "--table", "users", "--column", "plan", "--transform", "encrypt").refusedWith(t, app.CodeRefused, "made by an expression", "leave --transform out")
+	})
+	db.Run(t, `UPDATE cipherfleet.jobs SET state = 'done'`)
+	s.must(flags("lower(plan)")...)
+	db.Run(t, `UPDATE users SET plan = 'PRO' WHERE id = 1`)
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM users WHERE made IS DISTINCT FROM lower(plan)`); n != 0 {
+		t.Errorf("%d rows have another value", n)
+	}
+	s.must("backfill", "--table", "users", "--column", "E-mail", "--prepare")
+	s.run("backfill", "--table", "users", "--column", "E-mail", "--target", "other", "--transform", "copy", "--prepare").refusedWith(t, app.CodeRefused, "encrypted already", "rollback")
+	s.must("verify", "--table", "users") // both, each in its own way
 }

@@ -175,6 +175,10 @@ func (b *probe) inputs(ctx context.Context, field string, attnums []int16) (inpu
 
 const typeOfSQL = `SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.regclass AND attname = $2 AND NOT attisdropped`
 
+const moreSQL = `SELECT pg_catalog.format_type(atttypid, atttypmod), atthasdef OR attnotnull OR attidentity <> '' OR attgenerated <> ''
+ OR attcollation <> (SELECT typcollation FROM pg_catalog.pg_type WHERE oid = atttypid)
+ FROM pg_catalog.pg_attribute WHERE attrelid = 'pg_temp.cipherfleet_value'::pg_catalog.regclass AND attname = 'asked'`
+
 // targetType is the type of the target: its own, or the one that it is to be added with. A type that is asked for must be
 // that one; without any it is the expression's.
 func (b *probe) targetType(ctx context.Context, row, sql string, c *Column) (is string, err error) {
@@ -188,8 +192,12 @@ func (b *probe) targetType(ctx context.Context, row, sql string, c *Column) (is 
 		if _, err := b.tx.Exec(ctx, "ALTER TABLE pg_temp.cipherfleet_value ADD COLUMN asked "+asked); err != nil {
 			return "", b.refusal("type", err)
 		}
-		if err := b.tx.QueryRow(ctx, typeOfSQL, "pg_temp.cipherfleet_value", "asked").Scan(&is); err != nil {
+		isMore := false
+		if err := b.tx.QueryRow(ctx, moreSQL).Scan(&is, &isMore); err != nil {
 			return "", fmt.Errorf("read a type: %w", err)
+		}
+		if isMore {
+			return "", standing.Reject(b.field+".type", "leave out what is behind the type", "it is more than a type")
 		}
 	}
 	if c.Add {

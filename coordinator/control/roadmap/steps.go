@@ -33,7 +33,7 @@ func steps(l *status.Look) (steps []Step) {
 		add(lifecycle.PhaseDualWriting, "put back what is missing", nameOf(l).Command("advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
 	}
 	if want >= 4 && at < 5 && (at < 4 || mends(l)) {
-		add(lifecycle.PhaseBackfilled, "encrypt what is not covered", backfillLine(l), "of rows, a chunk at a time")
+		add(lifecycle.PhaseBackfilled, fills(l), backfillLine(l), "of rows, a chunk at a time")
 	}
 	if slices.Contains(l.Status.Flags, status.FlagQuarantined) && l.Status.Job != nil {
 		add("", "look at the rows in quarantine, and try them again", "cipherfleet job retry "+l.Status.Job.ID+" --quarantined", "of rows, a chunk at a time")
@@ -62,6 +62,14 @@ func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lo
 		does = "record that applications read the cells by their own name"
 	}
 	add(lifecycle.PhaseCutOver, does, nameOf(l).Command("cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
+}
+
+// fills is what a backfill of the column does.
+func fills(l *status.Look) string {
+	if l.Wanted.Made() {
+		return "make the values of rows that are not done"
+	}
+	return "encrypt what is not covered"
 }
 
 // mends says that the backfill's preparation, or a sweep, has something to put right.
