@@ -87,7 +87,7 @@ func unable(l *status.Look) (list []Obstacle) {
 	return list
 }
 
-// elsewhere says that somebody else is to make the column's values.
+// elsewhere says that the column's values are to be no cells of ours.
 func elsewhere(l *status.Look) bool {
 	return l.Wanted.Transform == messages.TransformExternal || l.Wanted.Transform == messages.TransformProxy || l.Wanted.Made()
 }

@@ -105,7 +105,7 @@ func (l *Look) place() {
 
 // Swapped says that the cells have taken the plaintext's name.
 func (l *Look) Swapped() bool {
-	if l.Column.ID == 0 || l.Sealed.Attnum == 0 {
+	if l.Column.ID == 0 || l.Sealed.Attnum == 0 || l.inPlace() {
 		return false
 	}
 	c := l.Survey.cutovers[l.Column.ID]
