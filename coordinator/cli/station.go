@@ -104,8 +104,12 @@ func (s *station) openKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.kek, err = s.config.OpenKEK(ctx, uri, base)
-	return err
+	kek, err := s.config.OpenKEK(ctx, uri, base)
+	if err != nil {
+		return err
+	}
+	s.kek = kek
+	return nil
 }
 
 // openQueue connects to NATS: the configured one, or one in this process, kept in dir.

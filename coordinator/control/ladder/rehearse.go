@@ -59,6 +59,9 @@ func (l *Ladder) Rehearse(ctx context.Context, n standing.Name) (Rehearsal, erro
 		if s.State.Phase == lifecycle.PhaseDropped || s.Plain.Attnum == 0 || s.Sealed.Attnum == 0 {
 			return standing.Refuse("column", "a rehearsal needs both columns", "%s has no plaintext or no cells", s.Relation.Table().String()+"."+s.Source)
 		}
+		if s.Expression != nil {
+			return standing.Refuse("column", "cipherfleet cutover --dry-run says what would be done", "an expression makes %q: only a column that is encrypted is rehearsed", s.Sealed.Name)
+		}
 		r = rehearsal{tx: tx, Rehearsal: Rehearsal{V: messages.Version, Table: s.Relation.Table().String(), Column: s.Source}}
 		if err := r.play(ctx, s); err != nil {
 			return err
