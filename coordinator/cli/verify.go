@@ -77,6 +77,9 @@ func (o *verifyOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	defer s.close(c.Context())
+	if _, _, err := kekURI(s.config); err != nil {
+		return err
+	}
 	keyless := s.openKey(c.Context()) // counts if something is to be opened
 	files, err := openReport(o.report)
 	if err != nil {
