@@ -73,9 +73,9 @@ func (w Watch) Parts() string {
 	return parts
 }
 
-// functionsSQL are the functions of expressions.
+// functionsSQL are the functions of expressions, as they were parsed: their text depends on the search path.
 const functionsSQL = `
-UNION ALL SELECT pg_catalog.concat('function ', f.proname), pg_catalog.md5(pg_catalog.pg_get_functiondef(f.oid)), 'as it was made'
+UNION ALL SELECT pg_catalog.concat('function ', f.proname), pg_catalog.concat_ws(' ', f.proargtypes, f.prorettype, pg_catalog.md5(f.prosqlbody::pg_catalog.text)), 'as it was made'
  FROM pg_catalog.pg_proc f WHERE f.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('cipherfleet')::pg_catalog.oid
   AND f.proname OPERATOR(pg_catalog.=) ANY (ARRAY[%s]::pg_catalog.name[])`
 
