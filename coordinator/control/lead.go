@@ -70,6 +70,15 @@ func (p *Plane) campaign(ctx context.Context) (conn *pg.Conn, err error) {
 	return held, nil
 }
 
+// abdicate lets others lead. It gives the lock back before it closes the connection: whoever asks for it next would else
+// find it held for as long as the server needs to see that nobody is there.
+func abdicate(ctx context.Context, conn *pg.Conn) {
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_, _ = conn.Exec(bye, `SELECT pg_catalog.pg_advisory_unlock($1, $2)`, lockSpace, lockLead) // a dead connection has none
+	conn.Discard(bye)
+}
+
 // fence proves inside a transaction that this coordinator still leads; whoever wins later waits for the commit.
 func (l *leadership) fence(ctx context.Context, tx pg.Tx) error {
 	var epoch int64

@@ -53,7 +53,7 @@ func (p *Plane) LeadOnce(ctx context.Context, serving func()) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Discard(context.WithoutCancel(ctx)) // lets the lock go
+	defer abdicate(ctx, conn)
 	if err := p.openQueue(ctx); err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (s *Solo) Backfill(ctx context.Context, r messages.StartRequest) (messages.
 	if err != nil {
 		return messages.Job{}, err
 	}
-	defer lead.Discard(context.WithoutCancel(ctx)) // lets others lead
+	defer abdicate(ctx, lead)
 	started, err := s.plane.Start(ctx, r)
 	if err != nil {
 		return messages.Job{}, err

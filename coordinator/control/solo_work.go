@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,11 @@ func (s *Solo) work(ctx context.Context, job backfill.Job, ids []int64) error {
 	if err != nil {
 		return err
 	}
+	kept, stop := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { desk.chain.Run(kept) })
+	defer keeper.Wait()
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(s.Workers, 1))
 	for _, id := range ids {
