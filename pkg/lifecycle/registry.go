@@ -108,6 +108,15 @@ func moveTarget(ctx context.Context, tx pgx.Tx, c, want Column) (Column, error) 
 	return c, wrap(fmt.Sprintf("move target of column %d", c.ID), err)
 }
 
+// MoveSource follows a source that was made anew: a dropped plaintext that is to come back.
+func MoveSource(ctx context.Context, tx pgx.Tx, id uint32, attnum int16) error {
+	if err := bumpRevision(ctx, tx); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE cipherfleet.columns SET source_attnum = $2 WHERE id = $1`, id, attnum)
+	return wrap(fmt.Sprintf("move source of column %d", id), err)
+}
+
 const insertColumnSQL = `INSERT INTO cipherfleet.columns (relid, source_attnum, target_attnum, schema_name, table_name, source, target, type, collname)
  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, nullif($9, '')) RETURNING id`
 

@@ -74,7 +74,7 @@ func checkReversible(s standing.Standing) error {
 	name := s.Relation.Table().String() + "." + s.Source
 	switch {
 	case s.State.Phase == lifecycle.PhaseDropped || s.Plain.Attnum == 0:
-		return standing.Refuse("column", "what was encrypted can be read through the application, or decrypted into a new column", "the plaintext of %s is gone", name)
+		return standing.Refuse("column", "cipherfleet decrypt brings it back, for who may", "the plaintext of %s is gone", name)
 	case s.State.Phase != lifecycle.PhaseCutOver:
 		return standing.Refuse("column", "cipherfleet backfill is the job for it", "%s is %s, not cut-over: its cells follow the plaintext", name, standing.PhaseWord(s.State.Phase))
 	case s.Sealed.Attnum == 0:

@@ -107,7 +107,11 @@ func (r *Registry) Retire(ctx context.Context, p RetirePlan) (Scheme, error) {
 			return err
 		}
 		if !proven {
-			if err := run(ctx, tx, c.steps().RaiseFence()); err != nil {
+			err := run(ctx, tx, c.steps().RaiseFence())
+			if pg.Code(err) == undefinedObject {
+				return errBusy(c)
+			}
+			if err != nil {
 				return fmt.Errorf("raise the fence: %w", err)
 			}
 		}

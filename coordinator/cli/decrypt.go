@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+)
+
+const decryptLong = `Bring the plaintext of a dropped column back from its cells: an operator's act, recorded with who did it and why. It
+takes a right of its own, INSERT on cipherfleet.decryptions. No worker opens cells of a dropped column into plaintext
+without such a record, whatever a message or a job says.
+
+The plaintext's column is added again, with the type it had, and watched; then every cell is opened into it, by the
+fleet (NATS_URL) or by this process, and the names are swapped back as by cipherfleet rollback: the column is
+backfilled, its cells beside it. cipherfleet rollback --drop-target then takes those away, if they are not wanted any
+more. A column that was not dropped yet needs no more than cipherfleet rollback.
+
+Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
+
+Exit codes: 0 the plaintext is back · 2 bad flag, name or environment · 3 the column is written faster than its cells
+are opened · 4 refused, nothing changed · 5 rows are in quarantine, or the job failed · 6 Postgres, NATS or key
+unavailable · 7 denied · 75 paused, the same command resumes · 130 a second signal, the same command resumes`
+
+const decryptExample = `  cipherfleet decrypt users.email --reason "the column is not personal data" --dry-run
+  cipherfleet decrypt crm.contacts.phone --reason "order 17 of the court" --json`
+
+func newDecrypt(read settings) *cobra.Command {
+	o := &rollbackOptions{}
+	c := &cobra.Command{Use: "decrypt TABLE.COLUMN --reason TEXT", Short: "Bring the plaintext of a dropped column back", Long: decryptLong, Example: decryptExample, DisableFlagsInUseLine: true}
+	f := c.Flags()
+	o.column.flags(f)
+	f.StringVar(&o.request.Reason, "reason", "", "why; it stays in the log")
+	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when cells are opened (default: as in its last job)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
+	f.BoolVar(&o.asJSON, "json", false, "print what was done as JSON")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		name, err := o.column.name(c, args)
+		if err != nil {
+			return err
+		}
+		if err := required(c, "reason"); err != nil {
+			return err
+		}
+		if o.request.Reason == "" {
+			return usage(errors.New("--reason must not be empty"), c)
+		}
+		s, err := read.open(c)
+		if err != nil {
+			return err
+		}
+		l := &ladder.Ladder{DB: s.db}
+		p, err := l.PlanRestore(c.Context(), name)
+		if err == nil && o.dryRun {
+			for _, step := range p.Steps {
+				fmt.Fprintln(c.ErrOrStderr(), "  "+step)
+			}
+			fmt.Fprintln(c.ErrOrStderr(), "  open every cell into it, and swap the names back\nnothing was changed")
+		} else if err == nil {
+			err = l.Restore(c.Context(), p, o.request.Reason)
+		}
+		s.close(c.Context())
+		if err != nil || o.dryRun {
+			return err
+		}
+		return o.run(c, args, read)
+	}
+	return c
+}

@@ -1,0 +1,108 @@
+package ladder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Restoration is a dropped column whose plaintext is to come back, every precondition met when it was looked at.
+type Restoration struct {
+	standing.Standing
+	Already bool   // it has its plaintext column: a rollback does the rest
+	Plain   string // what the plaintext is called until it has its own name again
+	Steps   []string
+
+	cutover standing.Cutover
+}
+
+// PlanRestore looks over whether the plaintext of a column can come back.
+func (l *Ladder) PlanRestore(ctx context.Context, n standing.Name) (r Restoration, err error) {
+	err = standing.Reading(ctx, l.DB, "30s", func(tx pg.Tx) error {
+		if r.Standing, err = standing.Find(ctx, tx, n); err != nil {
+			return err
+		}
+		if err = checkOpenable(ctx, tx, r.Standing); err != nil {
+			return err
+		}
+		r.cutover, err = standing.LastCutover(ctx, tx, r.Column)
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
+	switch {
+	case r.State.Phase == lifecycle.PhaseCutOver && r.Standing.Plain.Attnum != 0:
+		r.Already, r.Plain = true, r.Standing.Plain.Name
+		return r, nil
+	case r.State.Phase != lifecycle.PhaseDropped:
+		return r, standing.Refuse("column", n.Command("rollback")+" takes it back", "%s is %s: its plaintext is still there", n, standing.PhaseWord(r.State.Phase))
+	case r.Sealed.Attnum == 0:
+		return r, standing.Refuse("column", "cipherfleet status says what is missing", "the cells of %s are gone", n)
+	case r.cutover.Strategy == "":
+		return r, standing.Refuse("column", "add a column yourself, and read the cells through the application", "the log does not say how %s was cut over", n)
+	case !r.Relation.Privileges.Owner:
+		return r, standing.Deny("table", "run this as the owner of the table", "role %q may not alter %s", r.Relation.Server.User, r.Relation.Table())
+	}
+	r.Plain = r.cutover.PlainName
+	if _, taken := r.Relation.Column(r.Plain); taken {
+		return r, standing.Refuse("column", "give that column another name", "%s has a column %q already, which is what the plaintext was called", r.Relation.Table(), r.Plain)
+	}
+	r.Steps = []string{"record in cipherfleet.decryptions who wants it, and why",
+		fmt.Sprintf("add column %s of type %s, and watch for cells that are written from now on (in the same transaction)", r.Plain, r.Type)}
+	return r, nil
+}
+
+// Restore records the decision and adds the plaintext's column, in one transaction: the column is cut over as before its
+// drop, without a plaintext yet, and a rollback opens every cell. It takes the right to INSERT into table decryptions.
+func (l *Ladder) Restore(ctx context.Context, r Restoration, reason string) error {
+	if r.Already {
+		return nil
+	}
+	again, err := json.Marshal(r.cutover)
+	if err != nil {
+		return fmt.Errorf("write the cutover of %s: %w", r.Source, err)
+	}
+	why, err := json.Marshal(map[string]string{"reason": reason, "what": "decrypt"})
+	if err != nil {
+		return fmt.Errorf("write the reason: %w", err)
+	}
+	return l.transition(ctx, r.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: again}, func(tx pg.Tx) error {
+		if err := lifecycle.Decrypt(ctx, tx, r.ID, l.Actor, reason); err != nil {
+			return err
+		}
+		_, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: r.Column.Table.String(), Column: r.Source, Kind: lifecycle.KindAdvanced,
+			Phase: lifecycle.PhaseCutOver, Detail: why, Actor: l.Actor})
+		if err != nil {
+			return err
+		}
+		return l.addPlain(ctx, tx, r)
+	})
+}
+
+// addPlain adds the column and puts reverse capture beside it.
+func (l *Ladder) addPlain(ctx context.Context, tx pg.Tx, r Restoration) error {
+	column, err := ddlColumn(ctx, tx, r.Standing)
+	if err != nil {
+		return err
+	}
+	column.Source = r.Plain
+	add := ddl.Removal{Column: column, Type: r.Type, Collation: r.Collation}.Drop().Undo[:1]
+	if err := each(ctx, tx, add); err != nil {
+		return fmt.Errorf("add column %s: %w", r.Plain, err)
+	}
+	const attnumSQL = `SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attname = $2 AND NOT attisdropped`
+	var attnum int16
+	if err := tx.QueryRow(ctx, attnumSQL, r.Relid, r.Plain).Scan(&attnum); err != nil {
+		return fmt.Errorf("find column %s: %w", r.Plain, err)
+	}
+	if err := lifecycle.MoveSource(ctx, tx, r.ID, attnum); err != nil {
+		return err
+	}
+	return run(ctx, tx, column.ReverseCapture())
+}
