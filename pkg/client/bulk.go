@@ -114,7 +114,7 @@ func (s *sealing) Values() ([]any, error) {
 			if name == c.at.plain {
 				s.values = append(s.values, plain)
 			} else {
-				s.values = append(s.values, sealed)
+				s.values = append(s.values, c.at.stored(sealed))
 			}
 		}
 	}

@@ -71,6 +71,9 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 	}
 	m := client.maps.Get().(*pgtype.Map)
 	defer client.maps.Put(m)
+	if s.form != cell.FormBytes {
+		return nil, fmt.Errorf("%[1]s.%[2]s holds cells as %[3]s: write {%[2]s = $1} instead: %[4]w", c.column.table, c.column.name, s.form, ErrStatement)
+	}
 	_, sealed, err := client.values(context.Background(), m, s, row{key: followed(c.key)}, c.V)
 	if err == nil && sealed == nil {
 		err = ErrNoScheme
@@ -115,6 +118,11 @@ func (c *Cell[T]) ScanText(text pgtype.Text) error {
 // one: if it does not open, that is an error, and never plaintext.
 func (c *Cell[T]) Scan(value any) error {
 	sealed, ok := value.([]byte)
+	if text, is := value.(string); is && (c.column == nil || c.column.at.Load().mayBeText()) {
+		sealed, ok = asText([]byte(text))
+	} else if found, is := asText(sealed); is {
+		sealed = found
+	}
 	if !ok || c.column == nil {
 		return c.plain(value)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -165,8 +166,9 @@ type standing struct {
 	turn                int64  // the last event after which a name may mean another column; 0: none yet
 	plain, sealed       string // present names; "": not there
 	plainNum, sealedNum int16
-	mayPlain, maySeal   bool  // the role may write the columns
-	form                error // the target is none that this package writes cells into
+	mayPlain, maySeal   bool      // the role may write the columns
+	form                cell.Form // in which the column holds cells
+	foreign             bool      // it holds something else: nobody has given it a scheme
 	kind                kind
 	key                 *rowKey                 // nil: rows cannot be told apart
 	tenants             map[uint16]tenantColumn // of schemes with a key for each tenant
@@ -189,7 +191,7 @@ func (s *standing) both() bool { return s.setsPlain() && s.setsCell() }
 // setsCell: as soon as there is a column of cells that this role may write. Before the cutover a write without its cell
 // leaves the row uncovered, which is noticed; failing instead would stop an application that could do its work before.
 func (s *standing) setsCell() bool {
-	return s.cells() || s.id != 0 && s.sealed != "" && s.maySeal && s.form == nil
+	return s.cells() || s.id != 0 && s.sealed != "" && s.maySeal && !s.foreign
 }
 
 // setsPlain: until it is gone.
@@ -204,6 +206,20 @@ func (s *standing) writes() (names []string) {
 		names = append(names, s.sealed)
 	}
 	return names
+}
+
+// mayBeText says whether text may be a cell: where cells are bytea it is plaintext, whatever it looks like.
+func (s *standing) mayBeText() bool { return s.id == 0 || s.form != cell.FormBytes }
+
+// stored is a cell as an argument for its column; nil is NULL.
+func (s *standing) stored(sealed []byte) any {
+	switch {
+	case sealed == nil:
+		return nil
+	case s.form == cell.FormBytes:
+		return sealed
+	}
+	return string(s.form.Append(make([]byte, 0, s.form.Length(len(sealed))), sealed))
 }
 
 // reads is the name under which the truth stands.

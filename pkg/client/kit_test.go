@@ -68,6 +68,8 @@ type shop struct {
 	kek      *moody
 	source   string // of the column in work
 	rowBound bool
+	target   string // type of the column of cells; empty: bytea
+	form     cell.Form
 	columns  map[string]*ddl.Column
 	schemes  map[string]cell.Scheme
 }
@@ -165,7 +167,7 @@ const lockSQL = `LOCK TABLE users IN ACCESS EXCLUSIVE MODE`
 // register is the rung schema-added.
 func (s *shop) register() {
 	s.t.Helper()
-	c := &ddl.Column{Table: pg.Table{Schema: "public", Name: "users"}, Source: s.source, Target: s.source + "_encrypted"}
+	c := &ddl.Column{Table: pg.Table{Schema: "public", Name: "users"}, Source: s.source, Target: s.source + "_encrypted", TargetType: s.target, Form: s.form}
 	s.run(c.AddTarget().Do)
 	relation := must(pg.Inspect(s.t.Context(), s, "public", "users"))(s.t)
 	key, _ := relation.UsableKey()
@@ -211,7 +213,7 @@ func (s *shop) cover(tx pg.Tx) {
 	for _, id := range testenv.Column[int64](s.t, tx, `SELECT id FROM users WHERE `+source+` IS NOT NULL AND `+target+` IS NULL`) {
 		value := testenv.One[string](s.t, tx, `SELECT `+source+`::text FROM users WHERE id = $1`, id)
 		sealed := must(ring.Seal(nil, s.schemes[s.source], s.address(id), []byte(value)))(s.t)
-		must(tx.Exec(s.t.Context(), `UPDATE users SET `+target+` = $2 WHERE id = $1`, id, sealed))(s.t)
+		must(tx.Exec(s.t.Context(), `UPDATE users SET `+target+` = $2 WHERE id = $1`, id, s.stored(sealed)))(s.t)
 	}
 }
 
@@ -243,6 +245,19 @@ func (s *shop) rollBack(plain string) {
 	s.under(func(tx pg.Tx) { s.reverse(tx, before) }, undo, lifecycle.Event{Kind: lifecycle.KindRolledBack})
 }
 
+// stored is a cell as its column takes it, and parsed one as it came.
+func (s *shop) stored(sealed []byte) any {
+	if s.form == cell.FormBytes {
+		return sealed
+	}
+	return string(s.form.Append(nil, sealed))
+}
+
+func (s *shop) parsed(stored []byte) []byte {
+	s.t.Helper()
+	return must(s.form.Parse(nil, stored))(s.t)
+}
+
 // reverse opens what has no plaintext, while nobody writes.
 func (s *shop) reverse(tx pg.Tx, c ddl.Column) {
 	s.t.Helper()
@@ -250,7 +265,7 @@ func (s *shop) reverse(tx pg.Tx, c ddl.Column) {
 	plain, sealed := pg.Ident(c.Source), pg.Ident(c.Target)
 	must(tx.Exec(s.t.Context(), lockSQL))(s.t)
 	for _, id := range testenv.Column[int64](s.t, tx, `SELECT id FROM users WHERE `+sealed+` IS NOT NULL AND `+plain+` IS NULL`) {
-		value, _, err := ring.Open(nil, s.address(id), testenv.One[[]byte](s.t, tx, `SELECT `+sealed+` FROM users WHERE id = $1 /* cells */`, id))
+		value, _, err := ring.Open(nil, s.address(id), s.parsed(testenv.One[[]byte](s.t, tx, `SELECT `+sealed+` FROM users WHERE id = $1 /* cells */`, id)))
 		check(s.t, err)
 		must(tx.Exec(s.t.Context(), `UPDATE users SET `+plain+` = $2 WHERE id = $1`, id, string(value)))(s.t)
 	}

@@ -130,7 +130,7 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 				return err
 			}
 		}
-		tag, err := tx.Exec(ctx, r.replaceSQL(), append([]any{sealed, r.sealed}, r.key...)...)
+		tag, err := tx.Exec(ctx, r.replaceSQL(), append([]any{r.at.stored(sealed), r.at.stored(r.sealed)}, r.key...)...)
 		replaced = tag.RowsAffected()
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -118,10 +119,13 @@ func TestTheSameCodeWorksInEveryPhase(t *testing.T) {
 	for name, life := range map[string][]struct {
 		name string
 		move func(*shop)
-	}{"swap": phases(), "by name": byName()} {
+	}{"swap": phases(), "by name": byName(), "text": phases(), "jsonb": byName()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, usersSQL)
+			if form := map[string]cell.Form{"text": cell.FormText, "jsonb": cell.FormJSON}[name]; form != cell.FormBytes {
+				s.target, s.form = name, form
+			}
 			s.Run(t, `INSERT INTO users (id, name, email) VALUES (1, 'old', 'old@example.com'), (2, 'none', NULL)`)
 			for i, phase := range life {
 				stale := []app{s.app(s.still()), s.app(s.still()), s.app(s.still())}

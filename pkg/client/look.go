@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -135,7 +136,7 @@ func (c *Client) followTable(ctx context.Context, own Columns) error {
 			continue
 		}
 		if s.id != 0 && !s.setsCell() {
-			c.config.Log.WarnContext(ctx, "cells are not written: the rows are left to the fleet", "column", s.id, "may write", s.maySeal, "error", s.form)
+			c.config.Log.WarnContext(ctx, "cells are not written: the rows are left to the fleet", "column", s.id, "may write", s.maySeal, "foreign", s.foreign)
 		}
 		column.at.Store(s)
 	}
@@ -162,9 +163,8 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 		return nil, nil
 	}
 	if target, ok := relation.Column(s.sealed); ok {
-		if target.Base.OID != pgtype.ByteaOID {
-			s.form = fmt.Errorf("it holds %s, and cells are bytea here: %w", target.Type, ErrNoScheme)
-		}
+		s.form = ddl.FormOf(target)
+		s.foreign = target.Base.OID != pgtype.ByteaOID
 	}
 	var err error
 	if column, ok := relation.Column(s.plain); ok {
@@ -178,9 +178,11 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	if err := c.rights(ctx, s); err != nil {
 		return nil, err
 	}
-	if s.tenants, err = c.tenants(ctx, relation, known.ID); err != nil {
+	schemes, err := lifecycle.Schemes(ctx, c.db, known.ID)
+	if err != nil {
 		return nil, err
 	}
+	s.foreign, s.tenants = s.foreign && len(schemes) == 0, tenants(relation, schemes)
 	s.key, err = c.keyOf(ctx, relation, known.ID)
 	return s, err
 }
@@ -232,8 +234,7 @@ func (c *Client) rights(ctx context.Context, s *standing) error {
 }
 
 // tenants are the columns that choose a row's key, by the schemes that have one.
-func (c *Client) tenants(ctx context.Context, relation pg.Relation, id uint32) (map[uint16]tenantColumn, error) {
-	schemes, err := lifecycle.Schemes(ctx, c.db, id)
+func tenants(relation pg.Relation, schemes []lifecycle.SchemeRow) map[uint16]tenantColumn {
 	tenants := map[uint16]tenantColumn{}
 	for _, scheme := range schemes {
 		if column, ok := relation.Column(scheme.Tenant); ok {
@@ -242,7 +243,7 @@ func (c *Client) tenants(ctx context.Context, relation pg.Relation, id uint32) (
 			tenants[scheme.Number] = tenantColumn{scheme.Tenant, kind{why: fmt.Errorf("there is no column %q", scheme.Tenant)}}
 		}
 	}
-	return tenants, err
+	return tenants
 }
 
 // A cell's address holds the key that the jobs over its column walk by.

@@ -101,6 +101,10 @@ func (c *Column) resealed(ctx context.Context, m *pgtype.Map, from, to Key, old 
 		return nil, nil
 	}
 	s := c.at.Load()
+	old, err := s.form.Parse(nil, old)
+	if err != nil {
+		return nil, err
+	}
 	wire, _, err := c.client.openAt(m, s, from, old)
 	if err != nil {
 		return nil, err
@@ -110,7 +114,8 @@ func (c *Column) resealed(ctx context.Context, m *pgtype.Map, from, to Key, old 
 		return nil, ErrNoScheme
 	}
 	if c.client.chain.TenantColumn(s.id, scheme.Number) == "" {
-		return c.client.seal(ctx, m, s, scheme, row{key: to}, wire)
+		sealed, err := c.client.seal(ctx, m, s, scheme, row{key: to}, wire)
+		return s.stored(sealed), err
 	}
 	return nil, fmt.Errorf("scheme %d: %w", scheme.Number, ErrTenant)
 }

@@ -134,28 +134,27 @@ func (w *writing) write(column *Column, s *standing, p piece) error {
 		} else if i > 0 {
 			w.sql.WriteString(", ")
 		}
-		value, form := any(sealed), "$%d"
+		w.args = append(w.args, s.stored(sealed))
 		switch {
 		case name == s.plain:
-			value = plain
+			w.args[len(w.args)-1] = plain
+			fmt.Fprintf(&w.sql, "$%d", len(w.args))
 		case s.both():
-			form = knowing
+			fmt.Fprintf(&w.sql, knowing, len(w.args), s.form)
 		default:
-			form = alone
+			fmt.Fprintf(&w.sql, alone, len(w.args), s.form)
 		}
-		w.args = append(w.args, value)
-		fmt.Fprintf(&w.sql, form, len(w.args))
 	}
 	return nil
 }
 
 // alone is a cell's parameter where no plaintext is left. Its type is named, so that the statement is another one than
 // that which wrote plaintext under the same name: connections keep the types of parameters, too.
-const alone = `$%d::pg_catalog.bytea`
+const alone = `$%d::pg_catalog.%s`
 
 // knowing is a cell's parameter that says by the way, before any trigger looks at the row, that the transaction writes
 // cell and plaintext.
-const knowing = `(SELECT $%d::pg_catalog.bytea FROM pg_catalog.set_config('` + ddl.WriterSetting + `', '` + ddl.WriterClient + `', true))`
+const knowing = `(SELECT $%d::pg_catalog.%s FROM pg_catalog.set_config('` + ddl.WriterSetting + `', '` + ddl.WriterClient + `', true))`
 
 // values are what a write stores: the plaintext, and its cell where there is a column of cells. Where plaintext is the
 // truth and no scheme is active yet, there is no cell: the row is uncovered, and a job will cover it.

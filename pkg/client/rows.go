@@ -139,32 +139,58 @@ func (o *opener) plan(fields []pgconn.FieldDescription) {
 func (o *opener) recognize(i int, value []byte) (*field, []byte) {
 	f, fd := &o.fields[i], o.known[i]
 	if f.sealed {
-		return f, o.bytes(fd, value)
+		value = o.bytes(fd, value)
+		if o.turnedBack(f, value) {
+			return nil, nil
+		}
+		return f, value
 	}
-	if fd.DataTypeOID != pgtype.ByteaOID {
+	if value = o.bytes(fd, value); fd.DataTypeOID != pgtype.ByteaOID && !looksSealed(value) {
 		return nil, nil
 	}
-	value = o.bytes(fd, value)
 	h, err := cell.Parse(value)
 	if err != nil {
 		return nil, nil
 	}
-	if !f.abroad { // a cell where the client knows plaintext: it may be behind
-		if o.learned || !o.learn() {
+	if !f.abroad && !o.learned { // a cell where the client knows plaintext: it may be behind
+		if !o.learn() {
 			return nil, nil
 		}
-		return o.recognize(i, value)
+		if f = &o.fields[i]; f.sealed {
+			return f, value
+		}
 	}
-	for _, column := range o.columns {
-		if s := column.at.Load(); s.id == h.Column {
+	for _, column := range o.columns { // a plan that was kept through a swap describes the column of before
+		if s := column.at.Load(); s.id == h.Column && s.cells() {
 			return &field{column: column, at: s, sealed: true, key: s.keyFields(o.known, i)}, value
 		}
 	}
 	return nil, nil
 }
 
-// bytes are those of a bytea in whatever format it came.
+// turnedBack says that a value is plaintext where the client, or a plan that was kept, knows cells: a rollback has given
+// the name back. The column of cells itself can hold nothing that does not parse.
+func (o *opener) turnedBack(f *field, value []byte) bool {
+	if value == nil {
+		return false
+	}
+	if _, err := cell.Parse(value); err == nil {
+		return false
+	}
+	return (o.learned || o.learn()) && !f.column.at.Load().cells()
+}
+
+// bytes are those of a bytea in whatever format it came, and of the cell in a text or a document.
 func (o *opener) bytes(fd pgconn.FieldDescription, value []byte) []byte {
+	if fd.DataTypeOID == pgtype.JSONBOID && fd.Format == pgx.BinaryFormatCode && len(value) > 0 {
+		value = value[1:] // behind the version
+	}
+	if fd.DataTypeOID != pgtype.ByteaOID {
+		if sealed, ok := asText(value); ok {
+			return sealed
+		}
+		return value
+	}
 	digits, ok := bytes.CutPrefix(value, []byte(`\x`))
 	if fd.Format != pgx.TextFormatCode || fd.DataTypeOID != pgtype.ByteaOID || !ok {
 		return value

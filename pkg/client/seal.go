@@ -25,9 +25,6 @@ func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, 
 	if !s.setsCell() {
 		return bare(v), nil, nil
 	}
-	if s.form != nil {
-		return nil, nil, s.form
-	}
 	scheme, active := c.chain.Active(s.id)
 	if !active && s.cells() {
 		return nil, nil, ErrNoScheme
@@ -102,6 +99,9 @@ func (c *Client) keyFor(ctx context.Context, m *pgtype.Map, s *standing, scheme 
 // a value like any other: anybody may type one.
 func (c *Client) sealedAlready(a cell.Address, wire []byte) bool {
 	candidate := wire
+	if sealed, ok := asText(wire); ok {
+		candidate = sealed
+	}
 	if text, ok := bytes.CutPrefix(wire, []byte(`\x`)); ok && len(text) >= 2*cell.MinLength {
 		candidate = make([]byte, len(text)/2)
 		if _, err := hex.Decode(candidate, text); err != nil {
@@ -119,6 +119,18 @@ func (c *Client) sealedAlready(a cell.Address, wire []byte) bool {
 func looksSealed(b []byte) bool {
 	prefix := cell.Prefix(0)
 	return len(b) >= cell.MinLength && b[0] == prefix[0] && b[1] == prefix[1]
+}
+
+// asText is the cell that stands in bytes of text or jsonb.
+func asText(b []byte) ([]byte, bool) {
+	form := cell.FormText
+	if bytes.HasPrefix(b, []byte(`"`+cell.TextPrefix)) {
+		form = cell.FormJSON
+	} else if !bytes.HasPrefix(b, []byte(cell.TextPrefix)) {
+		return nil, false
+	}
+	sealed, err := form.Parse(nil, b)
+	return sealed, err == nil
 }
 
 const learnTimeout = 5 * time.Second
