@@ -26,7 +26,7 @@ func floors() [][]string {
 		6:  {"coordinator/control/standing"},
 		7:  {"coordinator/control/preflight", "coordinator/control/status"},
 		8:  {"coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/scheme", "coordinator/control/verify"},
-		9:  {"coordinator/control", "worker/runner"},
+		9:  {"coordinator/control", "coordinator/control/restore", "worker/runner"},
 		10: {"coordinator/web", "coordinator/demo", "coordinator/cli/page"},
 		11: {"coordinator/cli", "worker/program"},
 		12: {"coordinator", "worker", "loadtest", "loadtest/chaos", "loadtest/leak", "deploy/postgres/find"},

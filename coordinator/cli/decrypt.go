@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/restore"
 )
 
 const decryptLong = `Bring the plaintext of a dropped column back from its cells: an operator's act, recorded with who did it and why. It
@@ -52,14 +53,14 @@ func newDecrypt(read settings) *cobra.Command {
 			return err
 		}
 		l := &ladder.Ladder{DB: s.db}
-		p, err := l.PlanRestore(c.Context(), name)
+		p, err := restore.Plan(c.Context(), l, name)
 		if err == nil && o.dryRun {
 			for _, step := range p.Steps {
 				fmt.Fprintln(c.ErrOrStderr(), "  "+step)
 			}
 			fmt.Fprintln(c.ErrOrStderr(), "  open every cell into it, and swap the names back\nnothing was changed")
 		} else if err == nil {
-			err = l.Restore(c.Context(), p, o.request.Reason)
+			err = restore.Restore(c.Context(), l, p, o.request.Reason)
 		}
 		s.close(c.Context())
 		if err != nil || o.dryRun {

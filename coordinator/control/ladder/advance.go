@@ -184,7 +184,7 @@ func (l *Ladder) Advance(ctx context.Context, r AdvanceRequest, p AdvancePlan) e
 	if p.Way == WayClimb {
 		return nil
 	}
-	return l.transition(ctx, s, lifecycle.Event{Kind: lifecycle.KindAdvanced, Phase: r.To, Detail: detail}, func(pg.Tx) error { return nil })
+	return l.Transition(ctx, s, lifecycle.Event{Kind: lifecycle.KindAdvanced, Phase: r.To, Detail: detail}, func(pg.Tx) error { return nil })
 }
 
 // NeedsKey says that the climb makes or proves the column's key.

@@ -152,7 +152,7 @@ func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted
 	if err != nil {
 		return err
 	}
-	return l.transition(ctx, g.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: detail}, func(tx pg.Tx) error {
+	return l.Transition(ctx, g.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: detail}, func(tx pg.Tx) error {
 		if err := lockShape(ctx, tx, g.Relation.Table()); err != nil {
 			return err
 		}

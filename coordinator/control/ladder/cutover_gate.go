@@ -57,7 +57,7 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if g.Detail.Acknowledged, err = g.checkDependents(ctx, tx, standing.Dependents, r.Despite); err != nil {
 		return g, err
 	}
-	if g.column, err = ddlColumn(ctx, tx, g.Standing); err != nil {
+	if g.column, err = Steps(ctx, tx, g.Standing); err != nil {
 		return g, err
 	}
 	if job, err := backfill.Newest(ctx, tx, g.ID); err == nil {

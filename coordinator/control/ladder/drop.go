@@ -160,7 +160,7 @@ func (l *Ladder) RecordPlan(ctx context.Context, d Drop, file, style, sha256 str
 	if err != nil {
 		return err
 	}
-	return l.transition(ctx, d.Standing, lifecycle.Event{Kind: lifecycle.KindDropPlanned, Detail: detail}, func(pg.Tx) error { return nil })
+	return l.Transition(ctx, d.Standing, lifecycle.Event{Kind: lifecycle.KindDropPlanned, Detail: detail}, func(pg.Tx) error { return nil })
 }
 
 // Apply runs the SQL of a planned drop and records it, in one transaction. [Ladder.ProveCoverage] comes before.
@@ -169,7 +169,7 @@ func (l *Ladder) Apply(ctx context.Context, d Drop) error {
 	if err != nil {
 		return err
 	}
-	err = l.transition(ctx, d.Standing, lifecycle.Event{Kind: lifecycle.KindDropped, Detail: detail}, func(tx pg.Tx) error {
+	err = l.Transition(ctx, d.Standing, lifecycle.Event{Kind: lifecycle.KindDropped, Detail: detail}, func(tx pg.Tx) error {
 		if err := each(ctx, tx, d.SQL.Do); err != nil {
 			return err
 		}

@@ -27,8 +27,8 @@ func (l *Ladder) Find(ctx context.Context, n standing.Name) (standing.Standing, 
 	return standing.Of(ctx, l.DB, n)
 }
 
-// transition changes the table by f and appends the event, in one transaction, if the column still stands where s says.
-func (l *Ladder) transition(ctx context.Context, s standing.Standing, event lifecycle.Event, f func(pg.Tx) error) error {
+// Transition changes the table by f and appends the event, in one transaction, if the column still stands where s says.
+func (l *Ladder) Transition(ctx context.Context, s standing.Standing, event lifecycle.Event, f func(pg.Tx) error) error {
 	event.Table, event.Column, event.Actor = s.Column.Table.String(), s.Source, l.Actor
 	err := standing.Patiently(ctx, l.DB, func(tx pg.Tx) error {
 		if err := l.hold(ctx, tx, s); err != nil {

@@ -129,7 +129,7 @@ func (r *rehearsal) play(ctx context.Context, s standing.Standing) error {
 
 // stage makes the copy, as the table was before any cutover.
 func (r *rehearsal) stage(ctx context.Context, s standing.Standing) (ddl.Column, standing.Standing, error) {
-	c, err := ddlColumn(ctx, r.tx, s)
+	c, err := Steps(ctx, r.tx, s)
 	if err != nil {
 		return c, s, err
 	}

@@ -29,7 +29,7 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 		return err
 	}
 	p.skip = plan.Skip
-	if p.column, err = ddlColumn(ctx, q, p.Standing); err != nil {
+	if p.column, err = Steps(ctx, q, p.Standing); err != nil {
 		return err
 	}
 	if p.detail, err = standing.LastCutover(ctx, q, p.Column); err != nil {

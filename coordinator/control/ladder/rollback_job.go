@@ -30,7 +30,7 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 		if err = checkReversible(s); err != nil {
 			return err
 		}
-		if err = checkOpenable(ctx, tx, s); err != nil {
+		if err = CheckOpenable(ctx, tx, s); err != nil {
 			return err
 		}
 		plan, err = jobOverCells(ctx, tx, s, s.Plain, r.UserTriggers)
@@ -50,8 +50,8 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 	return plan, reverseColumn(s, scheme.Number), nil
 }
 
-// checkOpenable refuses to open what a user's own encrypter made.
-func checkOpenable(ctx context.Context, q pg.Querier, s standing.Standing) error {
+// CheckOpenable refuses to open what a user's own encrypter made.
+func CheckOpenable(ctx context.Context, q pg.Querier, s standing.Standing) error {
 	if err := checkMadeBack(s); err != nil {
 		return err
 	}

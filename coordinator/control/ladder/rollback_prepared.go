@@ -31,7 +31,7 @@ func (p *RollbackPlan) planPrepared(ctx context.Context, q pg.Querier, r Rollbac
 	if p.Plain.Attnum == 0 {
 		return checkReversible(p.Standing)
 	}
-	if p.column, err = ddlColumn(ctx, q, p.Standing); err != nil {
+	if p.column, err = Steps(ctx, q, p.Standing); err != nil {
 		return err
 	}
 	if r.DropTarget && p.Sealed.Attnum != 0 && p.Sealed.Attnum == p.Plain.Attnum {
@@ -60,7 +60,7 @@ func (l *Ladder) undoPrepared(ctx context.Context, p RollbackPlan, r RollbackReq
 	if err != nil {
 		return err
 	}
-	return l.transition(ctx, p.Standing, event, func(tx pg.Tx) error {
+	return l.Transition(ctx, p.Standing, event, func(tx pg.Tx) error {
 		since, err := lockTable(ctx, tx, p.Relation.Table())
 		if err != nil {
 			return err

@@ -42,7 +42,7 @@ func PlanRotation(ctx context.Context, db *pg.DB, r messages.StartRequest) (p Ro
 			err = p.choose(ctx, tx, r.Scheme)
 		}
 		if err == nil {
-			p.column, err = ddlColumn(ctx, tx, p.Standing)
+			p.column, err = Steps(ctx, tx, p.Standing)
 		}
 		if err == nil {
 			p.Job, err = jobOverCells(ctx, tx, p.Standing, p.Sealed, r.UserTriggers)

@@ -14,8 +14,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// ddlColumn is the column under today's names, with the key that its cells are bound to.
-func ddlColumn(ctx context.Context, q pg.Querier, s standing.Standing) (ddl.Column, error) {
+// Steps is the column under today's names, with the key that its cells are bound to.
+func Steps(ctx context.Context, q pg.Querier, s standing.Standing) (ddl.Column, error) {
 	key, err := keyOf(ctx, q, s)
 	c := s.DDL()
 	c.Key = key

@@ -1,10 +1,15 @@
-package ladder
+// Package restore brings the plaintext of a dropped column back, as far as a rollback of its cutover can go on.
+//
+// Words: a restoration is the plaintext's column added again, without values, beside its cells; the decision to have it
+// is a row of cipherfleet.decryptions, without which nobody opens the cells of a dropped column.
+package restore
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -21,13 +26,13 @@ type Restoration struct {
 	cutover standing.Cutover
 }
 
-// PlanRestore looks over whether the plaintext of a column can come back.
-func (l *Ladder) PlanRestore(ctx context.Context, n standing.Name) (r Restoration, err error) {
+// Plan looks over whether the plaintext of a column can come back.
+func Plan(ctx context.Context, l *ladder.Ladder, n standing.Name) (r Restoration, err error) {
 	err = standing.Reading(ctx, l.DB, "30s", func(tx pg.Tx) error {
 		if r.Standing, err = standing.Find(ctx, tx, n); err != nil {
 			return err
 		}
-		if err = checkOpenable(ctx, tx, r.Standing); err != nil {
+		if err = ladder.CheckOpenable(ctx, tx, r.Standing); err != nil {
 			return err
 		}
 		r.cutover, err = standing.LastCutover(ctx, tx, r.Column)
@@ -60,7 +65,7 @@ func (l *Ladder) PlanRestore(ctx context.Context, n standing.Name) (r Restoratio
 
 // Restore records the decision and adds the plaintext's column, in one transaction: the column is cut over as before its
 // drop, without a plaintext yet, and a rollback opens every cell. It takes the right to INSERT into table decryptions.
-func (l *Ladder) Restore(ctx context.Context, r Restoration, reason string) error {
+func Restore(ctx context.Context, l *ladder.Ladder, r Restoration, reason string) error {
 	if r.Already {
 		return nil
 	}
@@ -72,7 +77,7 @@ func (l *Ladder) Restore(ctx context.Context, r Restoration, reason string) erro
 	if err != nil {
 		return fmt.Errorf("write the reason: %w", err)
 	}
-	return l.transition(ctx, r.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: again}, func(tx pg.Tx) error {
+	return l.Transition(ctx, r.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: again}, func(tx pg.Tx) error {
 		if err := lifecycle.Decrypt(ctx, tx, r.ID, l.Actor, reason); err != nil {
 			return err
 		}
@@ -81,13 +86,13 @@ func (l *Ladder) Restore(ctx context.Context, r Restoration, reason string) erro
 		if err != nil {
 			return err
 		}
-		return l.addPlain(ctx, tx, r)
+		return addPlain(ctx, tx, r)
 	})
 }
 
 // addPlain adds the column and puts reverse capture beside it.
-func (l *Ladder) addPlain(ctx context.Context, tx pg.Tx, r Restoration) error {
-	column, err := ddlColumn(ctx, tx, r.Standing)
+func addPlain(ctx context.Context, tx pg.Tx, r Restoration) error {
+	column, err := ladder.Steps(ctx, tx, r.Standing)
 	if err != nil {
 		return err
 	}
@@ -104,5 +109,14 @@ func (l *Ladder) addPlain(ctx context.Context, tx pg.Tx, r Restoration) error {
 	if err := lifecycle.MoveSource(ctx, tx, r.ID, attnum); err != nil {
 		return err
 	}
-	return run(ctx, tx, column.ReverseCapture())
+	return each(ctx, tx, column.ReverseCapture().Do)
+}
+
+func each(ctx context.Context, tx pg.Tx, statements []string) error {
+	for _, statement := range statements {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
