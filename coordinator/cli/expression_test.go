@@ -192,3 +192,33 @@ func TestAnotherExpression(t *testing.T) {
 	s.run("backfill", "--table", "users", "--column", "E-mail", "--target", "other", "--transform", "copy", "--prepare").refusedWith(t, app.CodeRefused, "encrypted already", "rollback")
 	s.must("verify", "--table", "users") // both, each in its own way
 }
+
+// Under its lock a cutover reads no row: what capture could not make since the verification is known by its count.
+func TestACutoverKnowsWhatTheExpressionCouldNotMake(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	db.Run(t, `CREATE TABLE shares (id int PRIMARY KEY, total int NOT NULL DEFAULT 12, parts int); INSERT INTO shares SELECT i, i, 1 + i % 3 FROM generate_series(1, 500) i`)
+	s := newShell(t, db.URL)
+	s.must("backfill", "--table", "shares", "--column", "total", "--target", "each", "--transform", "expression", "--expression", "total / parts", "--prepare")
+	s.must("verify", "--table", "shares")
+	cutover := []string{"cutover", "shares.total", "--soak", "0s"}
+	unchanged(t, db, func() {
+		s.run(cutover...).refusedWith(t, app.CodeRefused, `"total" has a default, which "each" would not have`, "SET DEFAULT")
+	})
+	db.Run(t, `ALTER TABLE shares ALTER each SET DEFAULT 0`)
+	unchanged(t, db, func() { s.run(cutover...).refusedWith(t, app.CodeRefused, `"total" is NOT NULL`, "SET NOT NULL") })
+	db.Run(t, `ALTER TABLE shares ALTER each SET NOT NULL`)
+	db.Run(t, `UPDATE shares SET parts = 0 WHERE id = 7`) // the application is not kept from it
+	s.run(cutover...).refusedWith(t, app.CodeRefused, "the expression raised an error in 1 writes since", "cipherfleet verify")
+	if o := s.run("verify", "--table", "shares"); o.code != app.CodeUnproven {
+		t.Errorf("verify of a row that cannot be judged: exit code %d", o.code)
+	}
+	s.run("backfill", "--table", "shares", "--column", "total").refusedWith(t, app.CodeUnproven, "1 rows are in quarantine", "job show")
+	db.Run(t, `UPDATE shares SET parts = 7 WHERE id = 7`)
+	s.must("backfill", "--table", "shares", "--column", "total")
+	s.must("verify", "--table", "shares")
+	s.must(cutover...)
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM shares WHERE total IS DISTINCT FROM total_plaintext / parts`); n != 0 {
+		t.Errorf("%d rows have another value", n)
+	}
+}

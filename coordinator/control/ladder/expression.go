@@ -9,9 +9,10 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-const followedSQL = `SELECT coalesce((SELECT (e.details->>'missed')::bigint FROM cipherfleet.events e JOIN cipherfleet.columns c
-  ON c.id = $1 AND e.table_name = concat_ws('.', c.schema_name, c.table_name) AND e.column_name = c.source
- WHERE e.event = 'verified' ORDER BY e.id DESC LIMIT 1), 0)`
+const followedSQL = `SELECT coalesce((SELECT (e.details OPERATOR(pg_catalog.->>) 'missed')::pg_catalog.int8 FROM cipherfleet.events e JOIN cipherfleet.columns c
+  ON c.id OPERATOR(pg_catalog.=) $1 AND e.column_name OPERATOR(pg_catalog.=) c.source
+  AND e.table_name OPERATOR(pg_catalog.=) pg_catalog.concat_ws('.', c.schema_name, c.table_name)
+ WHERE e.event OPERATOR(pg_catalog.=) 'verified' ORDER BY e.id DESC LIMIT 1), 0)`
 
 // followed is nil if no row can have become undone since the column was verified, where capture makes the values itself:
 // it counts the writes of which it could not. No row is read.
