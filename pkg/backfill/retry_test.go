@@ -59,7 +59,7 @@ func TestRowsInQuarantineAreTriedAgain(t *testing.T) {
 	if state.Phase != lifecycle.PhaseBackfilled || state.Run.Rows != 50 || state.Run.State != lifecycle.RunDone {
 		t.Errorf("the log folds to %+v", state)
 	}
-	by := testenv.Column[string](t, k.db, `SELECT actor || ': ' || (details->>'reason') FROM cipherfleet.events WHERE event = 'backfill_started' AND details IS NOT NULL`)
+	by := testenv.Column[string](t, k.db, `SELECT actor || ': ' || (details->>'reason') FROM cipherfleet.events WHERE event = 'backfill_started' AND details ? 'reason'`)
 	if len(by) != 2 || by[0] != "ada: 2 rows in quarantine are tried again" {
 		t.Errorf("the log says %q", by)
 	}
