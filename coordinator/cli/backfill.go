@@ -199,7 +199,9 @@ func (o *backfillOptions) inFleet(work, drain context.Context, c *cobra.Command,
 		return err
 	}
 	job, err = follow(drain, c.ErrOrStderr(), job, func() (messages.Job, error) {
-		return s.queue.Job(work, messages.JobRequest{Job: job.ID})
+		return once(work, func(ctx context.Context) (messages.Job, error) {
+			return s.queue.Job(ctx, messages.JobRequest{Job: job.ID})
+		})
 	})
 	if drain.Err() != nil {
 		if job, err = s.queue.Pause(work, messages.JobRequest{Job: job.ID}); err != nil {

@@ -16,6 +16,7 @@ import (
 const (
 	followEvery = 250 * time.Millisecond
 	printEvery  = 2 * time.Second
+	answerTime  = 3 * time.Second // of a look at a job
 )
 
 // follow asks how a job stands until it ends or is paused, or drain ends, and prints a line now and then. A
@@ -48,4 +49,11 @@ func follow(drain context.Context, out io.Writer, job messages.Job, ask func() (
 			return job, err
 		}
 	}
+}
+
+// once asks, and gives up soon: a coordinator that was killed with the question in hand never answers it.
+func once(work context.Context, ask func(context.Context) (messages.Job, error)) (messages.Job, error) {
+	ctx, cancel := context.WithTimeout(work, answerTime)
+	defer cancel()
+	return ask(ctx)
 }
