@@ -35,6 +35,9 @@ func (cs Columns) Copy(ctx context.Context, tx pgx.Tx, names []string, source pg
 		into = append(into, name)
 	}
 	n, err := tx.CopyFrom(ctx, pgx.Identifier{table.Schema, table.Name}, into, s)
+	if s.failed != nil {
+		return n, fmt.Errorf("copy rows into %s: %w", table, s.failed)
+	}
 	if err != nil {
 		return n, fmt.Errorf("copy rows into %s: %w", table, pg.Safe(err))
 	}
@@ -69,6 +72,7 @@ type sealing struct {
 	columns []copied
 	values  []any
 	key     Key
+	failed  error // why a row was not sealed: the server only hears, and says, that it was given up
 }
 
 type copied struct {
@@ -108,7 +112,8 @@ func (s *sealing) Values() ([]any, error) {
 		}
 		plain, sealed, err := c.column.client.values(s.ctx, s.tx.Conn().TypeMap(), c.at, r, given[i])
 		if err != nil {
-			return nil, fmt.Errorf("write %s.%s: %w", c.column.table, c.column.name, err)
+			s.failed = fmt.Errorf("write %s.%s: %w", c.column.table, c.column.name, err)
+			return nil, s.failed
 		}
 		for _, name := range c.at.writes() {
 			if name == c.at.plain {

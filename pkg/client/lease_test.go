@@ -67,6 +67,13 @@ func TestAClientWithoutALeaseReadsOnly(t *testing.T) {
 	if _, err := client.In[string](a.users[0], 1).Set("second").Value(); !errors.Is(err, client.ErrLeaseExpired) {
 		t.Errorf("as an argument: %v", err)
 	}
+	err := pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
+		_, err := a.users.Copy(t.Context(), tx, []string{"id", "email"}, pgx.CopyFromRows([][]any{{int64(7), "second"}}))
+		return err
+	})
+	if !errors.Is(err, client.ErrLeaseExpired) {
+		t.Errorf("by COPY: %v", err)
+	}
 	a.wants(1, "first")
 	check(t, a.c.Refresh(t.Context()))
 	a.mustWrite(updateSQL, 1, "second")
