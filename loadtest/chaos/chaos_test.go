@@ -7,6 +7,9 @@
 // sequence of faults. The *ear* hears every message on NATS. When the storm is over and the fleet has finished, the
 // *oracle* judges, from Postgres alone.
 //
+// A *rotation* is a world with *customers* instead: applications with a client, each a process of its own, which keep
+// a record of what they wrote. Its column moves to another scheme while they go on.
+//
 //	go test ./loadtest/chaos -seeds 50            # seeds 1 to 50
 //	go test ./loadtest/chaos -seed 17 -v          # one seed again, with the course of its storm
 package chaos
@@ -29,12 +32,16 @@ var (
 	tell     = flag.Bool("tell", false, "show the logs and the ranges of every seed, not only of those that fail")
 	natsDir  = flag.String("nats-dir", "", "internal: be a NATS server that keeps its store there")
 	natsPort = flag.Int("nats-port", 0, "internal: the port of that server")
+	custom   = flag.String("customer", "", "internal: be the customer that this file describes")
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if *natsDir != "" {
 		os.Exit(beNATS(*natsDir, *natsPort))
+	}
+	if *custom != "" {
+		os.Exit(beCustomer(*custom))
 	}
 	os.Exit(testenv.Main(m))
 }

@@ -116,22 +116,30 @@ func (w *world) openFleet(programs string) {
 
 // add makes a program of the fleet, with short leases, so that a seed takes seconds.
 func (w *world) add(programs, name string, argv ...string) *child {
-	env := []string{
-		"DATABASE_URL=" + w.postgres.URL("postgres"), "CIPHERFLEET_KEK=" + w.kekURI, "HOME=" + w.dir,
-		"CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
-		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug",
-	}
+	env := w.environment()
 	if argv[0] == "cipherfleet-worker" {
 		env = append(env, "CIPHERFLEET_WORKER_ID="+name)
 	}
 	if slices.Contains(argv, "--embedded") {
 		env = append(env, "CIPHERFLEET_STATE_DIR="+w.queue.dir)
 	} else {
-		env = append(env, "NATS_URL="+w.queue.url(), "CIPHERFLEET_NATS_TOKEN_FILE="+w.queue.tokenFile())
+		env = append(env, w.reachNATS()...)
 	}
 	c := &child{name: name, argv: append([]string{filepath.Join(programs, argv[0])}, argv[1:]...), env: env, log: filepath.Join(w.dir, name+".log"), crash: w.crash}
 	w.t.Cleanup(c.kill)
 	return c
+}
+
+func (w *world) environment() []string {
+	return []string{
+		"DATABASE_URL=" + w.postgres.URL("postgres"), "CIPHERFLEET_KEK=" + w.kekURI, "HOME=" + w.dir,
+		"CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
+		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug",
+	}
+}
+
+func (w *world) reachNATS() []string {
+	return []string{"NATS_URL=" + w.queue.url(), "CIPHERFLEET_NATS_TOKEN_FILE=" + w.queue.tokenFile()}
 }
 
 func (w *world) children() []*child {
