@@ -26,7 +26,7 @@ func unwantedTables() map[string]unwanted {
 		"no table":         {setup: plain, flags: "--table tt --column email", message: `there is no table "tt"`, hint: `did you mean table "t"`},
 		"no column":        {setup: plain, flags: "--table t --column mail", message: `has no column "mail"`, hint: `did you mean "email"?`},
 		"no target":        {setup: plain, flags: "--table t --column email", message: `has no column "email_encrypted"`, hint: "--prepare adds it"},
-		"wrong type":       {setup: plain + `; ALTER TABLE t ADD email_encrypted text`, message: `has type text, accepted is bytea`, hint: "name another target"},
+		"wrong type":       {setup: plain + `; ALTER TABLE t ADD email_encrypted varchar(9)`, message: `has type character varying(9), accepted is bytea, text or jsonb`, hint: "name another target"},
 		"target not null":  {setup: plain + `; ALTER TABLE t ADD email_encrypted bytea NOT NULL`, message: "is NOT NULL", hint: "DROP NOT NULL"},
 		"foreign target":   {setup: plain + `; ALTER TABLE t ADD email_encrypted bytea; INSERT INTO t VALUES (1, 'x', '\x00')`, message: "no cells of this column", hint: "SET \"email_encrypted\" = NULL"},
 		"no key":           {setup: `CREATE TABLE t (id int, email text)`, message: "no primary key", hint: "CREATE UNIQUE INDEX"},
