@@ -83,11 +83,13 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	o.request.Key = key
-	if o.request.Target == "" && wanted.Target != o.request.Column.Column+"_encrypted" {
-		o.request.Target = wanted.Target
-	}
-	if wanted.Transform == messages.TransformEncrypt {
-		o.request.Type = wanted.Type
+	if o.request.Target == "" {
+		if wanted.Target != o.request.Column.Column+"_encrypted" {
+			o.request.Target = wanted.Target
+		}
+		if wanted.Transform == messages.TransformEncrypt {
+			o.request.Type = wanted.Type // of the manifest's target, and not of one that a flag names
+		}
 	}
 	plan, err := o.climb(c, config)
 	if err != nil {

@@ -20,6 +20,7 @@ func TestAdvanceRefuses(t *testing.T) {
 	t.Parallel()
 	db := testenv.Database(t)
 	people(t, db, 5)
+	db.Run(t, `ALTER TABLE users ADD small varchar(9)`)
 	s := newShell(t, db.URL).withKey()
 	unchanged(t, db, func() {
 		s.run("advance", "users.email", "--to", "finished").refusedWith(t, app.CodeUsage, `--to was "finished"`, "cipherfleet advance --help")
@@ -27,7 +28,7 @@ func TestAdvanceRefuses(t *testing.T) {
 		s.run("advance", "users.phone", "--to", "schema-added").refusedWith(t, app.CodeRefused, `has no column "phone"`, "")
 		s.run("advance", "user.email", "--to", "schema-added").refusedWith(t, app.CodeRefused, "user", "did you mean")
 		s.run("advance", "users.id", "--to", "schema-added").refusedWith(t, app.CodeRefused, "is part of the key", "key")
-		s.run("advance", "users.email", "--to", "schema-added", "--target", "note").refusedWith(t, app.CodeRefused, `target "note" has type text`, "name another target")
+		s.run("advance", "users.email", "--to", "schema-added", "--target", "small").refusedWith(t, app.CodeRefused, `target "small" has type character varying(9)`, "name another target")
 	})
 	s.must("advance", "users.email", "--to", "dual-writing", "--target", "sealed")
 	unchanged(t, db, func() {

@@ -60,7 +60,7 @@ type backfillOptions struct {
 
 func newBackfill(read settings) *cobra.Command {
 	o := &backfillOptions{}
-	c := &cobra.Command{Use: "backfill", Short: "Encrypt columns of a table in place", Long: backfillLong, Example: backfillExample, Args: noArgs}
+	c := &cobra.Command{Use: "backfill", SuggestFor: []string{"encrypt"}, Short: "Encrypt columns of a table in place", Long: backfillLong, Example: backfillExample, Args: noArgs}
 	f := c.Flags()
 	o.scope.flags(f)
 	o.scope.targetFlags(f)

@@ -26,7 +26,7 @@ func (s *shell) start(args ...string) *process {
 	args = append([]string{asProgram}, args...)
 	p := &process{Cmd: exec.Command(must(os.Executable()), args...)}
 	if s.limit != "" {
-		p.Cmd = exec.Command("/bin/sh", append([]string{"-c", `ulimit -d "$0" && exec "$@"`, s.limit, must(os.Executable())}, args...)...)
+		p.Cmd = exec.Command("/bin/sh", append([]string{"-c", `ulimit -s 512 && ulimit -d "$0" && exec "$@"`, s.limit, must(os.Executable())}, args...)...)
 	}
 	p.Env, p.Dir, p.Stdout, p.Stderr = s.environ(), s.dir, &p.out, &p.err
 	if err := p.Start(); err != nil {

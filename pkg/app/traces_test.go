@@ -147,7 +147,7 @@ func TestStatementsAreTracedWithoutValues(t *testing.T) {
 	if err := db.QueryRow(ctx, "SELECT $1 || current_setting('application_name')", "secret ").Scan(&name); err != nil || name != "secret cipherfleet-worker" {
 		t.Errorf("answer is %q, %v", name, err)
 	}
-	if _, err := db.Exec(ctx, "CREATE TABLE t (id int PRIMARY KEY, v text CHECK (v <> 'secret-v'))"); err != nil {
+	if _, err := db.Exec(ctx, "CREATE TABLE public.t (id int PRIMARY KEY, v text CHECK (v <> 'secret-v'))"); err != nil {
 		t.Fatal(err)
 	}
 	for _, refused := range []struct {
@@ -155,10 +155,10 @@ func TestStatementsAreTracedWithoutValues(t *testing.T) {
 		args []any
 	}{
 		{"SELECT ($1::text)::int", []any{"secret-i"}},            // the message quotes it
-		{"INSERT INTO t VALUES (1, $1)", []any{"secret-v"}},      // the detail quotes it
+		{"INSERT INTO public.t VALUES (1, $1)", []any{"secret-v"}},      // the detail quotes it
 		{"DO $$BEGIN RAISE 'secret-r'; END$$", nil},              // a user's trigger may say anything
 		{"SELECT 'secret-p'::int + $1", []any{1}},                // fails at its preparation
-		{"SELECT nosuch FROM t WHERE v = $1", []any{"secret-w"}}, // and so does this
+		{"SELECT nosuch FROM public.t WHERE v = $1", []any{"secret-w"}}, // and so does this
 	} {
 		if _, err := db.Exec(ctx, refused.sql, refused.args...); err == nil {
 			t.Errorf("%s is not refused", refused.sql)
