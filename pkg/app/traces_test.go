@@ -154,10 +154,10 @@ func TestStatementsAreTracedWithoutValues(t *testing.T) {
 		sql  string
 		args []any
 	}{
-		{"SELECT ($1::text)::int", []any{"secret-i"}},            // the message quotes it
+		{"SELECT ($1::text)::int", []any{"secret-i"}},                   // the message quotes it
 		{"INSERT INTO public.t VALUES (1, $1)", []any{"secret-v"}},      // the detail quotes it
-		{"DO $$BEGIN RAISE 'secret-r'; END$$", nil},              // a user's trigger may say anything
-		{"SELECT 'secret-p'::int + $1", []any{1}},                // fails at its preparation
+		{"DO $$BEGIN RAISE 'secret-r'; END$$", nil},                     // a user's trigger may say anything
+		{"SELECT 'secret-p'::int + $1", []any{1}},                       // fails at its preparation
 		{"SELECT nosuch FROM public.t WHERE v = $1", []any{"secret-w"}}, // and so does this
 	} {
 		if _, err := db.Exec(ctx, refused.sql, refused.args...); err == nil {
