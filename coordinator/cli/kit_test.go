@@ -41,7 +41,8 @@ type shell struct {
 	dir string
 	env map[string]string
 
-	limit string // KiB of data that processes of it may have; "": no limit
+	program string // what processes of it run; "": the test binary
+	limit   string // KiB of data that processes of it may have; "": no limit
 }
 
 // newShell has a database and nothing else: no manifest, no key, no NATS.

@@ -23,11 +23,14 @@ type process struct {
 
 func (s *shell) start(args ...string) *process {
 	s.t.Helper()
-	args = append([]string{asProgram}, args...)
-	p := &process{Cmd: exec.Command(must(os.Executable()), args...)}
-	if s.limit != "" {
-		p.Cmd = exec.Command("/bin/sh", append([]string{"-c", `ulimit -s 512 && ulimit -d "$0" && exec "$@"`, s.limit, must(os.Executable())}, args...)...)
+	command := append([]string{s.program}, args...)
+	if s.program == "" {
+		command = append([]string{must(os.Executable()), asProgram}, args...)
 	}
+	if s.limit != "" {
+		command = append([]string{"/bin/sh", "-c", `ulimit -d "$0" && exec "$@"`, s.limit}, command...)
+	}
+	p := &process{Cmd: exec.Command(command[0], command[1:]...)}
 	p.Env, p.Dir, p.Stdout, p.Stderr = s.environ(), s.dir, &p.out, &p.err
 	if err := p.Start(); err != nil {
 		s.t.Fatal(err)
