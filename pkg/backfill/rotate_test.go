@@ -241,10 +241,10 @@ func TestACellThatDoesNotOpenIsQuarantinedAndStaysAsItIs(t *testing.T) {
 	k.cutOver()
 	k.dropPlaintext()
 	damage := map[int64]string{
-		3:  `overlay(secret placing '\xff' from octet_length(secret))`,                 // a flipped tag
-		17: `(SELECT secret FROM public.items WHERE id = 18)`,                          // another row's
-		40: `substr(secret, 1, 6) || '\x0063'::bytea || substr(secret, 9)`,             // an unknown scheme
-		41: `substr(secret, 1, 6) || '\x000101010100'::bytea || substr(secret, 1, 40)`, // nothing behind its header
+		3:  `set_byte(secret, length(secret) - 1, 255 - get_byte(secret, length(secret) - 1))`, // a flipped tag
+		17: `(SELECT secret FROM public.items WHERE id = 18)`,                                  // another row's
+		40: `substr(secret, 1, 6) || '\x0063'::bytea || substr(secret, 9)`,                     // an unknown scheme
+		41: `substr(secret, 1, 6) || '\x000101010100'::bytea || substr(secret, 1, 40)`,         // nothing behind its header
 	}
 	for id, expression := range damage {
 		k.db.Run(t, fmt.Sprintf("UPDATE public.items SET secret = %s WHERE id = %d", expression, id))

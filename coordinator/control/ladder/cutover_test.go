@@ -50,7 +50,7 @@ func TestASwapMovesWhatMustMove(t *testing.T) {
 	if detail != "email_plaintexttester" {
 		t.Errorf("recorded: %s", detail)
 	}
-	db.Run(t, `UPDATE users SET email = overlay(email placing '\x02' from 20) WHERE id = 7`)
+	db.Run(t, `UPDATE users SET email = set_byte(email, 19, 255 - get_byte(email, 19)) WHERE id = 7`)
 	if !testenv.One[bool](t, db, `SELECT email_plaintext IS NULL FROM users WHERE id = 7`) {
 		t.Error("a plaintext outlived the cell that was written")
 	}

@@ -98,31 +98,44 @@ func (r *Registry) Retire(ctx context.Context, p RetirePlan) (Scheme, error) {
 	if err := r.prove(ctx, p); err != nil {
 		return Scheme{}, standing.Settled(c.Standing, err)
 	}
-	err := standing.Patiently(ctx, r.DB, func(tx pg.Tx) error {
-		if err := hold(ctx, tx, c); err != nil {
-			return err
-		}
-		proven, err := fenced(ctx, tx, c, p.retired)
-		if err != nil {
-			return err
-		}
-		if !proven {
-			err := run(ctx, tx, c.steps().RaiseFence())
-			if pg.Code(err) == undefinedObject {
-				return errBusy(c)
-			}
-			if err != nil {
-				return fmt.Errorf("raise the fence: %w", err)
-			}
-		}
-		return r.retire(ctx, tx, p)
-	})
-	if err != nil {
-		return Scheme{}, standing.Settled(c.Standing, err)
+	if err := standing.Patiently(ctx, r.DB, func(tx pg.Tx) error { return r.conclude(ctx, tx, p) }); err != nil {
+		return Scheme{}, standing.Settled(c.Standing, errors.Join(err, r.withdraw(ctx, p)))
 	}
 	done, err := r.described(ctx, c.ID, number)
 	done.Fenced = true
 	return done, err
+}
+
+// conclude puts the proven fence in its place and retires the scheme.
+func (r *Registry) conclude(ctx context.Context, tx pg.Tx, p RetirePlan) error {
+	c := p.column
+	if err := hold(ctx, tx, c); err != nil {
+		return err
+	}
+	proven, err := fenced(ctx, tx, c, p.retired)
+	if err != nil {
+		return err
+	}
+	if !proven {
+		err := run(ctx, tx, c.steps().RaiseFence())
+		if pg.Code(err) == undefinedObject {
+			return errBusy(c)
+		}
+		if err != nil {
+			return fmt.Errorf("raise the fence: %w", err)
+		}
+	}
+	return r.retire(ctx, tx, p)
+}
+
+// withdraw takes the next fence away. One that is not proven refuses updates of rows whose cell is old: it must not stay.
+func (r *Registry) withdraw(ctx context.Context, p RetirePlan) error {
+	if p.column.Sealed.Attnum == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	return standing.Patiently(ctx, r.DB, func(tx pg.Tx) error { return each(ctx, tx, p.column.steps().Fence(p.retired).Undo) })
 }
 
 // retire records it, and looks whether the fence that stands is the proof of just that.
@@ -147,20 +160,28 @@ func errBusy(c column) error {
 	return standing.Clash("column", "ask for the same again", "somebody else is retiring a scheme of column %q of %s", c.Source, c.Relation.Table())
 }
 
-// prove adds the next fence and has Postgres validate it.
+// prove adds the next fence and has Postgres validate it, unless another one has had it proven meanwhile.
 func (r *Registry) prove(ctx context.Context, p RetirePlan) error {
 	c := p.column
 	if c.Sealed.Attnum == 0 {
 		return nil
 	}
+	var proven bool
 	err := standing.Patiently(ctx, r.DB, func(tx pg.Tx) error {
-		if err := hold(ctx, tx, c); err != nil {
+		err := hold(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if proven, err = fenced(ctx, tx, c, p.retired); err != nil || proven {
 			return err
 		}
 		return run(ctx, tx, c.steps().Fence(p.retired))
 	})
 	if err != nil {
 		return fmt.Errorf("make the fence: %w", err)
+	}
+	if proven {
+		return nil
 	}
 	// without holding the column: it takes as long as reading the table
 	err = standing.Patiently(ctx, r.DB, func(tx pg.Tx) error { return run(ctx, tx, c.steps().ValidateFence()) })
@@ -170,9 +191,7 @@ func (r *Registry) prove(ctx context.Context, p RetirePlan) error {
 	case pg.Code(err) == undefinedObject:
 		return errBusy(c)
 	}
-	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
-	defer cancel()
-	back := standing.Patiently(undo, r.DB, func(tx pg.Tx) error { return each(undo, tx, c.steps().Fence(p.retired).Undo) })
+	back := r.withdraw(ctx, p)
 	if pg.Code(err) != checkViolation {
 		return errors.Join(err, back)
 	}
@@ -184,7 +203,7 @@ func (r *Registry) prove(ctx context.Context, p RetirePlan) error {
 
 const (
 	undefinedObject = "42704"
-	undoTime        = time.Minute // a constraint that is not proven refuses updates of rows whose cell is old: it must not stay
+	undoTime        = time.Minute
 )
 
 // hold keeps other transitions of the column away until the transaction ends, and looks whether it is where it was.

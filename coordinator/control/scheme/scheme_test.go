@@ -139,6 +139,38 @@ func TestTwoOperatorsRetireAtOnce(t *testing.T) {
 	}
 }
 
+// Who began before another one was done leaves nothing behind: neither with the same scheme nor with another one, whose
+// fence would not name what retired meanwhile.
+func TestAnOvertakenRetirementLeavesNoFence(t *testing.T) {
+	t.Parallel()
+	o := open(t)
+	p, err := o.r.PlanNew(t.Context(), o.name, scheme.Wanted{})
+	check(t, err)
+	third, err := o.r.New(t.Context(), p)
+	check(t, err)
+	o.activate(third.Number)
+	check(t, o.write(3, "true"))
+	same, err := o.r.PlanRetire(t.Context(), o.name, 1)
+	check(t, err)
+	other, err := o.r.PlanRetire(t.Context(), o.name, 2)
+	check(t, err)
+	check(t, o.retire(t.Context(), 1))
+	if _, err := o.r.Retire(t.Context(), same); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	var refusal *standing.Refusal
+	if _, err := o.r.Retire(t.Context(), other); !errors.As(err, &refusal) {
+		t.Errorf("another one: %v", err)
+	}
+	if got := testenv.One[string](t, o, constraints); got != "cipherfleet_1_schemes true" {
+		t.Errorf("constraints: %s", got)
+	}
+	check(t, o.retire(t.Context(), 2))
+	if got := o.states(); got != "retired fenced, retired fenced, active" {
+		t.Error(got)
+	}
+}
+
 // Between any two statements the process may die: then the next call goes on, and at no time is a scheme retired without
 // its proof.
 func TestARetirementThatIsKilledGoesOn(t *testing.T) {
