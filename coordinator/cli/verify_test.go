@@ -2,15 +2,16 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -200,33 +201,38 @@ func TestVerifyReadsAgainWhatTookTooLong(t *testing.T) {
 	people(t, db, 40_000)
 	s := newShell(t, db.URL).withKey()
 	s.must(backfillUsers()...)
-	var givenUp sync.WaitGroup
-	pages := 0
+	pages, held := 0, make(chan pg.Tx, 2)
 	v := &verify.Verifier{DB: db.DB, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")), Seen: func(_, _ int64) {
-		if pages++; pages != 1 && pages != 9 {
-			return
+		if pages++; pages == 1 || pages == 9 {
+			tx := must(db.Begin(t.Context())) // the next chunk waits for it
+			must(tx.Exec(t.Context(), `LOCK TABLE users IN ACCESS EXCLUSIVE MODE`))
+			held <- tx
 		}
-		tx := must(db.Begin(t.Context())) // the next chunk waits for this, until it is given up: what a timeout does, at a time of our own
-		must(tx.Exec(t.Context(), `LOCK TABLE users IN ACCESS EXCLUSIVE MODE`))
-		givenUp.Go(func() {
-			for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-				tag, err := db.Exec(t.Context(), `SELECT FROM (SELECT pg_cancel_backend(pid) AS done FROM pg_stat_activity
- WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT t."id", t."email"%') c WHERE done`)
-				if err == nil && tag.RowsAffected() > 0 {
-					break
-				}
-				if err != nil || time.Now().After(deadline) {
-					t.Errorf("no chunk was given up: the test shows nothing (%v)", err)
-					break
-				}
-			}
-			if err := tx.Rollback(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
 	}}
-	result, err := v.Verify(t.Context(), verify.Request{Schema: "public", Table: "users"})
-	givenUp.Wait()
+	var result verify.Result
+	var err error
+	go func() {
+		defer close(held)
+		result, err = v.Verify(t.Context(), verify.Request{Schema: "public", Table: "users"})
+	}()
+	givenUp := 0
+	for tx := range held {
+		testenv.Eventually(t, time.Minute, func() error { // what a timeout does, at a time of our own
+			tag, err := db.Exec(t.Context(), `SELECT FROM (SELECT pg_cancel_backend(pid) AS done FROM pg_stat_activity
+ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT t."id", t."email"%') c WHERE done`)
+			if err == nil && tag.RowsAffected() == 0 {
+				err = errors.New("no chunk waits")
+			}
+			return err
+		})
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Error(err)
+		}
+		givenUp++
+	}
+	if givenUp != 2 {
+		t.Errorf("%d chunks were given up", givenUp)
+	}
 	if err != nil || !result.Proven || result.Columns[0].Rows != 40_000 || result.Columns[0].Schemes[1] != 36_000 {
 		t.Errorf("verify said %+v, %v", result, err)
 	}
