@@ -96,7 +96,12 @@ func (w *rotation) faulty(keyring *cell.Keyring, id int64, sealed []byte, beside
 	if beside != nil && *beside != string(opened) {
 		return "has another plaintext than its cell"
 	}
-	version, err := recognize(w.plan.seed, id, string(opened))
+	return w.unexpected(id, string(opened), h)
+}
+
+// unexpected says what is wrong with a row's value.
+func (w *rotation) unexpected(id int64, value string, h *history) string {
+	version, err := recognize(w.plan.seed, id, value)
 	switch {
 	case err != nil:
 		return err.Error()

@@ -45,13 +45,19 @@ type rotation struct {
 // nothing old.
 func TestARotationWithoutRestart(t *testing.T) {
 	t.Parallel()
-	programs := testenv.Programs(t)
+	withCustomers(t, (*rotation).rotate, lifecycle.PhaseBackfilled, lifecycle.PhaseCutOver, lifecycle.PhaseDropped)
+}
+
+// withCustomers lets each seed have a world of its own, whose column begins in one of these phases, and runs a course in it.
+func withCustomers(t *testing.T, course func(*rotation, context.Context), phases ...lifecycle.Phase) {
+	t.Helper()
+	programs, name := testenv.Programs(t), t.Name()
 	for _, seed := range chosen() {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), seedTime)
 			defer cancel()
-			w := newRotation(ctx, t, seed, programs)
+			w := newRotation(ctx, t, seed, programs, phases[seed%uint64(len(phases))])
 			t.Cleanup(func() {
 				if t.Failed() || *tell {
 					w.tell()
@@ -60,10 +66,10 @@ func TestARotationWithoutRestart(t *testing.T) {
 					}
 				}
 				if t.Failed() {
-					t.Logf("to run it again: go test ./loadtest/chaos -run TestARotationWithoutRestart -seed %d -v", seed)
+					t.Logf("to run it again: go test ./loadtest/chaos -run %s -seed %d -v", name, seed)
 				}
 			})
-			w.rotate(ctx)
+			course(w, ctx)
 		})
 	}
 }
@@ -73,12 +79,12 @@ const (
 	founders = 1000          // rows of the beginning
 )
 
-func newRotation(ctx context.Context, t *testing.T, seed uint64, programs string) *rotation {
+func newRotation(ctx context.Context, t *testing.T, seed uint64, programs string, phase lifecycle.Phase) *rotation {
 	t.Helper()
 	w := &rotation{
 		world:    &world{t: t, plan: plan{seed: seed, workers: 2, slots: 2}, dir: t.TempDir(), began: time.Now()},
 		programs: programs, r: chance(seed, forStorm), plain: "email", cells: "email_encrypted",
-		phase: []lifecycle.Phase{lifecycle.PhaseBackfilled, lifecycle.PhaseCutOver, lifecycle.PhaseDropped}[seed%3],
+		phase: phase,
 	}
 	w.killed, w.deaf = int(seed%2), int(seed/2%2)
 	t.Logf("seed %d: a column that is %s; customer %d is deaf, %d will be killed", seed, w.phase, w.deaf, w.killed)
@@ -403,6 +409,15 @@ func (w *rotation) wake(ctx context.Context) {
 // leave ends the customers in order. What they kept from before the retirement they cannot open any more.
 func (w *rotation) leave(ctx context.Context) {
 	w.t.Helper()
+	w.dismiss(ctx)
+	if n := testenv.One[int](w.t, w.db, `SELECT count(*) FROM chaos.farewell WHERE old = 'retired'`); n != customers-1 {
+		w.t.Errorf("for %d customers a cell of a retired scheme is what it should be: %v", n, testenv.Column[string](w.t, w.db, `SELECT old FROM chaos.farewell`))
+	}
+}
+
+// dismiss ends the customers in order, but for the one that was killed.
+func (w *rotation) dismiss(ctx context.Context) {
+	w.t.Helper()
 	for i, c := range w.customers {
 		if i == w.killed {
 			continue
@@ -410,8 +425,5 @@ func (w *rotation) leave(ctx context.Context) {
 		if code, err := c.drain(ctx); code != 0 || err != nil {
 			w.t.Errorf("%s ended with %d, %v", c.name, code, err)
 		}
-	}
-	if n := testenv.One[int](w.t, w.db, `SELECT count(*) FROM chaos.farewell WHERE old = 'retired'`); n != customers-1 {
-		w.t.Errorf("for %d customers a cell of a retired scheme is what it should be: %v", n, testenv.Column[string](w.t, w.db, `SELECT old FROM chaos.farewell`))
 	}
 }
