@@ -168,6 +168,38 @@ func TestRollbackLosesNoWrite(t *testing.T) {
 	wantNoResidue(t, db)
 }
 
+// A row may be written again with the value that it has. Reverse capture cannot tell that from a write of the cell alone, by
+// a client or not, so the plaintext goes; the cell keeps the value, and a rollback brings it back. Who seals values anew and
+// says so keeps the plaintext.
+func TestAValueWrittenAgainIsNeverLost(t *testing.T) {
+	t.Parallel()
+	db, s, r := encryptedUsers(t, 100, "")
+	const cell, both = `UPDATE users SET email = $2 WHERE id = $1`, `UPDATE users SET email = $2, email_plaintext = $3 WHERE id = $1`
+	for i, tc := range []struct {
+		writer, sql string
+		kept        bool
+	}{
+		{"", cell, false}, {"", both, false}, {ddl.WriterClient, cell, false}, {ddl.WriterClient, both, false}, {ddl.WriterRotation, cell, true},
+	} {
+		id := int64(11 + i)
+		word := r.wrote[id]
+		args := []any{id, r.cell(id, *word), *word}
+		if tc.sql == cell {
+			args = args[:2]
+		}
+		r.exec(tc.writer, id, word, tc.sql, args...)
+		if kept := testenv.One[bool](t, db, `SELECT email_plaintext IS NOT NULL FROM users WHERE id = $1`, id); kept != tc.kept {
+			t.Errorf("as %q, %s: the plaintext is there: %t", tc.writer, tc.sql, kept)
+		}
+	}
+	if o := s.must("verify", "--table", "users", "--json"); !strings.Contains(o.out, `"ahead":4`) {
+		t.Errorf("verify says %s", o.out)
+	}
+	s.must("rollback", "users.email")
+	r.wantRead("email")
+	wantNoResidue(t, db)
+}
+
 // wantNoResidue demands that a rollback left nothing of its own behind.
 func wantNoResidue(t *testing.T, db *testenv.DB) {
 	t.Helper()

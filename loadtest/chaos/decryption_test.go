@@ -25,6 +25,7 @@ func TestADecryptionUnderLoad(t *testing.T) {
 // decrypt is the course of a seed.
 func (w *rotation) decrypt(ctx context.Context) {
 	w.prepare(ctx)
+	w.deaf = 2 // who looks every ten seconds alone writes cells beside a plaintext that he has not noticed
 	w.openCustomers()
 	w.goesOn(0, 1, 2, sleeper)
 	w.watch()

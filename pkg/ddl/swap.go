@@ -88,6 +88,18 @@ func (s Swap) moveTo(p Place) (list []string) {
 		list = append(list, s.at(p).Present().Do...)
 		list = append(list, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", p.Table.SQL(), pg.Ident(s.Source)))
 	}
+	return append(list, s.bestow(p)...)
+}
+
+// Bestow gives Target the rights and the comment of each place.
+func (s Swap) Bestow() (list []string) {
+	for _, p := range s.Places {
+		list = append(list, s.bestow(p)...)
+	}
+	return list
+}
+
+func (s Swap) bestow(p Place) (list []string) {
 	for _, g := range p.Grants {
 		list = append(list, s.grant(p, g))
 	}

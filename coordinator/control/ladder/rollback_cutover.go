@@ -24,6 +24,9 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if err := checkReversible(p.Standing); err != nil {
 		return err
 	}
+	if err := lifecycle.MayDecrypt(ctx, q, p.ID); err != nil {
+		return err
+	}
 	plan, err := jobOverCells(ctx, q, p.Standing, p.Plain, r.UserTriggers)
 	if err != nil {
 		return err

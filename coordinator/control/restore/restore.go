@@ -7,7 +7,11 @@ package restore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
@@ -109,7 +113,35 @@ func addPlain(ctx context.Context, tx pg.Tx, r Restoration) error {
 	if err := lifecycle.MoveSource(ctx, tx, r.ID, attnum); err != nil {
 		return err
 	}
+	if err := giveBack(ctx, tx, r); err != nil {
+		return err
+	}
 	return each(ctx, tx, column.ReverseCapture().Do)
+}
+
+const heldSQL = `SELECT n.nspname::text, c.relname::text, (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('privilege', h.privilege_type, 'grantee', coalesce(r.rolname::text, ''), 'grantable', h.is_grantable)), '[]')
+   FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) h LEFT JOIN pg_catalog.pg_roles r ON r.oid = h.grantee WHERE a.attrelid = c.oid AND a.attname = $2)
+ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1`
+
+// giveBack gives the plaintext what its cutover copied from the one before to the cells: its comment, and the rights on it
+// of all who still have them on the cells.
+func giveBack(ctx context.Context, tx pg.Tx, r Restoration) error {
+	moved := r.cutover
+	moved.Places = nil
+	for _, place := range r.cutover.Places {
+		var held []standing.Grant
+		err := tx.QueryRow(ctx, heldSQL, place.OID, r.Sealed.Name).Scan(&place.Schema, &place.Name, &held)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue // a partition that is gone
+		} else if err != nil {
+			return fmt.Errorf("read the rights on %s: %w", r.Sealed.Name, err)
+		}
+		place.Grants = slices.DeleteFunc(slices.Clone(place.Grants), func(g standing.Grant) bool { return !slices.Contains(held, g) })
+		moved.Places = append(moved.Places, place)
+	}
+	swap := moved.Swap(ddl.Column{})
+	swap.Target = r.Plain
+	return each(ctx, tx, swap.Bestow())
 }
 
 func each(ctx context.Context, tx pg.Tx, statements []string) error {
