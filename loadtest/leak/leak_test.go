@@ -106,6 +106,7 @@ func (w *world) live(onlyApproved bool) {
 	w.t.Helper()
 	w.ends(done, "init", "--table", "people", "--column", "email", "--column", "note")
 	coordinator := w.start("cipherfleet", "serve")
+	coordinator.says(w.t, `"this coordinator leads"`)
 	first := w.start("cipherfleet-worker")
 	first.says(w.t, `"the worker is ready"`)
 	first.says(w.t, fmt.Sprintf(`"only_approved_modes":%v`, onlyApproved))
