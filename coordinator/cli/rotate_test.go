@@ -330,3 +330,50 @@ func TestAFleetRotatesUnderTraffic(t *testing.T) {
 	live()()
 	who.remembers("email", "email_encrypted")
 }
+
+// TestATenantIsShreddedWhileAFleetRotates: whoever holds the tenant's key, from the moment in which it was deleted no cell
+// of his is sealed anew; his rows are set aside, more than a job may have of others, and the rotation goes on to its end.
+func TestATenantIsShreddedWhileAFleetRotates(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 6000)
+	db.Run(t, `ALTER TABLE users ADD customer int; UPDATE users SET customer = id % 3`)
+	s := newShell(t, db.URL).withKey()
+	s.must("init", "--table", "users", "--column", "email")
+	s.must("advance", "users.email", "--to", "schema-added")
+	s.must("scheme", "new", "users.email", "--tenant", "customer")
+	s.must("backfill", "--table", "users", "--column", "email", "--user-triggers", "fire")
+	s.must("scheme", "new", "users.email", "--tenant", "")
+	s.inNATS(testenv.NATS(t)).serve("--workers", "1")
+	answers(t, s)
+	db.Run(t, slowSQL)
+	rotated := make(chan outcome, 1)
+	go func() {
+		rotated <- s.runUntil(t.Context(), "rotate", "users.email", "--chunk-rows", "100", "--user-triggers", "fire")
+	}()
+	testenv.Eventually(t, time.Minute, func() error {
+		if testenv.One[int](t, db, `SELECT count(*) FROM users WHERE substr(email_encrypted, 7, 2) = '\x0002'`) == 0 {
+			return errors.New("no cell was sealed anew")
+		}
+		return nil
+	})
+	s.must("scheme", "shred", "users.email", "--tenant", "2", "--reason", "a test")
+	const his = `SELECT md5(string_agg(email_encrypted::text, ' ' ORDER BY id)) FROM users WHERE customer = 2`
+	before, left := testenv.One[string](t, db, his), testenv.One[int](t, db, `SELECT count(*) FROM users WHERE customer = 2 AND substr(email_encrypted, 7, 2) <> '\x0002'`)
+	if left < 200 {
+		t.Fatalf("it was too late: %d of his cells were left", left)
+	}
+	db.Run(t, `DROP TRIGGER slow ON users`)
+	if o := <-rotated; o.code != app.CodeUnproven || !strings.Contains(o.err, "rows are in quarantine") {
+		t.Errorf("exit code %d: %s", o.code, o.err)
+	}
+	if testenv.One[string](t, db, his) != before {
+		t.Error("a cell of his was sealed anew")
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.quarantine WHERE reason = 'the key of its cell was destroyed'`); n != left {
+		t.Errorf("%d rows are set aside, of %d", n, left)
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM users WHERE customer <> 2 AND substr(email_encrypted, 7, 2) <> '\x0002'`); n != 0 {
+		t.Errorf("%d rows of others were left", n)
+	}
+}

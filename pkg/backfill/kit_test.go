@@ -34,10 +34,12 @@ type kit struct {
 	ranges   *backfill.Ranges
 	keyring  *cell.Keyring
 	kek      cell.KEK
+	chain    *lifecycle.Keychain // nil: keyring alone; else tenants have keys, and what is unknown is looked up
 	relation pg.Relation
 	job      backfill.Job
 	columns  []backfill.SpecColumn
 	limits   backfill.Limits
+	budget   int
 	hopPages int64
 	lease    time.Duration
 	timeouts backfill.Timeouts
@@ -64,7 +66,7 @@ func on(table pg.Table, sources ...string) option {
 // prepare runs the rungs before a job on public.items, which the SQL must create with a column "secret".
 func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *kit {
 	t.Helper()
-	k := &kit{t: t, table: pg.Table{Schema: "public", Name: "items"}, sources: []string{"secret"}, lease: 10 * time.Second,
+	k := &kit{t: t, table: pg.Table{Schema: "public", Name: "items"}, sources: []string{"secret"}, budget: 100, lease: 10 * time.Second,
 		timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 5 * time.Second},
 		wrap:     func(inner transform.Transform) transform.Transform { return inner }}
 	for _, o := range options {
@@ -161,13 +163,17 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 func (k *kit) start(ctx context.Context, rows int64) {
 	k.t.Helper()
 	k.job = must(k.jobs.Create(ctx, backfill.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: backfill.Spec{
-		Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns, Budget: 100, Limits: k.limits}}))(k.t)
+		Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns, Budget: k.budget, Limits: k.limits}}))(k.t)
 	k.job = must((&backfill.Planner{Jobs: k.jobs, RangeRows: rows, HopPages: k.hopPages}).Plan(ctx, k.job.ID, k.relation))(k.t)
 }
 
 func (k *kit) shape(ctx context.Context, leaf uint32) *backfill.Shape {
 	k.t.Helper()
-	return must(backfill.OpenShape(ctx, k.db.DB, k.job, leaf, k.keyring))(k.t)
+	job := k.job
+	if k.chain != nil {
+		job = job.Following(k.chain)
+	}
+	return must(backfill.OpenShape(ctx, k.db.DB, job, leaf, k.keyring))(k.t)
 }
 
 func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
@@ -176,7 +182,7 @@ func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
 }
 
 func (k *kit) executorOf(shape *backfill.Shape) *backfill.Executor {
-	return &backfill.Executor{DB: k.db.DB, Shape: shape, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: 100, Lease: k.lease,
+	return &backfill.Executor{DB: k.db.DB, Shape: shape, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: k.budget, Lease: k.lease,
 		Log: &lifecycle.Log{}, Columns: k.job.Events(), Worker: "w1", Tracer: noop.NewTracerProvider().Tracer(""), Drain: make(chan struct{}),
 		Proxy: func(ctx context.Context) (*pg.Conn, error) { return k.through.Acquire(ctx) },
 		Transform: func(c backfill.Column) (transform.Transform, error) {
@@ -184,6 +190,9 @@ func (k *kit) executorOf(shape *backfill.Shape) *backfill.Executor {
 				return k.wrap(c.Encrypter(k.ask)), nil
 			}
 			t, err := c.Transform(k.keyring)
+			if err == nil && k.chain != nil {
+				t = backfill.WithKeys(t, k.chain, k.db.DB)
+			}
 			return k.wrap(t), err
 		}}
 }

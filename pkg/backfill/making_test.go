@@ -20,7 +20,7 @@ import (
 // names that the expression has.
 func making(t testing.TB, ctx context.Context, sql, source, target string, e ddl.Expression) *kit {
 	t.Helper()
-	k := &kit{t: t, table: pg.Table{Schema: "public", Name: "items"}, sources: []string{source}, lease: 10 * time.Second, db: testenv.Database(t),
+	k := &kit{t: t, table: pg.Table{Schema: "public", Name: "items"}, sources: []string{source}, budget: 100, lease: 10 * time.Second, db: testenv.Database(t),
 		timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 5 * time.Second}, keyring: cell.NewKeyring([16]byte{}),
 		wrap: func(inner transform.Transform) transform.Transform { return inner }}
 	k.db.Run(t, sql)

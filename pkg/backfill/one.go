@@ -47,7 +47,7 @@ func (w *writer) one(ctx context.Context, r row) error {
 		case pg.ClassOf(err) == pg.ClassData:
 			return w.quarantine(ctx, r, reasonRefused+pg.Code(err))
 		case errors.Is(err, transform.ErrValue):
-			return w.quarantine(ctx, r, reasonValue)
+			return w.quarantine(ctx, r, reasonOf(err))
 		case errors.Is(err, errAltered):
 			return w.quarantine(ctx, r, reasonAltered)
 		case err != nil:

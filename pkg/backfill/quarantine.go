@@ -15,6 +15,7 @@ import (
 const (
 	reasonRefused    = "the database refuses the write: SQLSTATE "
 	reasonValue      = "the value cannot be transformed"
+	reasonDestroyed  = "the key of its cell was destroyed"
 	reasonSuppressed = "a trigger suppresses the write"
 	reasonCleared    = "a trigger changes the source with every write"
 	reasonAltered    = "the column's type, or a trigger, alters the value"
@@ -29,13 +30,18 @@ ON CONFLICT (job_id, column_id, relid, key_hash) DO UPDATE SET reason = excluded
 
 const quarantinedSQL = `SELECT pg_catalog.count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL) q`
 
+// overBudgetSQL says whether more rows resist than $2. One whose key was destroyed does not count: somebody wanted that, it
+// tells nothing of the other rows, and of a tenant it may be many.
+const overBudgetSQL = `SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) $2 FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine
+ WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL AND reason OPERATOR(pg_catalog.<>) '` + reasonDestroyed + `') q`
+
 // quarantine sets one row aside, in its own transaction under the claim, so that the range can go on without it.
 func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
 	key, err := w.keyText(ctx, r)
 	if err != nil {
 		return err
 	}
-	waiting := 0
+	over := false
 	err = w.transact(ctx, func(tx pg.Tx) (Key, error) {
 		for i, c := range w.shape.Columns {
 			if _, err := tx.Exec(ctx, quarantineSQL, w.claim.Job, c.ID, w.shape.Leaf, []string(key), KeyHash(key), reason); err != nil {
@@ -45,7 +51,7 @@ func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
 				return nil, err
 			}
 		}
-		if err := tx.QueryRow(ctx, quarantinedSQL, w.claim.Job).Scan(&waiting); err != nil {
+		if err := tx.QueryRow(ctx, overBudgetSQL, w.claim.Job, w.budget).Scan(&over); err != nil {
 			return nil, err
 		}
 		return w.advance(ctx, progress{})
@@ -53,7 +59,7 @@ func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
 	if err != nil {
 		return fmt.Errorf("quarantine a row of %s: %w", w.shape.Table, err)
 	}
-	if waiting > w.budget {
+	if over {
 		return ErrQuarantineFull
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
@@ -34,14 +35,15 @@ func sealOrIsolate(ctx context.Context, transforms []transform.Transform, s span
 	if !errors.Is(err, transform.ErrValue) {
 		return s, err
 	}
-	bad := map[int]bool{}
-	if err := isolate(ctx, transforms, s, 0, bad); err != nil {
+	bad := map[int]error{}
+	if err := isolate(ctx, transforms, s, 0, err, bad); err != nil {
 		return s, err
 	}
 	var keep []int
 	refused := s.refused
 	for i, r := range s.rows {
-		if bad[i] {
+		if why := bad[i]; why != nil {
+			r.reason = reasonOf(why)
 			refused = append(refused, r)
 			continue
 		}
@@ -52,10 +54,10 @@ func sealOrIsolate(ctx context.Context, transforms []transform.Transform, s span
 	return s, nil
 }
 
-// isolate seals the halves of a span that failed, and notes the positions of single rows that fail.
-func isolate(ctx context.Context, transforms []transform.Transform, s span, offset int, bad map[int]bool) error {
+// isolate seals the halves of a span that failed with cause, and notes the positions of single rows that fail, and why.
+func isolate(ctx context.Context, transforms []transform.Transform, s span, offset int, cause error, bad map[int]error) error {
 	if len(s.rows) == 1 {
-		bad[offset] = true
+		bad[offset] = cause
 		return nil
 	}
 	first, second := s.halves()
@@ -65,11 +67,19 @@ func isolate(ctx context.Context, transforms []transform.Transform, s span, offs
 	}{{first, offset}, {second, offset + len(first.rows)}} {
 		err := seal(ctx, transforms, half.span)
 		if errors.Is(err, transform.ErrValue) {
-			err = isolate(ctx, transforms, half.span, half.offset, bad)
+			err = isolate(ctx, transforms, half.span, half.offset, err, bad)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// reasonOf is why a row whose value cannot be transformed is set aside.
+func reasonOf(err error) string {
+	if errors.Is(err, cell.ErrKeyDestroyed) {
+		return reasonDestroyed
+	}
+	return reasonValue
 }

@@ -171,7 +171,7 @@ func TestTenantsHaveKeysOfTheirOwn(t *testing.T) {
 	if keys := testenv.Column[string](t, s, `SELECT DISTINCT tenant FROM cipherfleet.deks WHERE tenant IS NOT NULL ORDER BY 1`); fmt.Sprint(keys) != fmt.Sprint([]string{one, "7ba7b810-9dad-11d1-80b4-00c04fd430c8"}) {
 		t.Errorf("keys of %v", keys)
 	}
-	must(s.registrar().Shred(t.Context(), scheme.Column, one))(t)
+	must(s.registrar().Shred(t.Context(), scheme.Column, one, nil))(t)
 	check(t, c.Refresh(t.Context()))
 	for i, open := range []error{client.ErrKeyDestroyed, nil, nil, nil} {
 		sealed := testenv.One[[]byte](t, s, `SELECT email_encrypted FROM users WHERE id = $1`, i)

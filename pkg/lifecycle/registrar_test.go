@@ -313,11 +313,11 @@ func TestAShreddedTenantIsGone(t *testing.T) {
 	}
 	ofA, ofB := o.mustSeal(k, a), o.mustSeal(k, b)
 	o.refused("a tenant that never was", "no key of this tenant", func() error {
-		_, err := o.registrar().Shred(t.Context(), s.Column, "nobody")
+		_, err := o.registrar().Shred(t.Context(), s.Column, "nobody", nil)
 		return err
 	})
 	for i, want := range []int{1, 0} {
-		if n, err := o.registrar().Shred(t.Context(), s.Column, "a"); err != nil || n != want {
+		if n, err := o.registrar().Shred(t.Context(), s.Column, "a", nil); err != nil || n != want {
 			t.Errorf("time %d: %d keys, %v", i+1, n, err)
 		}
 	}

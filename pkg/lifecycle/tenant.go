@@ -71,8 +71,9 @@ const shredSQL = `UPDATE cipherfleet.deks d SET wrapped = NULL, destroyed_at = p
 
 // Shred deletes every wrapped key of a tenant of a column, for good: nobody can open the tenant's cells any more, as
 // soon as those that hold the keys have refreshed. It returns how many keys there were; none, if it was done before. A
-// tenant without keys is a [*NoTenantError].
-func (r Registrar) Shred(ctx context.Context, column uint32, tenant string) (keys int, err error) {
+// tenant without keys is a [*NoTenantError]. Fence runs in the same transaction, and keeps those who hold the keys from
+// writing what they open with them meanwhile; nil: nobody does.
+func (r Registrar) Shred(ctx context.Context, column uint32, tenant string, fence func(context.Context, pg.Tx) error) (keys int, err error) {
 	if tenant == "" {
 		return 0, errors.New("shred: no tenant is named")
 	}
@@ -93,6 +94,11 @@ func (r Registrar) Shred(ctx context.Context, column uint32, tenant string) (key
 		}
 		if keys = len(shreds); keys == 0 {
 			return known(ctx, tx, column, tenant)
+		}
+		if fence != nil {
+			if err := fence(ctx, tx); err != nil {
+				return err
+			}
 		}
 		for _, s := range shreds {
 			if err := r.tell(ctx, tx, column, change{Scheme: s.scheme, Key: s.key, What: "tenant shredded"}); err != nil {

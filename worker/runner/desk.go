@@ -98,8 +98,11 @@ func (f *folder) stale(claim backfill.Claim) bool {
 
 // folder looks a job up, and again when it sweeps, which may be long after, or when the registry moved.
 func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error) {
-	if f := d.open[claim.Job]; f != nil && !f.stale(claim) {
-		return f, nil
+	if f := d.open[claim.Job]; f != nil {
+		d.refresh(ctx, f.job, f.chain)
+		if !f.stale(claim) {
+			return f, nil
+		}
 	}
 	job, err := (&backfill.Jobs{DB: d.db}).Load(ctx, claim.Job)
 	if err != nil {
@@ -133,8 +136,19 @@ func (d *desk) withKeys(ctx context.Context, f *folder, job backfill.Job) (backf
 	if err != nil {
 		return job, err
 	}
+	d.refresh(ctx, job, chain)
 	f.chain, f.revision = chain, chain.Revision() // before the schemes: who has newer ones says less than he could
 	return job.Following(chain), nil
+}
+
+// refresh looks which keys there are, for a job that opens cells: with one that was taken away nothing is opened any more.
+func (d *desk) refresh(ctx context.Context, job backfill.Job, chain *lifecycle.Keychain) {
+	if chain == nil || !job.Opens() {
+		return
+	}
+	if err := chain.Refresh(ctx); err != nil { // what was taken away is gone all the same
+		d.keys.Log.WarnContext(ctx, "the keys could not be refreshed", "error", err)
+	}
 }
 
 // encrypter asks a user's own encrypter. One that does not answer may do so later; one that answers what nobody can

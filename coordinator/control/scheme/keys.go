@@ -6,6 +6,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -129,6 +130,6 @@ func (r *Registry) Shred(ctx context.Context, n standing.Name, tenant string) (S
 	if err != nil {
 		return s, err
 	}
-	s.Keys, err = r.registrar().Shred(ctx, c.ID, tenant)
+	s.Keys, err = r.registrar().Shred(ctx, c.ID, tenant, func(ctx context.Context, tx pg.Tx) error { return backfill.Fence(ctx, tx, c.ID) })
 	return s, err
 }
