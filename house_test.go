@@ -19,7 +19,7 @@ const module = "github.com/cipherfleet/cipherfleet"
 func floors() [][]string {
 	return [][]string{
 		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/client/spell", "pkg/embedded"},
-		2:  {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "coordinator/throttle"},
+		2:  {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "pkg/client/exchange", "coordinator/throttle"},
 		3:  {"pkg/manifest", "pkg/app"},
 		4:  {"pkg/transform", "pkg/ddl"},
 		5:  {"pkg/backfill", "pkg/client", "pkg/migrate", "pkg/testenv"},

@@ -29,7 +29,7 @@ func kindOf(base pg.Type, mod int32, declared string) kind {
 	k := kind{info: typeInfo(base), mod: mod, name: declared}
 	k.codec, k.why = cell.CodecFor(k.info)
 	if k.codec == cell.CodecTimeTZ && k.why == nil {
-		k.why = fmt.Errorf("type %s is not known to pgx: %w", declared, ErrValue)
+		k.why = fmt.Errorf("values of type %s are neither written nor read by this package, because pgx knows none; the fleet seals and opens them: %w", declared, ErrValue)
 	}
 	return k
 }

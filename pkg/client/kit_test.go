@@ -309,6 +309,6 @@ func (s *shop) activate(scheme cell.Scheme) {
 // scheme is the number in the cell of a row.
 func (s *shop) scheme(id int64) uint16 {
 	s.t.Helper()
-	sealed := testenv.One[[]byte](s.t, s, `SELECT `+pg.Ident(s.column().Target)+` FROM users WHERE id = $1`, id)
-	return must(cell.Parse(sealed))(s.t).Scheme
+	sealed := testenv.One[[]byte](s.t, s, `SELECT `+pg.Ident(s.column().Target)+` FROM users WHERE id = $1 /* cells */`, id)
+	return must(cell.Parse(s.parsed(sealed)))(s.t).Scheme
 }

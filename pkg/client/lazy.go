@@ -2,9 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -12,8 +12,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client/exchange"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
-	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // lazy brings what was read under an older scheme to the newest, in the background and on a connection of its own.
@@ -54,7 +54,7 @@ func (l *lazy) offer(rows pgx.Rows, f *field, h cell.Header, a cell.Address, sea
 		return
 	}
 	newest, ok := l.client.chain.Active(f.at.id)
-	if !ok || newest.Number <= h.Scheme || newest.Codec != h.Codec || l.client.chain.TenantColumn(f.at.id, newest.Number) != "" || l.client.mayWrite() != nil {
+	if !ok || newest.Number <= h.Scheme || newest.Codec != h.Codec || l.client.mayWrite() != nil {
 		return
 	}
 	if conn := rows.Conn(); conn == nil || !mayFollow(conn) || !l.limiter.Allow() {
@@ -119,39 +119,28 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 	if err := c.mayWrite(); err != nil {
 		return err
 	}
-	sealed, err := c.chain.Keyring().Seal(nil, scheme, r.cell, r.plain)
-	if err != nil {
-		return err
-	}
-	var replaced int64
-	err = c.db.InTx(ctx, func(tx pg.Tx) error {
-		for _, sql := range []string{pg.Abroad, gentlySQL} { // the application's triggers fire
-			if _, err := tx.Exec(ctx, sql); err != nil {
-				return err
-			}
+	old := exchange.Relic{Table: r.at.table, Column: r.at.sealed, Stored: r.at.stored(r.sealed), KeyID: h.KeyID, Match: r.at.key.matches, Key: r.key,
+		Tenant: c.chain.TenantColumn(r.at.id, scheme.Number)}
+	var tenant *string
+	if old.Tenant != "" {
+		if tenant, err = old.Chosen(ctx, c.db); err == nil && tenant != nil {
+			scheme, err = c.chain.TenantKey(ctx, c.db, scheme, *tenant)
 		}
-		tag, err := tx.Exec(ctx, r.replaceSQL(), append([]any{r.at.stored(sealed), r.at.stored(r.sealed)}, r.key...)...)
-		replaced = tag.RowsAffected()
-		return err
-	})
-	if err != nil {
+	}
+	var sealed []byte
+	if err == nil {
+		sealed, err = c.chain.Keyring().Seal(nil, scheme, r.cell, r.plain)
+	}
+	if err == nil { // a plaintext beside the cell stays: the value is the same
+		err = old.Replace(ctx, c.db, ddl.WriterSetting, ddl.WriterRotation, r.at.stored(sealed), tenant)
+	}
+	switch {
+	case errors.Is(err, exchange.ErrGone):
+		l.lost.Add(1)
+		return nil
+	case err != nil:
 		return fmt.Errorf("replace a cell: %w", err)
 	}
-	l.done.Add(replaced)
-	l.lost.Add(1 - replaced)
+	l.done.Add(1)
 	return nil
-}
-
-// A row that somebody holds is not waited for, and a plaintext beside the cell stays: the value is the same.
-const gentlySQL = `SELECT pg_catalog.set_config('lock_timeout', '100', true), pg_catalog.set_config('statement_timeout', '2000', true),
- pg_catalog.set_config('` + ddl.WriterSetting + `', '` + ddl.WriterRotation + `', true)`
-
-// replaceSQL is a compare-and-set on the old bytes: a cell of a randomized suite is unlike every other.
-func (r relic) replaceSQL() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "UPDATE %s SET %s = $1 WHERE %[2]s OPERATOR(pg_catalog.=) $2", r.at.table.SQL(), pg.Ident(r.at.sealed))
-	for i, part := range r.at.key.parts {
-		fmt.Fprintf(&b, " AND %s %s $%d", pg.Ident(part.name), part.equal, i+3)
-	}
-	return b.String()
 }

@@ -17,7 +17,14 @@ import (
 // sold is a shop whose e-mails are cells and nothing else, with rows 1 to n.
 func sold(t testing.TB, n int) *shop {
 	t.Helper()
+	return soldIn(t, cell.FormBytes, n)
+}
+
+// soldIn is the same with cells in another form.
+func soldIn(t testing.TB, form cell.Form, n int) *shop {
+	t.Helper()
 	s := open(t, usersSQL)
+	s.form, s.target = form, map[cell.Form]string{cell.FormText: "text", cell.FormJSON: "jsonb"}[form]
 	s.Run(t, fmt.Sprintf(`INSERT INTO users (id, name, email) SELECT i, 'name ' || i, 'user' || i || '@example.com' FROM generate_series(1, %d) i`, n))
 	s.register()
 	s.dualWrite()

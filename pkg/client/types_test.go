@@ -123,6 +123,28 @@ CREATE TABLE users (id bigint PRIMARY KEY, email `+one.sql+`)`)
 	}
 }
 
+// TestTimesWithAZoneAreRefusedByName, to be written and to be read; what the fleet has sealed of them stays.
+func TestTimesWithAZoneAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	s := open(t, `CREATE TABLE users (id bigint PRIMARY KEY, email timetz)`)
+	s.register()
+	s.dualWrite()
+	a := s.app(s.still())
+	const want = "type time with time zone are neither written nor read by this package"
+	if err := a.write(insertOne, 1, "12:00+00"); !errors.Is(err, client.ErrValue) || !strings.Contains(err.Error(), want) {
+		t.Errorf("a write says %v", err)
+	}
+	check(t, a.write(insertOne, 2, nil))
+	s.backfill()
+	s.cutOver("email_plaintext")
+	ring := must(lifecycle.LoadKeyring(t.Context(), s, s.kek))(t)
+	wire := must(s.schemes["email"].Codec.Encode(nil, make([]byte, 12)))(t)
+	s.Run(t, `INSERT INTO users (id, email) VALUES (3, $1)`, must(ring.Seal(nil, s.schemes["email"], s.address(3), wire))(t))
+	if _, err := a.read(3); !errors.Is(err, client.ErrValue) || !strings.Contains(err.Error(), want) {
+		t.Errorf("a read says %v", err)
+	}
+}
+
 const insertOne = `INSERT INTO users (id, {email ...}) VALUES ($1, {email $2 key $1})`
 
 // images are the bytes of a row's plaintext and those in its cell.

@@ -1,0 +1,80 @@
+// Package exchange replaces one cell by another of the same value, unless anything of it has changed.
+//
+// Words: a relic is a cell of an older scheme, as it was read in its row. It is exchanged by comparing and setting: whoever
+// wrote the row meanwhile wins, and nobody waits for a row that somebody holds. A relic whose key was deleted since is
+// left: what a program still holds of such a key must not bring a value under a key that lives on.
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Relic is a cell in its row.
+type Relic struct {
+	Table  pg.Table
+	Column string                 // of cells
+	Stored any                    // the cell, as its column takes it
+	KeyID  uint32                 // that sealed it
+	Match  func(first int) string // the condition that a row has the key, in parameters from $first on
+	Key    []any                  // their values
+	Tenant string                 // the column whose value chooses the new cell's key; "": none does
+}
+
+// ErrGone says that the row is not as it was read any more, or that the relic's key was deleted.
+var ErrGone = errors.New("the row has changed")
+
+// still is the condition that a relic stands where it was read. The key's values follow the cell and its key's id.
+const stillSQL = `%s OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM cipherfleet.deks d WHERE d.id OPERATOR(pg_catalog.=) $2 AND d.wrapped IS NOT NULL) AND %s`
+
+func (r Relic) still() string { return fmt.Sprintf(stillSQL, pg.Ident(r.Column), r.Match(3)) }
+
+func (r Relic) args(more ...any) []any {
+	return append(append([]any{r.Stored, int64(r.KeyID)}, r.Key...), more...)
+}
+
+// chooser is the tenant's column as Postgres prints it; NULL is NULL.
+func (r Relic) chooser() string {
+	name := pg.Ident(r.Tenant)
+	return fmt.Sprintf("CASE WHEN %s IS NOT NULL THEN pg_catalog.format('%%s', %[1]s) END", name)
+}
+
+// Chosen is the value of the tenant's column in the row; nil is NULL. [ErrGone]: the relic is not there any more.
+func (r Relic) Chosen(ctx context.Context, q pg.Querier) (tenant *string, err error) {
+	err = q.QueryRow(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s", r.chooser(), r.Table.SQL(), r.still()), r.args()...).Scan(&tenant)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrGone
+	}
+	return tenant, err
+}
+
+const gentlySQL = `SELECT pg_catalog.set_config('lock_timeout', '100', true), pg_catalog.set_config('statement_timeout', '2000', true), pg_catalog.set_config($1, $2, true)`
+
+// Replace puts a cell in the relic's place, in a transaction that says writer of itself by that setting; tenant is what
+// [Relic.Chosen] said. [ErrGone]: somebody else was first.
+func (r Relic) Replace(ctx context.Context, db *pg.DB, setting, writer string, sealed any, tenant *string) error {
+	args := r.args(sealed)
+	sql := fmt.Sprintf("UPDATE %s SET %s = $%d WHERE %s", r.Table.SQL(), pg.Ident(r.Column), len(args), r.still())
+	if r.Tenant != "" {
+		args = append(args, tenant)
+		sql += fmt.Sprintf(" AND %s IS NOT DISTINCT FROM $%d::pg_catalog.text", r.chooser(), len(args))
+	}
+	return db.InTx(ctx, func(tx pg.Tx) error {
+		if _, err := tx.Exec(ctx, pg.Abroad); err != nil { // the application's triggers fire
+			return err
+		}
+		if _, err := tx.Exec(ctx, gentlySQL, setting, writer); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, sql, args...)
+		if err == nil && tag.RowsAffected() == 0 {
+			return ErrGone
+		}
+		return err
+	})
+}
