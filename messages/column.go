@@ -16,6 +16,11 @@ const (
 	TransformCopy       = "copy"       // the same, and the expression is the source itself
 )
 
+// Transforms are all of them.
+func Transforms() []string {
+	return []string{TransformEncrypt, TransformReencrypt, TransformExternal, TransformProxy, TransformExpression, TransformCopy}
+}
+
 // TargetTypes are the types that a missing target may be added with; cells go into all but the last.
 func TargetTypes() []string { return []string{"bytea", "text", "jsonb", "eql_v2_encrypted"} }
 
@@ -26,6 +31,7 @@ type ColumnRequest struct {
 	Type      string    `json:"type,omitempty"`      // of a target that is added; empty: bytea
 	Transform string    `json:"transform,omitempty"` // one of those above; empty: what the last job over the column did, else encrypt
 	External  Encrypter `json:"external,omitzero"`   // of transform external
+	From      *Origin   `json:"from,omitempty"`      // of transform reencrypt: who encrypted the values of the source
 
 	Expression string `json:"expression,omitempty"` // of transform expression
 	Done       Done   `json:"done,omitzero"`        // which rows an expression is done with; empty: those that hold its value
@@ -56,8 +62,8 @@ func (c ColumnRequest) Validate(field string) error { return c.validateTransform
 // validateTransform checks who makes a column's values.
 func (c ColumnRequest) validateTransform(field string) error {
 	switch {
-	case c.Transform != "" && c.Transform != TransformEncrypt && c.Transform != TransformExternal && c.Transform != TransformProxy && !c.Made():
-		return invalid(field+".transform", "was %.40q; accepted is encrypt, external, proxy, expression or copy", c.Transform)
+	case c.Transform != "" && !slices.Contains(Transforms(), c.Transform):
+		return invalid(field+".transform", "was %.40q; accepted is encrypt, reencrypt, external, proxy, expression or copy", c.Transform)
 	case c.Made():
 		return c.validateMade(field)
 	case c.Expression != "":
@@ -68,10 +74,12 @@ func (c ColumnRequest) validateTransform(field string) error {
 		return invalid(field+".type", "was %.40q; accepted is %s", c.Type, strings.Join(TargetTypes(), ", "))
 	case c.Transform != TransformExternal && c.External != (Encrypter{}):
 		return invalid(field+".external", "is only for transform external")
-	case c.Transform == TransformEncrypt && c.Type == "eql_v2_encrypted":
+	case (c.Transform == TransformEncrypt || c.Transform == TransformReencrypt) && c.Type == "eql_v2_encrypted":
 		return invalid(field+".type", "was %.40q; cells go into bytea, text or jsonb", c.Type)
 	case c.Transform != TransformExternal:
-		return nil
+		return c.validateFrom(field)
+	case c.From != nil:
+		return invalid(field+".from", "is only for transform reencrypt")
 	case !IsEncrypterSubject(c.External.Subject):
 		return invalid(field+".external.subject", "must be a NATS subject without wildcards that is none of NATS's or of cipherfleet's own")
 	case len(c.External.Key) > 256 || !isText(c.External.Key):

@@ -10,6 +10,8 @@ const MostExpression = 8 << 10
 // validateMade checks what an expression's column asks for, as far as that can be said without a server.
 func (c ColumnRequest) validateMade(field string) error {
 	switch {
+	case c.From != nil:
+		return invalid(field+".from", "is only for transform reencrypt")
 	case c.External != (Encrypter{}):
 		return invalid(field+".external", "is only for transform external")
 	case c.Target == "":

@@ -144,6 +144,9 @@ func announce(p preflight.Plan, r messages.StartRequest) string {
 	columns := make([]string, len(p.Columns))
 	for i, c := range p.Columns {
 		columns[i] = fmt.Sprintf("%s (%s, codec %s) into %s", c.Source.Name, c.Source.Type, c.Codec, c.Target.Name)
+		if c.Origin != nil {
+			columns[i] = fmt.Sprintf("%s (%s, plaintext %s, codec %s) into %s", strings.Join(append([]string{c.Source.Name}, c.Origin.Names()...), ", "), c.Origin.Format, c.Origin.PlaintextType(), c.Codec, c.Target.Name)
+		}
 		if c.Made() {
 			columns[i] = fmt.Sprintf("%s into %s (%s)", c.Expression.SQL, c.Target.Name, c.Expression.Type)
 		}

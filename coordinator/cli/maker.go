@@ -26,7 +26,7 @@ type maker struct {
 }
 
 func (m *maker) flags(f *pflag.FlagSet) {
-	f.StringVar(&m.transform, "transform", "", "encrypt, external, proxy, expression or copy: what makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
+	f.StringVar(&m.transform, "transform", "", "encrypt, external, proxy, expression or copy, or in the manifest reencrypt: what makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
 	f.StringVar(&m.subject, "subject", "", "with --transform external: the NATS subject on which your own encrypter is asked")
 	f.StringVar(&m.key, "external-key", "", "with --transform external: what that encrypter calls the column")
 	f.StringVar(&m.kind, "type", "", "with --prepare, the type of a target that is added: bytea, text or jsonb, with --transform external or proxy also eql_v2_encrypted (default bytea); with expression or copy any (default the expression's)")
@@ -48,9 +48,12 @@ func (m *maker) fill(r *messages.StartRequest, targets []string) {
 	}
 }
 
-// fromManifest completes the columns that the manifest gives to an encrypter or an expression, unless flags say who makes them. Targets
+// fromManifest completes the columns that the manifest gives to an encrypter or an expression, or that somebody else encrypted, unless flags say who makes them. Targets
 // are those that flags name. Without a manifest nothing happens.
 func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []string) error {
+	if m.transform == messages.TransformReencrypt {
+		return &app.Fail{Code: app.CodeUsage, Err: errors.New("--transform reencrypt has no flags for the format that values are in"), Hint: "describe the column in the manifest, with transform: reencrypt and from: {…}, and leave --transform out"}
+	}
 	if m.transform != "" {
 		return nil
 	}
@@ -76,6 +79,11 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 		case messages.TransformExternal, messages.TransformProxy:
 			c.Transform, c.External = wanted.Transform, messages.Encrypter{Subject: wanted.External.Subject, Key: wanted.External.Key}
 			if c.Type = wanted.Type; i >= len(targets) {
+				c.Target = wanted.Target
+			}
+		case messages.TransformReencrypt:
+			c.Transform, c.From, c.Type = wanted.Transform, wanted.From, wanted.Type
+			if i >= len(targets) {
 				c.Target = wanted.Target
 			}
 		case messages.TransformEncrypt:
@@ -109,6 +117,9 @@ func withoutFleet(ctx context.Context, plan preflight.Plan, s *station) error {
 			code, _ := app.Explain(err)
 			return &app.Fail{Code: code, Err: fmt.Errorf("reach the proxy: %w", err), Hint: "is the proxy running, and is CIPHERFLEET_PROXY_URL right?"}
 		}
+	}
+	if err := preflight.Unreadable(ctx, s.db, plan, s.foreign); err != nil {
+		return err
 	}
 	return preflight.Unreachable(plan)
 }

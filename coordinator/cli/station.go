@@ -20,6 +20,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/embedded"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
@@ -41,9 +42,11 @@ type station struct {
 	traces *app.Traces
 	db     *pg.DB
 	kek    cell.KEK
-	server *embedded.NATS // nil: NATS is elsewhere
-	queue  *bus.Bus
-	plane  *control.Plane
+
+	foreign *foreign.Keys  // of other systems; nil: none
+	server  *embedded.NATS // nil: NATS is elsewhere
+	queue   *bus.Bus
+	plane   *control.Plane
 }
 
 // loadManifest reads the manifest. One that is wrong, or may not be read, is an error of whoever wrote it; one that is
@@ -79,6 +82,9 @@ func openBase(ctx context.Context, config app.Coordinator, errout io.Writer, nam
 		return nil, err
 	}
 	s = &station{config: config, log: app.NewLogger(errout, config.Logging)}
+	if s.foreign, err = config.OpenForeignKeys(); err != nil {
+		return nil, err
+	}
 	if s.traces, err = app.OpenTraces(ctx, config.Tracing, name, app.Version(), s.log); err != nil {
 		return nil, err
 	}
@@ -135,7 +141,7 @@ func (s *station) openPlane(ctx context.Context) error {
 		return err
 	}
 	s.plane = control.New(control.Plane{DB: s.db, Bus: s.queue, KEK: s.kek, AckWait: s.config.AckWait, Reconcile: s.config.Reconcile,
-		Proxied: s.config.ProxyURL != "", Log: s.log, Tracer: s.traces.Tracer()})
+		Proxied: s.config.ProxyURL != "", Foreign: s.foreign, Log: s.log, Tracer: s.traces.Tracer()})
 	return nil
 }
 
@@ -154,7 +160,7 @@ func (s *station) work(work, drain context.Context, slots int) error {
 		defer proxy.Close()
 	}
 	id := fmt.Sprintf("%s-%d-%s", cmp.Or(hostname(), "local"), os.Getpid(), uuid.NewString()[:8])
-	r := &runner.Runner{DB: db, Proxy: proxy, Bus: s.queue, KEK: s.kek, Worker: id, Build: app.Version(), Slots: slots, Lease: s.config.Lease,
+	r := &runner.Runner{DB: db, Proxy: proxy, Bus: s.queue, KEK: s.kek, Foreign: s.foreign, Worker: id, Build: app.Version(), Slots: slots, Lease: s.config.Lease,
 		Log: s.log.With("worker", id), Tracer: s.traces.Tracer()}
 	return r.Run(work, drain)
 }

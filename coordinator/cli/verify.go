@@ -86,7 +86,7 @@ func (o *verifyOptions) run(c *cobra.Command, read settings) error {
 		return err
 	}
 	defer files.discard()
-	result, err := (&verify.Verifier{DB: s.db, KEK: s.kek, Seen: meter(c.ErrOrStderr(), "verified")}).Verify(c.Context(), request)
+	result, err := (&verify.Verifier{DB: s.db, KEK: s.kek, Foreign: s.foreign, Seen: meter(c.ErrOrStderr(), "verified")}).Verify(c.Context(), request)
 	if errors.Is(err, verify.ErrNoKEK) {
 		return keyless
 	}

@@ -153,7 +153,7 @@ func (k *keeper) leaves(ctx context.Context, job backfill.Job) ([]leaf, error) {
 func stepsOf(job backfill.Job) []ddl.Column {
 	list := make([]ddl.Column, len(job.Spec.Columns))
 	for i, c := range job.Spec.Columns {
-		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Expression: c.Expression}
+		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Beside: c.Origin.Names(), Expression: c.Expression}
 	}
 	return list
 }

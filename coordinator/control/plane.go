@@ -16,11 +16,12 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Plane is the control plane of one installation. Every field but RangeRows, CatchUp, Private and Proxied is required.
+// Plane is the control plane of one installation. Every field but RangeRows, CatchUp, Private, Proxied and Foreign is required.
 type Plane struct {
 	DB        *pg.DB
 	Bus       *bus.Bus
@@ -31,6 +32,7 @@ type Plane struct {
 	CatchUp   time.Duration // how soon a table is swept again whose rows became uncovered after its job; 0: never
 	Private   bool          // nobody outside this process can reach its NATS
 	Proxied   bool          // an encrypting proxy is configured, for its workers too
+	Foreign   *foreign.Keys // of other systems whose values are re-encrypted; nil: none
 	Log       *slog.Logger
 	Tracer    trace.Tracer
 

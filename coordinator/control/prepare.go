@@ -43,6 +43,9 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 	if err := p.refuseAnother(ctx, plan); err != nil {
 		return Prepared{}, err
 	}
+	if err := preflight.Unreadable(ctx, p.DB, plan, p.Foreign); err != nil {
+		return Prepared{}, err
+	}
 	prepared := Prepared{Plan: plan}
 	climb := &ladder.Rungs{DB: p.DB, KEK: p.KEK, Alter: p.alter, Prove: p.alter}
 	for i := range plan.Columns {

@@ -13,6 +13,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -23,7 +24,8 @@ import (
 type Solo struct {
 	DB      *pg.DB
 	KEK     cell.KEK
-	Workers int // ranges that are worked on at once; 0: one
+	Foreign *foreign.Keys // of other systems whose values are re-encrypted; nil: none
+	Workers int           // ranges that are worked on at once; 0: one
 	// Progress is told of every chunk after its commit, by several goroutines if there are several workers. May be nil.
 	Progress func(Progress)
 	// Before changes values of a source column, by its name, before they are sealed; see [transform.Hook]. May be nil.
@@ -82,7 +84,7 @@ func (s *Solo) Backfill(ctx context.Context, r messages.StartRequest) (messages.
 }
 
 func (s *Solo) open() {
-	p := Plane{DB: s.DB, KEK: s.KEK, Log: s.Log, Tracer: s.Tracer}
+	p := Plane{DB: s.DB, KEK: s.KEK, Foreign: s.Foreign, Log: s.Log, Tracer: s.Tracer}
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}

@@ -95,7 +95,10 @@ func (s *Solo) desk(ctx context.Context, job backfill.Job) (*soloDesk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &soloDesk{Solo: s, job: job.Following(chain), chain: chain, ranges: &backfill.Ranges{DB: s.DB, Worker: "solo", Lease: soloLease},
+	if job, err = job.Following(chain).Reading(ctx, s.Foreign); err != nil {
+		return nil, err
+	}
+	return &soloDesk{Solo: s, job: job, chain: chain, ranges: &backfill.Ranges{DB: s.DB, Worker: "solo", Lease: soloLease},
 		size: backfill.NewSizer(job.Spec.Limits), timeouts: backfill.TimeoutsFor(server.DeadlockTimeout)}, nil
 }
 

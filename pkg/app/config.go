@@ -48,7 +48,8 @@ type Proxy struct {
 
 // Fleet is what both programs agree on.
 type Fleet struct {
-	KEK string `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH or vault://HOST:PORT/MOUNT/KEY" means:"URI of the key-encryption key; further kinds in docs/keys.md"`
+	KEK         string `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH or vault://HOST:PORT/MOUNT/KEY" means:"URI of the key-encryption key; further kinds in docs/keys.md"`
+	ForeignKeys string `env:"CIPHERFLEET_FOREIGN_KEYS" accepts:"file:PATH" means:"file with the keys of other systems whose values are re-encrypted, which nobody but its owner may read; docs/foreign.md describes it"`
 	Vault
 	Lease time.Duration `env:"CIPHERFLEET_LEASE" envDefault:"10s" accepts:"1s..10m" means:"how long a range is a worker's without a sign of life; renewed by each chunk and at every third of it"`
 	Drain time.Duration `env:"CIPHERFLEET_DRAIN" envDefault:"25s" accepts:"1s..1h" means:"how long the work in hand may take after the first signal"`
@@ -115,14 +116,14 @@ type Test struct {
 
 // Validate checks every variable and how they relate. Flags may have changed them since they were read.
 func (c Coordinator) Validate() error {
-	return errors.Join(checkVariables(c), checkKEK(c.KEK), checkAddress("CIPHERFLEET_LISTEN", c.Listen),
+	return errors.Join(checkVariables(c), checkKEK(c.KEK), checkForeignKeys(c.ForeignKeys), checkAddress("CIPHERFLEET_LISTEN", c.Listen),
 		checkLonger("CIPHERFLEET_ACK_WAIT", c.AckWait, "CIPHERFLEET_LEASE", c.Lease),
 		checkAtMost("CIPHERFLEET_RECONCILE", c.Reconcile, "CIPHERFLEET_LEASE", c.Lease))
 }
 
 // Validate checks every variable. A worker is nothing without Postgres and NATS.
 func (w Worker) Validate() error {
-	return errors.Join(checkVariables(w), checkKEK(w.KEK), w.Database.need(), w.NATS.need(), checkAddress("CIPHERFLEET_WORKER_LISTEN", w.WorkerListen))
+	return errors.Join(checkVariables(w), checkKEK(w.KEK), checkForeignKeys(w.ForeignKeys), w.Database.need(), w.NATS.need(), checkAddress("CIPHERFLEET_WORKER_LISTEN", w.WorkerListen))
 }
 
 // Validate checks every variable.

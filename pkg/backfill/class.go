@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -15,7 +16,7 @@ func Retryable(err error) bool {
 	case pg.ClassLock, pg.ClassConflict, pg.ClassUnavailable, pg.ClassReadOnly:
 		return true
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, transform.ErrEncrypter) || noKEK(err)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, transform.ErrEncrypter) || errors.Is(err, readers.ErrNoKey) || noKEK(err)
 }
 
 // noKEK says that the key-encryption key is out of reach, or has been for so long that keys may not be used any more.
@@ -39,6 +40,8 @@ func ErrorClass(err error) string {
 		return "quarantine"
 	case errors.Is(err, transform.ErrValue):
 		return "value"
+	case errors.Is(err, readers.ErrNoKey):
+		return "foreign_key"
 	case errors.Is(err, transform.ErrEncrypter):
 		return "encrypter"
 	case errors.Is(err, transform.ErrAnswer):

@@ -14,6 +14,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // JobState is where a job stands.
@@ -63,6 +64,10 @@ type SpecColumn struct {
 
 	// Expression makes the values inside Postgres; then there is no scheme either, and Source may be the target.
 	Expression *ddl.Expression `json:"expression,omitempty"`
+
+	Origin *Origin `json:"origin,omitempty"` // who encrypted the values of the source, if somebody else did
+
+	reader transform.Reader // of the origin's values; see [Job.Reading]
 
 	Tenant string `json:"-"` // column whose value chooses the key that Scheme seals with; see [Job.Following]
 }

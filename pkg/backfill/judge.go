@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"context"
 	"errors"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -30,6 +31,7 @@ type verdict struct {
 
 // witness is one column of one row before its judge, with what the last one left as scratch.
 type witness struct {
+	ctx            context.Context // of the page, for sources that a server opens
 	keyring        *cell.Keyring
 	before         transform.Hook // what sources were changed by before they were sealed
 	address        cell.Address

@@ -20,12 +20,20 @@ type sealing struct {
 
 // openSealing finds the column's scheme, and refuses it for a source of another type than it was made for.
 func openSealing(c SpecColumn, source, target pg.Column, keyring *cell.Keyring) (sealing, error) {
+	codec, err := cell.CodecFor(TypeInfo(source.Base))
+	if err != nil {
+		return sealing{}, fmt.Errorf("type of %s: %w", c.Source, ErrShape)
+	}
+	return openSealingAs(c, codec, target, keyring)
+}
+
+// openSealingAs is the same for values of a codec.
+func openSealingAs(c SpecColumn, codec cell.Codec, target pg.Column, keyring *cell.Keyring) (sealing, error) {
 	scheme, known := keyring.Scheme(c.ID, c.Scheme)
 	if !known {
 		return sealing{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
 	}
-	codec, err := cell.CodecFor(TypeInfo(source.Base))
-	if err != nil || codec != scheme.Codec {
+	if codec != scheme.Codec {
 		return sealing{}, fmt.Errorf("type of %s: %w", c.Source, ErrShape)
 	}
 	form, holds := formOf(target)

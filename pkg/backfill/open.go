@@ -68,7 +68,7 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	if !found || !both || source.Attnum != c.SourceAttnum || target.Attnum != c.TargetAttnum {
 		return Column{}, fmt.Errorf("column %s or %s of %s: %w", c.Source, c.Target, relation.Table(), ErrShape)
 	}
-	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, Reverse: c.Reverse, External: c.External}
+	column := Column{ID: c.ID, Source: c.Source, Target: c.Target, Reverse: c.Reverse, External: c.External, Beside: c.Origin.Names()}
 	var err error
 	switch {
 	case c.Foreign():
@@ -77,6 +77,9 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 	case c.Made():
 		column.Expression = c.Expression
 		column.kind, err = openMaking(relation, c)
+		return column, err
+	case c.Origin != nil:
+		column.kind, err = openResealing(relation, c, source, target, keyring)
 		return column, err
 	}
 	sealed, err := openSealing(c, source, target, keyring)
@@ -129,7 +132,7 @@ func (s *Shape) takeFingerprint(ctx context.Context, q pg.Querier) (err error) {
 		watch.Key = append(watch.Key, k.Name)
 	}
 	for _, c := range s.Columns {
-		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Expression: c.Expression})
+		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Expression: c.Expression, Beside: c.Beside})
 	}
 	s.CheckSQL, s.watch = watch.Fingerprint(), watch
 	if err := q.QueryRow(ctx, s.CheckSQL, s.Leaf).Scan(&s.Fingerprint); err != nil {

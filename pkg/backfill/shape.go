@@ -56,7 +56,8 @@ type Column struct {
 	Reverse        bool     // read from its target, and written to its source
 	External       External // who makes the target's values, if that is somebody else
 	Expression     *ddl.Expression
-	Tenant         string // column whose value chooses the key; "": one key for all rows
+	Beside         []string // columns that the source's values cannot be opened without
+	Tenant         string   // column whose value chooses the key; "": one key for all rows
 
 	kind
 }

@@ -117,7 +117,7 @@ func (w *walk) all(ctx context.Context) error {
 func (w *walk) page(ctx context.Context, sql func(*Shape) string, bind func(*pg.Statement)) (*page, error) {
 	for shape := w.Shape; ; {
 		w.most = min(w.most, w.reader.limits.Rows)
-		p := w.newPage()
+		p := w.newPage(ctx)
 		statement := pg.Statement{SQL: sql(shape), Row: p.row}
 		bind(&statement)
 		err := w.reader.page(ctx, statement, w.most)

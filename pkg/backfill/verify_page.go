@@ -73,8 +73,8 @@ type page struct {
 	witness
 }
 
-func (w *walk) newPage() *page {
-	return &page{walk: w, found: cloneReports(w.reports), noted: make([][]noted, len(w.reports)), witness: witness{keyring: w.Keyring}}
+func (w *walk) newPage(ctx context.Context) *page {
+	return &page{walk: w, found: cloneReports(w.reports), noted: make([][]noted, len(w.reports)), witness: witness{ctx: ctx, keyring: w.Keyring}}
 }
 
 // merge makes the page's findings the verification's: it was read to its end.

@@ -2,6 +2,7 @@ package ddl
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -189,8 +190,8 @@ func (c Column) Capture() Step {
 	return step
 }
 
-// bound are the columns that a cell depends on: those of the key, and the source.
-func (c Column) bound() []string { return append(c.Key[:len(c.Key):len(c.Key)], c.Source) }
+// bound are the columns that a cell depends on: those of the key, those beside the source, and the source.
+func (c Column) bound() []string { return slices.Concat(c.Key, c.Beside, []string{c.Source}) }
 
 // image is the list of those columns of one row version.
 func (c Column) image(version string) string {

@@ -20,6 +20,8 @@ type Column struct {
 	TargetType   string    // of a target that is to be added, as SQL; "": bytea
 	BytesInBytes bool      // source and target of a payload are both bytea
 
+	Beside []string // further columns that a cell depends on: those of vectors and salts of a source that somebody else encrypted
+
 	Expression *Expression // what makes the target's values inside Postgres; nil: something else does
 }
 

@@ -10,7 +10,7 @@ import (
 // Watch is what must stay as it is while a job works on one relation.
 type Watch struct {
 	Key     []string // names of the key's columns
-	Columns []Column // of each only ID, Source, Target and Expression
+	Columns []Column // of each only ID, Source, Target, Beside and Expression
 }
 
 // doesSQL is what a function does. What Postgres prints as its definition differs with the search path, and a shape is
@@ -59,6 +59,7 @@ func (w Watch) Parts() string {
 	var watched, checks, functions []string
 	for _, c := range w.Columns {
 		watched = append(watched, c.Source, c.Target)
+		watched = append(watched, c.Beside...)
 		checks = append(checks, CheckName(c.ID))
 		if c.Expression != nil {
 			watched = append(watched, c.Expression.names()...)

@@ -36,6 +36,7 @@ func (r *reader) column(n *yaml.Node, path string) Column {
 		field{"external", func(n *yaml.Node, path string) {
 			r.mapping(n, path, field{"subject", r.text(&c.External.Subject)}, field{"key", r.text(&c.External.Key)})
 		}},
+		field{"from", func(n *yaml.Node, path string) { c.From = r.from(n, path) }},
 		field{"expression", r.text(&c.Expression)},
 		field{"done", func(n *yaml.Node, path string) { c.Done = r.done(n, path) }},
 		field{"scheme", r.integer(&c.Scheme, 1, maxScheme)},
@@ -76,6 +77,12 @@ func (r *reader) transform(n *yaml.Node, path string, seen map[string]*yaml.Node
 	switch {
 	case c.Expression != "":
 		r.fail(seen["expression"], path+".expression", "", "only transform expression has it, this is %s", c.Transform)
+	case c.From != nil && c.Transform != "reencrypt":
+		r.fail(seen["from"], path+".from", "", "only transform reencrypt has it, this is %s", c.Transform)
+	case c.Transform == "reencrypt" && seen["from"] == nil:
+		r.fail(n, path+".from", "from: {format: attr_encrypted, key: NAME, iv: COLUMN}; docs/foreign.md lists the formats", "missing; transform reencrypt needs to know in which format the values are encrypted")
+	case c.Transform == "reencrypt" && c.From != nil:
+		r.origin(seen["from"], path+".from", c)
 	case c.Done != (Done{}):
 		r.fail(seen["done"], path+".done", "", "only transforms expression and copy have it, this is %s", c.Transform)
 	case c.Transform == "external" && c.External.Subject == "":

@@ -30,9 +30,11 @@ func (r *reader) typ(path string, seen map[string]*yaml.Node, c *Column) {
 
 // made checks a column whose values an expression makes, by the rules of the request that it becomes.
 func (r *reader) made(n *yaml.Node, path string, seen map[string]*yaml.Node, c Column) {
-	if seen["external"] != nil {
-		r.fail(seen["external"], path+".external", "", "only transform external has it, this is %s", c.Transform)
-		return
+	for part, of := range map[string]string{"external": "external", "from": "reencrypt"} {
+		if seen[part] != nil {
+			r.fail(seen[part], path+"."+part, "", "only transform %s has it, this is %s", of, c.Transform)
+			return
+		}
 	}
 	if c.Source == "" || c.Target == "" { // said already
 		return

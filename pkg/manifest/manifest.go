@@ -8,7 +8,11 @@
 // A [Problem] is something wrong with the text, at a line and column.
 package manifest
 
-import "time"
+import (
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/messages"
+)
 
 // Version is the newest manifest version this program understands.
 const Version = 1
@@ -56,9 +60,10 @@ type Column struct {
 	Type           string // of the target column
 	Transform      string
 	External       External
-	Expression     string // of transform expression
-	Done           Done   // which rows an expression is done with
-	Scheme         int    // the number that is written; 0 only where the transform writes no cells of ours
+	From           *messages.Origin // of transform reencrypt: who encrypted the values of the source
+	Expression     string           // of transform expression
+	Done           Done             // which rows an expression is done with
+	Scheme         int              // the number that is written; 0 only where the transform writes no cells of ours
 	Schemes        map[int]Scheme
 	Indexes        []Index
 	Reach          string // the phase to arrive at

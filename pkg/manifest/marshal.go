@@ -146,6 +146,9 @@ func columnBlock(c Column) block {
 		b.text("type", c.Type, "of a target that is added")
 	}
 	b.text("transform", c.Transform, "encrypt | reencrypt | decrypt | external | proxy | expression | copy")
+	if c.From != nil {
+		b.add("from", fromBlock(*c.From).flow(), "who encrypted the source; keys by their names")
+	}
 	if c.Expression != "" {
 		b.text("expression", c.Expression, "")
 	}

@@ -16,10 +16,13 @@ func Formed(inner Transform, from, to cell.Form) Transform {
 	return &formed{inner: inner, from: from, to: to}
 }
 
-// Inner is the transform that does the work of one that [Formed] made, or else t itself.
+// Inner is the transform that does the work of one that [Formed] or [Opened] made, or else t itself.
 func Inner(t Transform) Transform {
-	if f, ok := t.(*formed); ok {
-		return f.inner
+	switch t := t.(type) {
+	case *formed:
+		return Inner(t.inner)
+	case *opened:
+		return Inner(t.inner)
 	}
 	return t
 }

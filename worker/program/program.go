@@ -98,6 +98,10 @@ func serve(work, drain context.Context, config app.Worker, log *slog.Logger, tra
 	if err != nil {
 		return err
 	}
+	foreign, err := config.OpenForeignKeys()
+	if err != nil {
+		return err
+	}
 	db, err := app.OpenDatabase(work, config.Database, "cipherfleet-worker", int32(2*slots+2), traces)
 	if err != nil {
 		return err
@@ -123,7 +127,7 @@ func serve(work, drain context.Context, config app.Worker, log *slog.Logger, tra
 	id := cmp.Or(config.WorkerID, name())
 	log = log.With("worker", id)
 	log.InfoContext(work, "the worker is ready", "slots", slots, "only_approved_modes", fips140.Enforced())
-	r := &runner.Runner{DB: db, Proxy: proxy, Bus: queue, KEK: kek, Worker: id, Build: app.Version(), Slots: slots, Lease: config.Lease,
+	r := &runner.Runner{DB: db, Proxy: proxy, Bus: queue, KEK: kek, Foreign: foreign, Worker: id, Build: app.Version(), Slots: slots, Lease: config.Lease,
 		Log: log, Tracer: traces.Tracer()}
 	if err := r.Run(work, drain); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -22,6 +23,8 @@ type desk struct {
 	proxy *pg.DB // nil: there is none
 	keys  *keys
 	bus   *bus.Bus
+
+	foreign *foreign.Keys // of other systems; nil: none
 
 	mu   sync.Mutex
 	open map[string]*folder
@@ -138,7 +141,7 @@ func (d *desk) withKeys(ctx context.Context, f *folder, job backfill.Job) (backf
 	}
 	d.refresh(ctx, job, chain)
 	f.chain, f.revision = chain, chain.Revision() // before the schemes: who has newer ones says less than he could
-	return job.Following(chain), nil
+	return job.Following(chain).Reading(ctx, d.foreign)
 }
 
 // refresh looks which keys there are, for a job that opens cells: with one that was taken away nothing is opened any more.

@@ -20,22 +20,25 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Runner works on ranges. All fields but Proxy are required.
+// Runner works on ranges. All fields but Proxy and Foreign are required.
 type Runner struct {
-	DB     *pg.DB // room for two connections per slot, and two more
-	Proxy  *pg.DB // encrypting proxy in front of it: room for one connection per slot; nil: there is none
-	Bus    *bus.Bus
-	KEK    cell.KEK
-	Worker string        // id in events, ranges and logs
-	Build  string        // version, for the list of workers
-	Slots  int           // ranges in work at once
-	Lease  time.Duration // of a range
-	Log    *slog.Logger
-	Tracer trace.Tracer
+	DB    *pg.DB // room for two connections per slot, and two more
+	Proxy *pg.DB // encrypting proxy in front of it: room for one connection per slot; nil: there is none
+	Bus   *bus.Bus
+	KEK   cell.KEK
+	// Foreign are the keys of other systems whose values are re-encrypted. Nil: it has none, and leaves such jobs to others.
+	Foreign *foreign.Keys
+	Worker  string        // id in events, ranges and logs
+	Build   string        // version, for the list of workers
+	Slots   int           // ranges in work at once
+	Lease   time.Duration // of a range
+	Log     *slog.Logger
+	Tracer  trace.Tracer
 }
 
 const fetchWait = 5 * time.Second
@@ -46,7 +49,7 @@ func (r *Runner) Run(work, drain context.Context) error {
 	present, leave := context.WithCancel(work)
 	defer leave()
 	keys := &keys{Runner: r}
-	desk := &desk{db: r.DB, proxy: r.Proxy, keys: keys, bus: r.Bus}
+	desk := &desk{db: r.DB, proxy: r.Proxy, keys: keys, foreign: r.Foreign, bus: r.Bus}
 	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
 	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
 	if err := keys.enrol(drain); err != nil {

@@ -45,8 +45,9 @@ func (r *Rungs) schemaAdded(ctx context.Context, plan preflight.Plan, c prefligh
 		if err != nil {
 			return err
 		}
+		typ, collation := c.RegisteredAs()
 		column, err = lifecycle.RegisterColumn(ctx, tx, lifecycle.Column{Relid: plan.Relation.OID, SourceNum: c.Source.Attnum, TargetNum: target,
-			Table: plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Type: c.Source.Type, Collation: c.Source.Collation})
+			Table: plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Type: typ, Collation: collation})
 		if err != nil {
 			return err
 		}
@@ -162,7 +163,7 @@ func (r *Rungs) Climb(ctx context.Context, plan preflight.Plan, c preflight.Colu
 		return backfill.SpecColumn{}, err
 	}
 	return backfill.SpecColumn{ID: column.ID, Source: c.Source.Name, Target: c.Target.Name, SourceAttnum: c.Source.Attnum, TargetAttnum: target,
-		Scheme: scheme.Number, External: c.Encrypter(plan), Expression: c.Expression, LogTable: column.Table.String(), LogColumn: column.Source}, nil
+		Scheme: scheme.Number, External: c.Encrypter(plan), Origin: c.Origin, Expression: c.Expression, LogTable: column.Table.String(), LogColumn: column.Source}, nil
 }
 
 // Strict makes writes that miss one of the columns fail. It is done when all of them are ready, and again changes

@@ -40,7 +40,11 @@ func (p *look) checkColumns(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		column, err := p.column(ctx, i, external, made)
+		origin, err := p.checkOrigin(ctx, i, registered)
+		if err != nil {
+			return err
+		}
+		column, err := p.column(ctx, i, external, made, origin)
 		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
 		}
@@ -85,8 +89,8 @@ func (p *look) checkStanding(ctx context.Context, i int, registered []lifecycle.
 }
 
 // column resolves one column of the request by what the catalog says.
-func (p *look) column(ctx context.Context, i int, external backfill.External, made messages.ColumnRequest) (c Column, err error) {
-	c.External, c.made = external, made
+func (p *look) column(ctx context.Context, i int, external backfill.External, made messages.ColumnRequest, origin *backfill.Origin) (c Column, err error) {
+	c.External, c.made, c.Origin = external, made, origin
 	asked, field := p.request.Columns[i], fmt.Sprintf("columns[%d]", i)
 	if asked.Source == asked.Target && !c.Made() {
 		return c, standing.Reject(field+".target", "name another column; cutover swaps the names in the end", "source and target are both %q", asked.Source)
@@ -149,6 +153,9 @@ func (p *look) checkSource(field string, c Column) (cell.Codec, error) {
 	}
 	if c.Foreign() { // its values travel as text in JSON
 		return 0, p.needUTF8(field, source.Name)
+	}
+	if c.Origin != nil {
+		return p.checkEncrypted(field, c)
 	}
 	codec, err := cell.CodecFor(backfill.TypeInfo(source.Base))
 	if err != nil {
@@ -260,7 +267,7 @@ func (p *look) captured(c Column) (key []string) {
 			continue
 		}
 		for _, name := range t.Reads {
-			if name != c.Source.Name && name != c.Target.Name && !slices.Contains(key, name) {
+			if name != c.Source.Name && name != c.Target.Name && !slices.Contains(c.Origin.Names(), name) && !slices.Contains(key, name) {
 				key = append(key, name)
 			}
 		}

@@ -24,7 +24,7 @@ func (p Plan) Foreign() bool { return slices.ContainsFunc(p.Columns, Column.Fore
 
 // Steps is the column as package ddl takes it.
 func (c Column) Steps(p Plan, id uint32) ddl.Column {
-	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(), Expression: c.Expression,
+	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(), Beside: c.Origin.Names(), Expression: c.Expression,
 		Form: c.form, Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID}
 }
 

@@ -34,7 +34,8 @@ type Column struct {
 	Registered lifecycle.Column // ID 0: not yet
 	Guarded    bool             // check and capture are in place: there is nothing to alter
 	External   backfill.External
-	Expression *ddl.Expression // what makes the values inside Postgres; nil: something else, or it was not read
+	Origin     *backfill.Origin // who encrypted the values of the source, if somebody else did
+	Expression *ddl.Expression  // what makes the values inside Postgres; nil: something else, or it was not read
 
 	form       cell.Form // of cells in the target
 	payload    ddl.Payload

@@ -76,7 +76,9 @@ func unable(l *status.Look) (list []Obstacle) {
 	case elsewhere(l) && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
 		add("no command prepares a column of transform " + l.Wanted.Transform + " without its backfill yet")
 	case elsewhere(l): // whatever the type
-	case l.Wanted.Transform != messages.TransformEncrypt:
+	case l.Wanted.From != nil && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
+		add("no command prepares a column of transform reencrypt without its backfill yet")
+	case l.Wanted.Transform != messages.TransformEncrypt && l.Wanted.Transform != messages.TransformReencrypt:
 		add("no command runs transform " + l.Wanted.Transform + " yet")
 	case l.Wanted.Type == "eql_v2_encrypted":
 		add("no command writes cells into a column of type " + l.Wanted.Type + " yet")
@@ -134,7 +136,10 @@ func wantedOf(l *status.Look) messages.ColumnRequest {
 	if elsewhere(l) {
 		r.Transform, r.External = l.Wanted.Transform, messages.Encrypter{Subject: l.Wanted.External.Subject, Key: l.Wanted.External.Key}
 	}
-	if elsewhere(l) || l.Wanted.Transform == messages.TransformEncrypt && l.Wanted.Type != "bytea" {
+	if l.Wanted.From != nil {
+		r.Transform, r.From = l.Wanted.Transform, l.Wanted.From
+	}
+	if elsewhere(l) || !l.Wanted.Made() && l.Wanted.Type != "bytea" {
 		r.Type = l.Wanted.Type
 	}
 	if l.Wanted.Made() {

@@ -21,7 +21,7 @@ func steps(l *status.Look) (steps []Step) {
 	if l.Gone || l.Plain.Attnum == 0 && at < lifecycle.PhaseCutOver.Rung() {
 		return nil
 	}
-	byBackfill := elsewhere(l) // it climbs all rungs of such a column itself
+	byBackfill := elsewhere(l) || l.Wanted.From != nil // it climbs all rungs of such a column itself
 	if at < 1 && want >= 1 && !byBackfill {
 		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", nameOf(l).Command("advance")+" --to schema-added",
 			"ACCESS EXCLUSIVE for a moment; no row is read")
@@ -68,6 +68,9 @@ func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lo
 func fills(l *status.Look) string {
 	if l.Wanted.Made() {
 		return "make the values of rows that are not done"
+	}
+	if l.Wanted.From != nil {
+		return "open what is not covered, in format " + l.Wanted.From.Format + ", and seal it into cells"
 	}
 	return "encrypt what is not covered"
 }

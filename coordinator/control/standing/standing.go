@@ -18,16 +18,38 @@ type Standing struct {
 	State         lifecycle.State
 	Plain, Sealed pg.Column // the columns that hold plaintext and cells, under today's names; Attnum 0: gone
 
-	Expression *ddl.Expression // that made the values in the newest job, if one did; then Sealed holds those
+	Origin     *backfill.Origin // who encrypted what Plain holds, if somebody else did
+	Expression *ddl.Expression  // that made the values in the newest job, if one did; then Sealed holds those
 }
 
 // DDL is the column as package ddl takes it, without its key.
 func (s Standing) DDL() ddl.Column {
-	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Expression: s.Expression}
+	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Beside: s.beside(), Expression: s.Expression}
 	if s.Expression == nil {
 		c.Form = ddl.FormOf(s.Sealed)
 	}
 	return c
+}
+
+// Beside are the columns without which what Plain holds cannot be opened, as far as they are there.
+func (s Standing) Beside() (columns []pg.Column) {
+	if s.Origin == nil {
+		return nil
+	}
+	for _, in := range s.Origin.Beside {
+		if column := s.Relation.ColumnAt(in.Attnum); column.Attnum != 0 {
+			columns = append(columns, column)
+		}
+	}
+	return columns
+}
+
+// beside are their names of today.
+func (s Standing) beside() (names []string) {
+	for _, c := range s.Beside() {
+		names = append(names, c.Name)
+	}
+	return names
 }
 
 // Of looks a registered column up, in a transaction of its own that reads only; a name that nothing has is a
@@ -70,7 +92,7 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 		return s, err
 	}
 	spec, err := SpecOf(ctx, q, s.ID)
-	s.Expression = spec.Expression
+	s.Expression, s.Origin = spec.Expression, spec.Origin
 	return s, err
 }
 

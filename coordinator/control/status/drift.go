@@ -128,7 +128,7 @@ func (l *Look) flagColumns() {
 		l.flag(FlagPlaintextMissing, phase == lifecycle.PhaseCutOver && l.Plain.Attnum == 0)
 		l.flag(FlagSourceMissing, phase != lifecycle.PhaseCutOver && l.Plain.Attnum == 0)
 		l.flag(FlagSourceRenamed, l.Plain.Attnum != 0 && l.Plain.Name != plain && !l.contradicted())
-		l.flag(FlagSourceType, l.Plain.Attnum != 0 && l.Plain.Type != l.Column.Type)
+		l.flag(FlagSourceType, l.Plain.Attnum != 0 && l.origin() == nil && l.Plain.Type != l.Column.Type)
 	}
 	l.flag(FlagTargetMissing, l.Sealed.Attnum == 0)
 	l.flag(FlagTargetRenamed, l.Sealed.Attnum != 0 && l.Sealed.Name != sealed && !l.contradicted())
@@ -214,7 +214,7 @@ func (l *Look) Bound() (key []string) {
 			continue
 		}
 		for _, name := range t.Reads {
-			if name != l.Plain.Name && name != l.Sealed.Name && !slices.Contains(key, name) {
+			if name != l.Plain.Name && name != l.Sealed.Name && !slices.Contains(l.beside(), name) && !slices.Contains(key, name) {
 				key = append(key, name)
 			}
 		}

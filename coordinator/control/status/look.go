@@ -208,6 +208,16 @@ func (l *Look) expression() *ddl.Expression {
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Expression
 }
 
+// origin is who encrypted the column's source, as its newest job knew it, if somebody else did.
+func (l *Look) origin() *backfill.Origin {
+	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Origin
+}
+
+// beside are the columns without which the source cannot be opened, by today's names.
+func (l *Look) beside() []string {
+	return standing.Standing{Relation: l.Relation, Origin: l.origin()}.DDL().Beside
+}
+
 // made says that an expression makes the column's values, or is to.
 func (l *Look) made() bool { return l.expression() != nil || l.Wanted != nil && l.Wanted.Made() }
 
@@ -216,5 +226,5 @@ func (l *Look) inPlace() bool { return l.Sealed.Attnum != 0 && l.Sealed.Attnum =
 
 // ddl is the column as package ddl takes it.
 func (l *Look) ddl() ddl.Column {
-	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Expression: l.expression()}
+	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression()}
 }

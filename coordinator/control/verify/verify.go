@@ -13,6 +13,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -54,8 +55,9 @@ type Request struct {
 
 // Verifier opens every cell of a table's columns and compares it with its source.
 type Verifier struct {
-	DB  *pg.DB
-	KEK cell.KEK // nil where no cell is to be opened
+	DB      *pg.DB
+	KEK     cell.KEK      // nil where no cell is to be opened
+	Foreign *foreign.Keys // of other systems whose values were re-encrypted; nil: none
 	// Seen is told after each chunk how many rows have been looked at, of about how many.
 	Seen func(rows, of int64)
 	// Before are the hooks that values went through before they were sealed, by the name of the source. May be nil.
@@ -93,7 +95,11 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	for _, c := range p.columns {
 		before[c.ID] = v.Before[c.named()]
 		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
-			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, Expression: c.expression, LogColumn: c.Source, Reverse: c.cutOver})
+			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, Expression: c.expression, Origin: c.origin, LogColumn: c.Source, Reverse: c.cutOver})
+	}
+	job, err := job.Reading(ctx, v.Foreign)
+	if err != nil {
+		return lacking(err)
 	}
 	of := t.relation.Rows() * int64(len(t.passes))
 	if t.sample > 0 {
@@ -118,6 +124,15 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 		}
 	}
 	return nil
+}
+
+// lacking says what to do about a foreign key that is not here.
+func lacking(err error) error {
+	var missing *backfill.NoForeignKeyError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	return standing.Refuse("columns", "name the file that has it with CIPHERFLEET_FOREIGN_KEYS; docs/foreign.md describes the file", "%s", missing)
 }
 
 // record appends the result to the log, all columns at once, and says when that was.

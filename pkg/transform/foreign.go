@@ -1,0 +1,154 @@
+package transform
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
+)
+
+// Opener turns values that somebody else encrypted into the wire form that a codec reads, as if a column held them in the
+// clear. A value is read from Postgres as itself, or with what stands beside it as one record in binary.
+type Opener struct {
+	Reader Reader
+	Codec  cell.Codec
+	IV     int // number of the record's field that is the vector; 0: none. The value itself is field 0
+	Salt   int // likewise
+}
+
+// Wire opens one value; nil for NULL. What does not open, or opens to what the codec does not read, is an [ErrValue];
+// any other error is not the value's fault.
+func (o Opener) Wire(ctx context.Context, in []byte) ([]byte, error) {
+	if in == nil {
+		return nil, nil
+	}
+	v, err := o.value(in)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := o.Reader.Open(ctx, v)
+	switch {
+	case errors.Is(err, foreign.ErrForm), errors.Is(err, foreign.ErrAuth), errors.Is(err, foreign.ErrUnsupported), cell.KEKClassOf(err) == cell.KEKCorrupt:
+		return nil, fmt.Errorf("%w: %w", ErrValue, err)
+	case err != nil:
+		return nil, err
+	case plain == nil:
+		return nil, fmt.Errorf("%w: it is an encrypted NULL", ErrValue)
+	}
+	wire, err := wireOf(o.Codec, plain)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrValue, err)
+	}
+	return wire, nil
+}
+
+func (o Opener) value(in []byte) (foreign.Value, error) {
+	if o.IV == 0 && o.Salt == 0 {
+		return foreign.Value{Cell: in}, nil
+	}
+	fields, err := record(in)
+	if err != nil || len(fields) <= max(o.IV, o.Salt) {
+		return foreign.Value{}, errors.Join(errors.New("read a value with what stands beside it: not the record that was asked for"), err)
+	}
+	v := foreign.Value{Cell: fields[0]}
+	if o.IV > 0 {
+		v.IV = fields[o.IV]
+		if v.IV == nil {
+			return v, fmt.Errorf("%w: it has no initialization vector", ErrValue)
+		}
+	}
+	if o.Salt > 0 {
+		v.Salt = fields[o.Salt]
+	}
+	return v, nil
+}
+
+// record takes a record in Postgres's binary format to pieces: a number of fields, and of each its type, length (-1 for
+// NULL) and bytes.
+func record(in []byte) (fields [][]byte, err error) {
+	next := func() (n int32) {
+		if len(in) < 4 {
+			err = errors.New("too short")
+			return 0
+		}
+		n, in = int32(binary.BigEndian.Uint32(in)), in[4:]
+		return n
+	}
+	for range next() {
+		_ = next() // its type
+		n := next()
+		switch {
+		case err != nil || n > int32(min(len(in), math.MaxInt32)):
+			return nil, errors.New("too short")
+		case n < 0:
+			fields = append(fields, nil)
+			continue
+		}
+		fields, in = append(fields, in[:n:n]), in[n:]
+	}
+	return fields, err
+}
+
+// wireOf is what Postgres would send of a column for a value that stands there as text; of bytes and texts it is the
+// value itself.
+func wireOf(codec cell.Codec, text []byte) ([]byte, error) {
+	switch codec {
+	case cell.CodecInt:
+		n, err := strconv.ParseInt(string(text), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("it holds no whole number: %w", cell.ErrWire)
+		}
+		return binary.BigEndian.AppendUint64(nil, uint64(n)), nil
+	case cell.CodecFloat8:
+		f, err := strconv.ParseFloat(string(text), 64)
+		if err != nil {
+			return nil, fmt.Errorf("it holds no number: %w", cell.ErrWire)
+		}
+		return binary.BigEndian.AppendUint64(nil, math.Float64bits(f)), nil
+	case cell.CodecBool:
+		switch string(text) {
+		case "t", "true", "1":
+			return []byte{1}, nil
+		case "f", "false", "0":
+			return []byte{0}, nil
+		}
+		return nil, fmt.Errorf("it holds no boolean: %w", cell.ErrWire)
+	}
+	return text, nil
+}
+
+// Opened lets inner work on what an opener opens.
+func Opened(opener Opener, inner Transform) Transform { return &opened{opener: opener, inner: inner} }
+
+type opened struct {
+	opener Opener
+	inner  Transform
+	values []Value // scratch
+}
+
+// Apply opens every value and has inner do its work on them. Nothing that was opened outlives it.
+func (o *opened) Apply(ctx context.Context, values []Value) error {
+	o.values = append(o.values[:0], values...)
+	defer o.forget()
+	for i := range o.values {
+		wire, err := o.opener.Wire(ctx, values[i].In)
+		if err != nil {
+			return fmt.Errorf("open a foreign value of column %d: %w", values[i].Address.Column, err)
+		}
+		o.values[i].In = wire
+	}
+	if err := o.inner.Apply(ctx, o.values); err != nil {
+		return err
+	}
+	for i := range values {
+		values[i].Out = o.values[i].Out
+	}
+	return nil
+}
+
+func (o *opened) forget() { clear(o.values) }
