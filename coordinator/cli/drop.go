@@ -15,6 +15,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 const dropLong = `Write the migration that takes a column's plaintext away for good, once the column is cut over.
@@ -110,6 +111,13 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 	return o.print(c.OutOrStdout(), c.ErrOrStderr(), done)
 }
 
+func columnNames(all []pg.Column) (names []string) {
+	for _, c := range all {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
 func named(all []standing.Dependent) []string {
 	names := make([]string, len(all))
 	for i, d := range all {
@@ -173,6 +181,9 @@ func dropMigration(d ladder.Drop) migration {
 		"that every plaintext has its cell. If that, or anything else that this rests on, is not so any more, nothing is changed.",
 		"Run it in one transaction, as the owner of the table and of schema cipherfleet. The way back adds the column without its values.",
 	}}
+	if len(d.With) > 0 {
+		m.about = append(m.about, "Nothing else needs what its values were opened with, which goes too: "+strings.Join(columnNames(d.With), ", ")+".")
+	}
 	if len(d.Along) > 0 {
 		m.about = append(m.about, "Goes with it: "+strings.Join(named(d.Along), ", ")+".")
 	}

@@ -21,6 +21,31 @@ type Origin struct {
 	Beside []ddl.Input `json:"beside,omitempty"` // the columns of vectors and salts, in the order of [messages.Origin.Columns]
 }
 
+// OriginAt is who encrypted the source, if the source is still that column of the table: one that came back after its
+// drop holds what cells held.
+func (c SpecColumn) OriginAt(source int16) *Origin {
+	if c.SourceAttnum != source {
+		return nil
+	}
+	return c.Origin
+}
+
+// Today is the origin with the present names of its columns.
+func (o *Origin) Today(relation pg.Relation) messages.Origin {
+	now := o.Origin
+	for _, in := range o.Beside {
+		column := relation.ColumnAt(in.Attnum)
+		switch {
+		case column.Attnum == 0:
+		case o.IV == in.Name:
+			now.IV = column.Name
+		case o.Salt == in.Name:
+			now.Salt = column.Name
+		}
+	}
+	return now
+}
+
 // Names are the names of the columns beside the source; of no origin none.
 func (o *Origin) Names() (names []string) {
 	if o == nil {

@@ -47,7 +47,11 @@ type Removal struct {
 	Column
 	LogTable, LogColumn string // the names in the event log
 	Type, Collation     string // of the plaintext, in SQL; Collation may be ""
+	Along               []Alongside
 }
+
+// Alongside is a column that has no use without the plaintext and goes with it: a vector's or a salt's.
+type Alongside struct{ Name, Type, Collation string }
 
 // dropGuardSQL looks again, under the lock, at everything that the removal rests on. It reads no row of the table: the
 // validated constraint is the count.
@@ -92,18 +96,23 @@ func (r Removal) Drop() Step {
 		"DO " + Quote(guard),
 	}
 	do = append(do, r.ReverseCapture().Undo...)
-	do = append(do, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, DROP COLUMN %s", table, pg.Ident(CoverageName(r.ID)), plain))
+	drop, add := "", ""
+	for _, c := range r.Along {
+		drop += ", DROP COLUMN " + pg.Ident(c.Name)
+		add += fmt.Sprintf(", ADD COLUMN %s %s%s", pg.Ident(c.Name), c.Type, collate(c.Collation))
+	}
+	do = append(do, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, DROP COLUMN %s%s", table, pg.Ident(CoverageName(r.ID)), plain, drop))
 	return Step{Do: do, Undo: []string{
-		fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s%s", table, plain, r.Type, r.collate()),
+		fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s", table, plain, r.Type, collate(r.Collation), add),
 		fmt.Sprintf("COMMENT ON COLUMN %s.%s IS 'Empty: what was here before it was dropped does not come back by itself; it can be decrypted from the cells.'", table, plain),
 	}}
 }
 
-func (r Removal) collate() string {
-	if r.Collation == "" || r.Collation == `pg_catalog."default"` {
+func collate(collation string) string {
+	if collation == "" || collation == `pg_catalog."default"` {
 		return ""
 	}
-	return " COLLATE " + r.Collation
+	return " COLLATE " + collation
 }
 
 // kept are the settings that a migration of ours changes while it runs.

@@ -87,7 +87,7 @@ func (l *Ladder) climb(ctx context.Context, s *standing.Standing, p AdvancePlan,
 		s.State.Phase = lifecycle.PhaseDualWriting
 	}
 	if p.strict {
-		steps := ddl.Column{ID: column.ID, Table: plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: plan.Key.Names()}
+		steps := c.Steps(plan, column.ID)
 		return r.Alter(ctx, func(tx pg.Tx) error { return run(ctx, tx, steps.Strict()) })
 	}
 	return nil

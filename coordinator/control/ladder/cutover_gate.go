@@ -104,7 +104,7 @@ func (g *Gated) checkNames() error {
 	if g.Detail.Strategy != standing.StrategySwap {
 		return nil
 	}
-	g.Detail.PlainName, g.Detail.SealedName = g.Plain.Name+"_plaintext", g.Plain.Name
+	g.Detail.PlainName, g.Detail.SealedName = g.Plain.Name+g.PlainWord(), g.Plain.Name
 	if most := g.Relation.Server.MaxIdentifierBytes; len(g.Detail.PlainName) > most {
 		return standing.Refuse("column", "rename the column first, or take --strategy by-name", "the name %q would have more than %d bytes", g.Detail.PlainName, most)
 	}

@@ -21,6 +21,7 @@ type Drop struct {
 	standing.Standing
 	Gone  bool                 // the plaintext is not there any more: nothing is left to drop
 	SQL   ddl.Step             // what takes it away, and the way back; each for one transaction
+	With  []pg.Column          // columns that go too: vectors and salts of what somebody else encrypted
 	Along []standing.Dependent // indexes, constraints and statistics that Postgres drops together with it
 	Mind  []standing.Dependent // what knows the column by its name only: it fails later, or loses a column
 }
@@ -45,7 +46,7 @@ func (l *Ladder) PlanDrop(ctx context.Context, n standing.Name) (d Drop, err err
 		return d, err
 	}
 	pin, unpin := ddl.Pin(dropLockTimeout)
-	step := ddl.Removal{Column: d.column(), LogTable: d.Column.Table.String(), LogColumn: d.Source, Type: d.Plain.Type, Collation: d.Plain.Collation}.Drop()
+	step := ddl.Removal{Column: d.column(), LogTable: d.Column.Table.String(), LogColumn: d.Source, Type: d.Plain.Type, Collation: d.Plain.Collation, Along: standing.Alongside(d.With)}.Drop()
 	d.SQL.Do, d.SQL.Undo = slices.Concat([]string{pin}, step.Do, []string{unpin}), slices.Concat([]string{pin}, step.Undo, []string{unpin})
 	return d, nil
 }
@@ -67,7 +68,7 @@ func (d Drop) column() ddl.Column {
 	return ddl.Column{ID: d.ID, Table: d.Relation.Table(), Source: d.Plain.Name, Target: d.Sealed.Name}
 }
 
-func (d *Drop) check(ctx context.Context, q pg.Querier) error {
+func (d *Drop) check(ctx context.Context, q pg.Querier) (err error) {
 	table := d.Relation.Table()
 	switch {
 	case d.Sealed.Attnum == 0:
@@ -84,6 +85,9 @@ func (d *Drop) check(ctx context.Context, q pg.Querier) error {
 		}
 		return standing.Clash("table", "cipherfleet job ls shows it: wait for its end, or cancel it", "a job over %s has not ended", table)
 	}
+	if d.With, err = d.Leaving(ctx, q); err != nil {
+		return err
+	}
 	return d.sortDependents(ctx, q)
 }
 
@@ -95,7 +99,7 @@ func (d Drop) captured() bool {
 // sortDependents tells what would make the drop fail from what goes with the column and from what Postgres knows
 // nothing of.
 func (d *Drop) sortDependents(ctx context.Context, q pg.Querier) error {
-	all, err := standing.Dependents(ctx, q, d.Relid, d.SourceNum)
+	all, err := d.DependentsWith(ctx, q, d.With)
 	if err != nil {
 		return err
 	}

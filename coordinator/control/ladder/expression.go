@@ -37,6 +37,7 @@ func (g *Gated) checkMade() error {
 	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", g.Relation.Table().SQL(), pg.Ident(g.Sealed.Name))
 	switch {
 	case g.Expression == nil:
+		return g.CheckOrigin()
 	case g.DDL().InPlace():
 		return standing.Refuse("column", "nothing is left to do: applications read it under its own name", "%s was changed in place", g.name())
 	case g.Plain.HasDefault && !g.Sealed.HasDefault:
@@ -46,13 +47,4 @@ func (g *Gated) checkMade() error {
 			"%q is NOT NULL, and the expression may make NULL of it: say so of %q first", g.Plain.Name, g.Sealed.Name)
 	}
 	return nil
-}
-
-// checkMadeBack refuses to bring back what only an inverse of the expression could.
-func checkMadeBack(s standing.Standing) error {
-	if s.Expression == nil {
-		return nil
-	}
-	return standing.Refuse("column", fmt.Sprintf("write what they should hold into column %q yourself, and ask for the same again", s.Plain.Name),
-		"rows of %s were written since the cutover, and no expression makes %q of %q", s.Relation.Table(), s.Plain.Name, s.Sealed.Name)
 }

@@ -52,6 +52,9 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 		return standing.Refuse("column", "cipherfleet verify finds the plaintexts that are of another value; set those to NULL, and give a --reason to roll back all the same",
 			"nobody watched for cells written to %s since: its reverse capture is missing or not always enabled", p.Relation.Table())
 	}
+	if p.Origin != nil && errors.Is(p.behind(ctx, q), errBehind) { // before an index is built for a job that there is not
+		return p.CheckBack()
+	}
 	p.Steps = []string{
 		"index the rows that have a cell and no plaintext (CREATE INDEX CONCURRENTLY, beside readers and writers)",
 		"open the cells that were written since the cutover into the plaintext (a job in reverse)",
@@ -96,7 +99,7 @@ func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequ
 		}
 		err = standing.Reading(ctx, l.DB, "0", func(tx pg.Tx) error { return p.behind(ctx, tx) })
 		if errors.Is(err, errBehind) {
-			if err := checkMadeBack(p.Standing); err != nil {
+			if err := p.CheckBack(); err != nil {
 				return err
 			}
 			result.Jobs++
@@ -126,7 +129,7 @@ func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequ
 
 // behind is nil, or errBehind if a leaf has a row with a cell and no plaintext. For the rest of the transaction tables
 // are read by indexes where that can be done, whatever the planner believes of a table that grew.
-func (p *RollbackPlan) behind(ctx context.Context, tx pg.Tx) error {
+func (p *RollbackPlan) behind(ctx context.Context, tx pg.Querier) error {
 	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('enable_seqscan', 'off', true)`); err != nil {
 		return err
 	}

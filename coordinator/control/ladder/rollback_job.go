@@ -52,7 +52,7 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 
 // CheckOpenable refuses to open what a user's own encrypter made.
 func CheckOpenable(ctx context.Context, q pg.Querier, s standing.Standing) error {
-	if err := checkMadeBack(s); err != nil {
+	if err := s.CheckBack(); err != nil {
 		return err
 	}
 	e, err := standing.EncrypterOf(ctx, q, s.ID)

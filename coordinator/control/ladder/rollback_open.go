@@ -23,7 +23,7 @@ type opener struct {
 
 // opener prepares what can be prepared before the lock.
 func (l *Ladder) opener(ctx context.Context, p RollbackPlan) (o opener, err error) {
-	if l.KEK == nil {
+	if l.KEK == nil || p.Origin != nil {
 		return o, nil
 	}
 	keys, err := lifecycle.LoadKeys(ctx, l.DB, l.KEK, p.ID)

@@ -136,7 +136,7 @@ func jobOverCells(ctx context.Context, q pg.Querier, s standing.Standing, to pg.
 
 // SpecColumn is the column as its job knows it.
 func (p RotationPlan) SpecColumn() backfill.SpecColumn {
-	return backfill.SpecColumn{ID: p.ID, Target: p.Sealed.Name, TargetAttnum: p.TargetNum, Scheme: p.To.Number, Rotate: true, Phase: p.State.Phase,
+	return backfill.SpecColumn{ID: p.ID, Target: p.Sealed.Name, TargetAttnum: p.TargetNum, Scheme: p.To.Number, Rotate: true, Phase: p.State.Phase, Origin: p.Origin, SourceAttnum: p.SourceNum,
 		LogTable: p.Standing.Column.Table.String(), LogColumn: p.Source}
 }
 

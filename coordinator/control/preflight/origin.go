@@ -32,17 +32,20 @@ func (p *look) checkOrigin(ctx context.Context, i int, registered []lifecycle.Co
 			return nil, err
 		}
 	}
-	begun := last.ID != 0 || own
+	begun, was := last.ID != 0 || own, (*backfill.Origin)(nil)
+	if at >= 0 {
+		was = last.OriginAt(registered[at].SourceNum)
+	}
 	switch {
-	case asked.Transform == messages.TransformReencrypt && begun && last.Origin == nil:
+	case asked.Transform == messages.TransformReencrypt && begun && was == nil:
 		return nil, standing.Clash(field+".transform", "take the column back with cipherfleet rollback first, and name another target", "the values of %q were taken for plaintext before", asked.Source)
-	case asked.Transform != "" && asked.Transform != messages.TransformReencrypt && last.Origin != nil:
+	case asked.Transform != "" && asked.Transform != messages.TransformReencrypt && was != nil:
 		return nil, standing.Clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback first",
-			"the values of %q are encrypted in format %s", asked.Source, last.Origin.Format)
+			"the values of %q are encrypted in format %s", asked.Source, was.Format)
 	case asked.Transform == messages.TransformReencrypt:
 		return p.settleOrigin(field+".from", *asked.From)
-	case last.Origin != nil:
-		return p.settleOrigin(field+".from", last.Origin.Origin)
+	case was != nil:
+		return p.settleOrigin(field+".from", was.Today(p.plan.Relation))
 	}
 	return nil, nil
 }

@@ -115,7 +115,11 @@ func (x *search) run(ctx context.Context, n standing.Name) error {
 		return err
 	}
 	if x.s.Plain.Attnum != 0 {
-		x.add(Finding{Kind: Plaintext, Where: x.r.Table + "." + x.s.Plain.Name, Says: "the plaintext itself is still in the table", Then: x.next(n)})
+		says := "the plaintext itself is still in the table"
+		if format := x.s.FormatOf(); format != "" {
+			says = "the old values are still in the table: not in the clear, but whoever has the old key of format " + format + " reads them"
+		}
+		x.add(Finding{Kind: Plaintext, Where: x.r.Table + "." + x.s.Plain.Name, Says: says, Then: x.next(n)})
 	}
 	parts := []func(context.Context) error{x.heap, x.dead, x.statistics, x.findIndexes, x.views, x.dependents, x.copiers, x.slots, x.logging, x.copies, x.checklist}
 	for _, part := range parts {
@@ -145,7 +149,7 @@ func (x *search) prepare(ctx context.Context) error {
 	case cut.PlainName != "":
 		x.names = []string{cut.PlainName}
 	default:
-		x.names = []string{x.s.Source + "_plaintext"}
+		x.names = []string{x.s.Source + x.s.PlainWord()}
 	}
 	if !x.clean.Rewritten {
 		x.clean, err = lastRewrite(ctx, x.q, x.s.Column)

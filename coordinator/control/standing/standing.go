@@ -31,27 +31,6 @@ func (s Standing) DDL() ddl.Column {
 	return c
 }
 
-// Beside are the columns without which what Plain holds cannot be opened, as far as they are there.
-func (s Standing) Beside() (columns []pg.Column) {
-	if s.Origin == nil {
-		return nil
-	}
-	for _, in := range s.Origin.Beside {
-		if column := s.Relation.ColumnAt(in.Attnum); column.Attnum != 0 {
-			columns = append(columns, column)
-		}
-	}
-	return columns
-}
-
-// beside are their names of today.
-func (s Standing) beside() (names []string) {
-	for _, c := range s.Beside() {
-		names = append(names, c.Name)
-	}
-	return names
-}
-
 // Of looks a registered column up, in a transaction of its own that reads only; a name that nothing has is a
 // [*Refusal].
 func Of(ctx context.Context, db *pg.DB, n Name) (s Standing, err error) {
@@ -92,7 +71,7 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 		return s, err
 	}
 	spec, err := SpecOf(ctx, q, s.ID)
-	s.Expression, s.Origin = spec.Expression, spec.Origin
+	s.Expression, s.Origin = spec.Expression, spec.OriginAt(s.SourceNum)
 	return s, err
 }
 

@@ -210,7 +210,7 @@ func (l *Look) expression() *ddl.Expression {
 
 // origin is who encrypted the column's source, as its newest job knew it, if somebody else did.
 func (l *Look) origin() *backfill.Origin {
-	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Origin
+	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).OriginAt(l.Column.SourceNum)
 }
 
 // beside are the columns without which the source cannot be opened, by today's names.

@@ -149,7 +149,7 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 			}
 			continue
 		}
-		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: spec.Origin, expression: spec.Expression, cutOver: cutOver})
+		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: spec.OriginAt(c.SourceNum), expression: spec.Expression, cutOver: cutOver})
 	}
 	if len(found) == 0 {
 		return nil, standing.Refuse("table", "cipherfleet status shows where they stand", "no column of %s has anything that its values could be compared with", relation.Table())
