@@ -162,6 +162,9 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	if s.plain == "" && s.sealed == "" {
 		return nil, nil
 	}
+	if err := c.withoutOrigin(ctx, s, known); err != nil {
+		return nil, err
+	}
 	if target, ok := relation.Column(s.sealed); ok {
 		s.form = ddl.FormOf(target)
 		s.foreign = target.Base.OID != pgtype.ByteaOID
@@ -185,6 +188,26 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	s.foreign, s.tenants = s.foreign && len(schemes) == 0, tenants(relation, schemes)
 	s.key, err = c.keyOf(ctx, relation, known.ID)
 	return s, err
+}
+
+const originSQL = `SELECT coalesce((SELECT x.c #>> '{origin,format}' FROM cipherfleet.jobs j CROSS JOIN pg_catalog.jsonb_array_elements(j.spec -> 'columns') AS x (c)
+ WHERE (x.c ->> 'id')::pg_catalog.int8 = $1 AND (x.c ->> 'source_attnum')::pg_catalog.int4 = $2 ORDER BY j.created_at DESC, j.id LIMIT 1), '')`
+
+// withoutOrigin keeps away from a source that somebody else encrypted: what it holds is no plaintext. There are cells alone,
+// and before their cutover nothing.
+func (c *Client) withoutOrigin(ctx context.Context, s *standing, known lifecycle.Column) error {
+	var format string
+	if err := c.db.QueryRow(ctx, originSQL, int64(known.ID), int32(known.SourceNum)).Scan(&format); err != nil {
+		return fmt.Errorf("read the format of its source: %w", err)
+	}
+	switch {
+	case format == "":
+		return nil
+	case s.phase != lifecycle.PhaseCutOver && s.phase != lifecycle.PhaseDropped:
+		return fmt.Errorf("its values are encrypted in format %s until its cutover, and only read and written by what encrypted them", format)
+	}
+	s.plain, s.plainNum = "", 0
+	return nil
 }
 
 // find is the registered column that goes, or went, by a name: the one it was registered under before any other.
