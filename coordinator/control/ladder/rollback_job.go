@@ -30,7 +30,7 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 		if err = checkReversible(s); err != nil {
 			return err
 		}
-		if err = CheckOpenable(ctx, tx, s); err != nil {
+		if err = s.CheckOpenable(ctx, tx); err != nil {
 			return err
 		}
 		plan, err = jobOverCells(ctx, tx, s, s.Plain, r.UserTriggers)
@@ -48,19 +48,6 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 		return preflight.Plan{}, column, standing.Refuse("columns", "cipherfleet history shows what was done to it", "column %q of %s has no key", s.Source, s.Relation.Table())
 	}
 	return plan, reverseColumn(s, scheme.Number), nil
-}
-
-// CheckOpenable refuses to open what a user's own encrypter made.
-func CheckOpenable(ctx context.Context, q pg.Querier, s standing.Standing) error {
-	if err := s.CheckBack(); err != nil {
-		return err
-	}
-	e, err := standing.EncrypterOf(ctx, q, s.ID)
-	if err != nil || !e.Foreign() {
-		return err
-	}
-	return standing.Refuse("column", fmt.Sprintf("have them opened by it, write their plaintext into column %q, and ask for the same again", s.Plain.Name),
-		"rows of %s were written since the cutover, and only %s can open %q", s.Relation.Table(), e.Name(), s.Sealed.Name)
 }
 
 // reverseColumn is the column as a job in reverse knows it.

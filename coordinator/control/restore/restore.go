@@ -36,7 +36,7 @@ func Plan(ctx context.Context, l *ladder.Ladder, n standing.Name) (r Restoration
 		if r.Standing, err = standing.Find(ctx, tx, n); err != nil {
 			return err
 		}
-		if err = ladder.CheckOpenable(ctx, tx, r.Standing); err != nil {
+		if err = r.Standing.CheckOpenable(ctx, tx); err != nil {
 			return err
 		}
 		r.cutover, err = standing.LastCutover(ctx, tx, r.Column)

@@ -123,6 +123,19 @@ func (s Standing) CheckBack() error {
 	return nil
 }
 
+// CheckOpenable refuses to open what a user's own encrypter made.
+func (s Standing) CheckOpenable(ctx context.Context, q pg.Querier) error {
+	if err := s.CheckBack(); err != nil {
+		return err
+	}
+	e, err := EncrypterOf(ctx, q, s.ID)
+	if err != nil || !e.Foreign() {
+		return err
+	}
+	return Refuse("column", fmt.Sprintf("have them opened by it, write their plaintext into column %q, and ask for the same again", s.Plain.Name),
+		"rows of %s were written since the cutover, and only %s can open %q", s.Relation.Table(), e.Name(), s.Sealed.Name)
+}
+
 // FormatOf is the format of a column's source in its newest job, if somebody else encrypted it; "" of plaintext.
 func (s Standing) FormatOf() string {
 	if s.Origin == nil {
