@@ -2,6 +2,7 @@ package ddl_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -140,4 +141,82 @@ func TestTheSchemeOfACellIsSeenInEveryForm(t *testing.T) {
 func (f fixture) printed(t *testing.T, constraint string) string {
 	t.Helper()
 	return testenv.One[string](t, f, `SELECT pg_get_expr(k.conbin, k.conrelid) FROM set_config('search_path', 'pg_catalog', true) AS path, pg_constraint k WHERE k.conname = $1 AND path <> ''`, constraint)
+}
+
+// TestTheCheckRefusesAllButItsColumnsText does to the text forms what is done to bytes elsewhere: every character of what
+// names the column, by every other one; every altered bit below it, written as text again; every cut; every character
+// that is none of base64url where a cell's scheme stands. The collation of the column takes capitals for small letters.
+func TestTheCheckRefusesAllButItsColumnsText(t *testing.T) {
+	t.Parallel()
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for _, form := range []cell.Form{cell.FormText, cell.FormJSON} {
+		t.Run(form.String(), func(t *testing.T) {
+			t.Parallel()
+			f := formed(t, form)
+			var what, tried []string
+			var wanted []bool
+			try := func(how, text string, want bool) {
+				what, tried, wanted = append(what, how), append(tried, text), append(wanted, want)
+			}
+			for _, sealed := range [][]byte{suiteCell(t, cell.SuiteXAES256GCM), suiteCell(t, cell.SuiteAES256SIV), cellUnder(1)} {
+				text := string(cell.FormText.Append(nil, sealed))
+				try("the cell itself", text, true)
+				for i := range cell.PrefixSize * 8 {
+					bad := append([]byte{}, sealed...)
+					bad[i/8] ^= 1 << (i % 8)
+					try(fmt.Sprintf("bit %d altered", i), string(cell.FormText.Append(nil, bad)), false)
+				}
+				for i := range cell.TextPrefixSize + 4 {
+					for c := rune(1); c < 0x180; c++ {
+						altered := text[:i] + string(c) + text[i+1:]
+						base64url := strings.ContainsRune(alphabet, c)
+						try(fmt.Sprintf("character %d is %q", i, c), altered, altered == text || i >= cell.TextPrefixSize && base64url)
+					}
+				}
+				for n := range len(text) {
+					try(fmt.Sprintf("cut to %d characters", n), text[:n], n >= 47)
+					try(fmt.Sprintf("without the first %d", n+1), text[n+1:], false)
+				}
+				for _, around := range []string{" %s", "\n%s", "\u200b%s", `"%s`, "x%s"} {
+					try("something in front", fmt.Sprintf(around, text), false)
+				}
+			}
+			// One statement for all: each is tried by itself, in a block that takes it back.
+			f.Run(t, `CREATE FUNCTION takes(value text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO users (id, cell) VALUES (0, `+map[cell.Form]string{cell.FormText: "value", cell.FormJSON: "to_jsonb(value)"}[form]+`);
+  DELETE FROM users WHERE id = 0;
+  RETURN true;
+EXCEPTION WHEN check_violation THEN
+  RETURN false;
+END $$`)
+			taken := testenv.Column[bool](t, f, `SELECT takes(v) FROM unnest($1::text[]) WITH ORDINALITY AS u (v, n) ORDER BY n`, tried)
+			if len(taken) != len(tried) {
+				t.Fatalf("%d of %d were tried", len(taken), len(tried))
+			}
+			for i, in := range taken {
+				if in != wanted[i] {
+					t.Errorf("%s: it gets in: %t", what[i], in)
+				}
+			}
+		})
+	}
+}
+
+// A document holds a cell as a string of its own: in no object, list, or escape that means another string.
+func TestTheCheckRefusesEveryOtherDocument(t *testing.T) {
+	t.Parallel()
+	f := formed(t, cell.FormJSON)
+	text := string(cell.FormText.Append(nil, cellUnder(1)))
+	for _, document := range []string{`{"cf": "%s"}`, `["%s"]`, `[["%s"]]`, `{"%s": 1}`, `"\"%s\""`, `"\n%s"`, `null`, `0`, `-1e10`, `true`, `false`, `""`, `{}`, `[]`} {
+		if strings.Contains(document, "%s") {
+			document = fmt.Sprintf(document, text)
+		}
+		if err := f.insert(t, []byte(document)); pg.Code(err) != "23514" {
+			t.Errorf("%.12s…: %v", document, err)
+		}
+	}
+	if err := f.insert(t, []byte(`"\u0063`+text[1:]+`"`)); err != nil { // the same string, spelled otherwise: it is stored as any
+		t.Errorf("an escape: %v", err)
+	}
 }
