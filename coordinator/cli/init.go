@@ -144,7 +144,7 @@ func checkManifest(path string, force bool) error {
 // relativeKEK is the key's URI as the manifest names it: a relative file begins at the manifest.
 func relativeKEK(uri, base, at string) string {
 	path := kms.Path(uri, base)
-	if path == "" || filepath.IsAbs(path) {
+	if path == "" || filepath.IsAbs(path) || len(kms.Split(uri)) > 1 {
 		return uri
 	}
 	relative, err := filepath.Rel(filepath.Dir(at), path)

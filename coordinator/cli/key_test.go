@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -239,4 +240,40 @@ func TestInitRefusesWhatBackfillRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAKeyEncryptionKeyIsReplacedWhileAFleetRuns: coordinator and worker know both, and are never restarted. When the old
+// one is gone they open what they sealed before and seal under a scheme that was made since.
+func TestAKeyEncryptionKeyIsReplacedWhileAFleetRuns(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 200)
+	s := newShell(t, db.URL).withKey()
+	before, next := "file:"+s.path("cipherfleet.kek.json"), "file:"+s.path("next.kek.json")
+	s.with("CIPHERFLEET_KEK", before).must(backfillUsers()...)
+	if err := kms.CreateFile(s.path("next.kek.json")); err != nil {
+		t.Fatal(err)
+	}
+	s.with("CIPHERFLEET_KEK", before+","+next).inNATS(testenv.NATS(t)).serve("--workers", "1")
+	answers(t, s)
+	if o := s.must("key", "rotate-kek", "--to", next); !strings.Contains(o.out, "wrapped 1 keys under "+next) {
+		t.Errorf("it says %s", o.out)
+	}
+	if err := os.Remove(s.path("cipherfleet.kek.json")); err != nil {
+		t.Fatal(err)
+	}
+	operator := newShell(t, db.URL).with("CIPHERFLEET_KEK", next).with("NATS_URL", s.env["NATS_URL"]).with("CIPHERFLEET_NATS_TOKEN_FILE", s.env["CIPHERFLEET_NATS_TOKEN_FILE"])
+	operator.must("scheme", "new", "users.email")
+	operator.must("rotate", "users.email")
+	operator.must("verify", "--table", "users")
+	if keks := testenv.Column[string](t, db, `SELECT DISTINCT kek FROM cipherfleet.deks`); len(keks) != 1 || keks[0] != next {
+		t.Errorf("keys are under %v", keks)
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM users WHERE substr(email_encrypted, 7, 2) = '\x0002'`); n != 180 {
+		t.Errorf("%d cells were sealed anew", n)
+	}
+	// Without the old one's file, one who still names it second begins all the same; one who names it first does not.
+	operator.with("CIPHERFLEET_KEK", next+","+before).must("verify", "--table", "users")
+	operator.with("CIPHERFLEET_KEK", before+","+next).run("verify", "--table", "users").refusedWith(t, app.CodeUnavailable, "no such file", "")
+	operator.with("CIPHERFLEET_KEK", next+","+next).run("key", "rewrap").refusedWith(t, app.CodeUsage, "it is named twice", "name each")
 }

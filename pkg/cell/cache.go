@@ -41,6 +41,7 @@ type cachedKey struct {
 // lease is what a key is confirmed with.
 type lease struct {
 	scheme          Scheme
+	kek             string // the URI that it was wrapped under; "": whatever unwraps it
 	wrapped, canary []byte
 	due             time.Time // when to ask again
 	until           time.Time // the hard end
@@ -60,9 +61,12 @@ func NewCache(keyring *Keyring, kek KEK, l Lifetimes, now func() time.Time) (*Ca
 // Load unwraps the key of a scheme, has its canary prove it, and makes it usable in the keyring. On failure nothing
 // is added, and a key that was loaded before is treated as Refresh would.
 func (c *Cache) Load(ctx context.Context, s Scheme, wrapped, canary []byte) error {
+	return c.load(ctx, &lease{scheme: s, wrapped: wrapped, canary: canary})
+}
+
+func (c *Cache) load(ctx context.Context, l *lease) error {
 	c.asking.Lock()
 	defer c.asking.Unlock()
-	l := &lease{scheme: s, wrapped: wrapped, canary: canary}
 	c.mu.Lock()
 	if old, ok := c.keys[l.key()]; ok {
 		l.until = old.until
@@ -166,7 +170,7 @@ func (c *Cache) settle(l *lease, asked time.Time, err error) {
 func (c *Cache) unwrap(ctx context.Context, l *lease) (DEK, error) {
 	s := l.scheme
 	id := DEKID{Registry: c.keyring.registry, Column: s.Column, KeyID: s.KeyID, Suite: s.Suite}
-	dek, err := UnwrapDEK(ctx, c.kek, id, l.wrapped)
+	dek, err := UnwrapDEK(ctx, Under(c.kek, l.kek), id, l.wrapped)
 	if err != nil {
 		return DEK{}, err
 	}

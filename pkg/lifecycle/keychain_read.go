@@ -124,7 +124,7 @@ func (k *Keychain) link(ctx context.Context, one key) (had bool, err error) {
 	if held && bytes.Equal(old.wrapped, one.wrapped) {
 		return true, nil
 	}
-	err = k.cache.Load(ctx, one.scheme, one.wrapped, one.canary)
+	err = k.cache.LoadUnder(ctx, one.kek, one.scheme, one.wrapped, one.canary)
 	var kek *cell.KEKError
 	switch why := cell.Verdict(err); {
 	case err == nil:

@@ -152,7 +152,7 @@ func (k key) unwrap(ctx context.Context, registry [16]byte, kek cell.KEK) (cell.
 	if k.wrapped == nil {
 		return cell.DEK{}, k.damage(errKeyGone)
 	}
-	dek, err := cell.UnwrapDEK(ctx, kek, dekID(registry, k.scheme), k.wrapped)
+	dek, err := cell.UnwrapDEK(ctx, cell.Under(kek, k.kek), dekID(registry, k.scheme), k.wrapped)
 	if err != nil {
 		return cell.DEK{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -24,10 +25,14 @@ func Open(ctx context.Context, uri, baseDir string) (cell.KEK, error) {
 	return OpenWith(ctx, uri, Config{BaseDir: baseDir})
 }
 
-// OpenWith returns the key that uri names. A key that is not on this machine is not asked for yet.
+// OpenWith returns the key that uri names. A key that is not on this machine is not asked for yet. Several URIs, with
+// commas between them, are one key of which the first wraps and each unwraps.
 func OpenWith(ctx context.Context, uri string, c Config) (cell.KEK, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open key-encryption key: %w", err)
+	}
+	if uris := Split(uri); len(uris) > 1 {
+		return openSeveral(ctx, uris, c)
 	}
 	scheme, rest, ok := strings.Cut(uri, ":")
 	switch {
@@ -43,8 +48,11 @@ func OpenWith(ctx context.Context, uri string, c Config) (cell.KEK, error) {
 	return nil, unknown("…")
 }
 
-// Known reports whether uri names a kind of key that OpenWith can open.
+// Known reports whether uri names kinds of keys that OpenWith can open.
 func Known(uri string) bool {
+	if uris := Split(uri); len(uris) > 1 {
+		return !slices.ContainsFunc(uris, func(one string) bool { return !Known(one) })
+	}
 	scheme, rest, _ := strings.Cut(uri, ":")
 	switch scheme {
 	case "file":
@@ -56,8 +64,9 @@ func Known(uri string) bool {
 	return linked(scheme) && strings.HasPrefix(rest, "//")
 }
 
-// Path returns the file that a file: URI names, or "" for any other URI.
+// Path returns the file that a file: URI names, or "" for any other URI. Of several it is that of the key that wraps.
 func Path(uri, baseDir string) string {
+	uri = Split(uri)[0]
 	if rest, ok := strings.CutPrefix(uri, "file:"); ok && rest != "" {
 		return resolve(rest, baseDir)
 	}
