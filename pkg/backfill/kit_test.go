@@ -12,8 +12,10 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -44,6 +46,9 @@ type kit struct {
 	lease    time.Duration
 	timeouts backfill.Timeouts
 	wrap     func(transform.Transform) transform.Transform
+
+	origin  *messages.Origin // of the sources, if somebody else encrypted them
+	secrets *readers.Keys    // by which they are opened
 
 	foreign ddl.Column               // payload and target type of columns that somebody else makes
 	ask     backfill.Ask             // who that is
@@ -128,9 +133,12 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 		return err
 	}))
 	var scheme cell.Scheme
-	c, external := k.foreign, backfill.External{}
+	c, external, origin := k.foreign, backfill.External{}, k.originOf()
 	if c.Payload == ddl.PayloadCell {
 		codec := must(cell.CodecFor(backfill.TypeInfo(source.Base)))(k.t)
+		if origin != nil {
+			codec = must(origin.Codec())(k.t)
+		}
 		scheme = must(lifecycle.ActivateScheme(ctx, k.db.DB, kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
 			RowBound: true, Padding: codec.DefaultPadding()}))(k.t)
 	} else {
@@ -140,6 +148,7 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 		}
 	}
 	c.ID, c.Table, c.Source, c.Target, c.Key = column.ID, k.table, source.Name, target.Name, k.key().Names()
+	c.Beside = origin.Names()
 	c.BytesInBytes = source.Base.Name == "bytea" && c.Payload == ddl.PayloadBytea
 	for _, step := range []ddl.Step{c.Check(), c.Validate(), c.Capture()} {
 		for _, statement := range step.Do {
@@ -147,7 +156,7 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 		}
 	}
 	spec := backfill.SpecColumn{ID: column.ID, Source: source.Name, Target: target.Name, SourceAttnum: source.Attnum, TargetAttnum: target.Attnum,
-		Scheme: scheme.Number, External: external, LogTable: k.table.String(), LogColumn: source.Name}
+		Scheme: scheme.Number, External: external, Origin: origin, LogTable: k.table.String(), LogColumn: source.Name}
 	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
 		for _, kind := range []lifecycle.Kind{lifecycle.KindSchemaAdded, lifecycle.KindDualWriting} {
 			if _, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: spec.LogTable, Column: spec.LogColumn, Kind: kind}); err != nil {
@@ -157,6 +166,23 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 		return nil
 	}))
 	return spec
+}
+
+// originOf is the kit's origin with its columns; nil: its sources are plaintext.
+func (k *kit) originOf() *backfill.Origin {
+	k.t.Helper()
+	if k.origin == nil {
+		return nil
+	}
+	o := &backfill.Origin{Origin: *k.origin}
+	for _, name := range o.Origin.Columns() {
+		column, found := k.relation.Column(name)
+		if !found {
+			k.t.Fatalf("there is no column %s", name)
+		}
+		o.Beside = append(o.Beside, ddl.Input{Name: name, Attnum: column.Attnum})
+	}
+	return o
 }
 
 // start creates and plans a job whose ranges have about rows rows.
@@ -173,7 +199,7 @@ func (k *kit) shape(ctx context.Context, leaf uint32) *backfill.Shape {
 	if k.chain != nil {
 		job = job.Following(k.chain)
 	}
-	return must(backfill.OpenShape(ctx, k.db.DB, job, leaf, k.keyring))(k.t)
+	return must(backfill.OpenShape(ctx, k.db.DB, must(job.Reading(ctx, k.secrets))(k.t), leaf, k.keyring))(k.t)
 }
 
 func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
