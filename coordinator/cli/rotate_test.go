@@ -239,12 +239,15 @@ func TestARotationIsKilledAndPaused(t *testing.T) {
 }
 
 // hand is a worker of the fleet; dismiss has it drop everything, as if it were killed.
-func hand(t *testing.T, db *testenv.DB, s *shell, nats testenv.NATSServer, name string) (dismiss func()) {
+func hand(t *testing.T, db *testenv.DB, s *shell, nats testenv.NATSServer, name string, alter ...func(*runner.Runner)) (dismiss func()) {
 	t.Helper()
 	queue := must(bus.Connect(t.Context(), bus.Config{URL: nats.URL, TokenFile: nats.TokenFile, Name: name}))
 	work, dismissed := context.WithCancel(context.WithoutCancel(t.Context()))
 	r := &runner.Runner{DB: testenv.Open(t, db.URL).DB, Bus: queue, KEK: must(kms.Open(t.Context(), "file:"+s.path("cipherfleet.kek.json"), "")),
 		Worker: name, Build: "test", Slots: 2, Lease: 3 * time.Second, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Tracer: noop.NewTracerProvider().Tracer("")}
+	for _, f := range alter {
+		f(r)
+	}
 	drain, ask := context.WithCancel(work)
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(work, drain) }()

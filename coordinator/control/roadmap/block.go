@@ -55,7 +55,7 @@ func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *status.Look, ste
 	if m.request.Proxy != nil && l.Wanted.Transform == messages.TransformProxy && slices.ContainsFunc(steps, func(s Step) bool { return s.To == lifecycle.PhaseBackfilled }) {
 		list = append(list, *m.request.Proxy)
 	}
-	if m.request.Key != nil && l.Wanted.Transform == messages.TransformEncrypt && needsKey(l, steps) {
+	if m.request.Key != nil && (l.Wanted.Transform == messages.TransformEncrypt || l.Wanted.From != nil) && needsKey(l, steps) {
 		list = append(list, *m.request.Key)
 	}
 	for _, h := range m.facts.holders[l.Relation.OID] {

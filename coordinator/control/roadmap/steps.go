@@ -32,7 +32,7 @@ func steps(l *status.Look) (steps []Step) {
 	} else if at == 2 && want == 2 && mends(l) {
 		add(lifecycle.PhaseDualWriting, "put back what is missing", nameOf(l).Command("advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
 	}
-	if want >= 4 && at < 5 && (at < 4 || mends(l)) {
+	if want >= 4 && at < 5 && (at < 4 || mends(l)) || byBackfill && at < want && want < 4 {
 		add(lifecycle.PhaseBackfilled, fills(l), backfillLine(l), "of rows, a chunk at a time")
 	}
 	if slices.Contains(l.Status.Flags, status.FlagQuarantined) && l.Status.Job != nil {
