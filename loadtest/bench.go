@@ -46,6 +46,7 @@ type report struct {
 	WorkerRSS int64        `json:"worker_rss_bytes"` // the most that any worker held
 	Arms      []figure     `json:"arms"`
 	Dual      []dualFigure `json:"dual_writing"` // null: it was not measured
+	DualCost  *dualCost    `json:"dual_writing_processor"`
 }
 
 // stand is what every arm runs on.
@@ -83,13 +84,13 @@ func bench(ctx context.Context, o benchOptions) (err error) {
 			times[a.name] = append(times[a.name], took)
 		}
 	}
-	dual, err := b.dual(ctx, o)
+	dual, cost, err := b.dual(ctx, o)
 	if errors.Is(err, errNoPgbench) {
 		fmt.Fprintln(os.Stderr, "what capture costs an application is not measured:", err)
 	} else if err != nil {
 		return err
 	}
-	return b.publish(o, arms, times, dual)
+	return b.publish(o, arms, times, dual, cost)
 }
 
 // measure prepares a fresh table and runs one arm on it.
@@ -101,9 +102,9 @@ func (b *stand) measure(ctx context.Context, a arm) (time.Duration, error) {
 }
 
 // publish prints the table and writes the file.
-func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Duration, dual []dualFigure) error {
+func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Duration, dual []dualFigure, cost *dualCost) error {
 	r := report{Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
-		Postgres: fmt.Sprintf("%d", b.postgres.Major()), Rounds: o.rounds, WorkerRSS: b.workerRSS, Dual: dual}
+		Postgres: fmt.Sprintf("%d", b.postgres.Major()), Rounds: o.rounds, WorkerRSS: b.workerRSS, Dual: dual, DualCost: cost}
 	for _, a := range arms {
 		r.Arms = append(r.Arms, figureOf(a.name, o.rows, times[a.name]))
 	}
@@ -118,6 +119,9 @@ func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Dura
 	for _, f := range dual {
 		fmt.Printf("an application that writes both columns, %s commits: %.0f transactions/s without capture, %.0f with it: slower by %.1f %%\n",
 			f.Commits, f.Bare, f.Captured, 100*f.Slower)
+	}
+	if cost != nil {
+		fmt.Printf("of the server's processor each of its statements takes %.1f µs without capture, %.1f µs with it: %.1f %% more\n", cost.Bare, cost.Captured, 100*cost.More)
 	}
 	if o.out == "" {
 		return nil

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/embedded"
@@ -48,57 +50,71 @@ const dualClients = "2"
 var errNoPgbench = errors.New("there is no pgbench beside the server's programs")
 
 // dual measures the pairs, and begins each the other way round than the one before. Nil: none are wanted.
-func (b *stand) dual(ctx context.Context, o benchOptions) ([]dualFigure, error) {
+func (b *stand) dual(ctx context.Context, o benchOptions) (figures []dualFigure, cost *dualCost, err error) {
 	if o.pairs == 0 {
-		return nil, nil
+		return nil, nil, nil
+	}
+	if err := b.seed(ctx); err != nil {
+		return nil, nil, fmt.Errorf("seed the table: %w", err)
+	}
+	if err := lifecycle.Install(ctx, b.db); err != nil {
+		return nil, nil, err
+	}
+	c, prefix := dualColumn(), cell.Prefix(1)
+	sealed := append(prefix[:], make([]byte, cell.Overhead+24-len(prefix))...) // and eight more: an e-mail's cell, padded
+	if cost, err = b.cost(ctx, o, c, sealed); err != nil {
+		return nil, nil, err
 	}
 	dir, err := embedded.FindBinDir(o.bindir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pgbench := filepath.Join(dir, "pgbench")
 	if _, err := os.Stat(pgbench); err != nil {
-		return nil, fmt.Errorf("%w: %s", errNoPgbench, dir)
+		return nil, cost, fmt.Errorf("%w: %s", errNoPgbench, dir)
 	}
-	if err := b.seed(ctx); err != nil {
-		return nil, fmt.Errorf("seed the table: %w", err)
-	}
-	if err := lifecycle.Install(ctx, b.db); err != nil {
-		return nil, err
-	}
-	prefix := cell.Prefix(1)
 	script := filepath.Join(b.dir, "dual.sql")
-	text := fmt.Sprintf(dualScript, b.rows, append(prefix[:], make([]byte, cell.Overhead+24-len(prefix))...)) // and eight more: an e-mail's cell, padded
-	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
-		return nil, err
+	if err := os.WriteFile(script, fmt.Appendf(nil, dualScript, b.rows, sealed), 0o600); err != nil {
+		return nil, nil, err
 	}
-	var figures []dualFigure
 	for _, commits := range []string{"synchronous", "asynchronous"} {
 		rates, err := b.pairs(ctx, o, pgbench, script, commits)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		f := dualFigure{Commits: commits, Bare: median(rates[false]), Captured: median(rates[true]), Pairs: o.pairs, Seconds: o.seconds}
 		f.Slower = 1 - f.Captured/f.Bare
 		figures = append(figures, f)
 	}
-	return figures, nil
+	return figures, cost, nil
+}
+
+func dualColumn() ddl.Column {
+	return ddl.Column{ID: 1, Table: pg.Table{Schema: "public", Name: "users"}, Source: "email", Target: "email_encrypted", Key: []string{"id"},
+		Types: map[string]uint32{"id": pgtype.Int8OID, "email": pgtype.TextOID, "email_encrypted": pgtype.ByteaOID}}
+}
+
+// setCapture puts check and capture there, or takes them away.
+func (b *stand) setCapture(ctx context.Context, c ddl.Column, captured bool) error {
+	steps := slices.Concat(c.Capture().Undo, c.Check().Undo)
+	if captured {
+		steps = slices.Concat(steps, c.Check().Do, c.Capture().Do)
+	}
+	for _, statement := range append(steps, "CHECKPOINT") {
+		if _, err := b.db.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pairs are the rates with capture and without.
 func (b *stand) pairs(ctx context.Context, o benchOptions, pgbench, script, commits string) (map[bool][]float64, error) {
-	c := ddl.Column{ID: 1, Table: pg.Table{Schema: "public", Name: "users"}, Source: "email", Target: "email_encrypted", Key: []string{"id"}}
 	rates := map[bool][]float64{}
 	for pair := range o.pairs {
 		for _, captured := range []bool{pair%2 == 1, pair%2 == 0} {
-			steps := slices.Concat(c.Capture().Undo, c.Check().Undo)
-			if captured {
-				steps = slices.Concat(steps, c.Check().Do, c.Capture().Do)
-			}
-			for _, statement := range append(steps, "CHECKPOINT") {
-				if _, err := b.db.Exec(ctx, statement); err != nil {
-					return nil, err
-				}
+			if err := b.setCapture(ctx, dualColumn(), captured); err != nil {
+				return nil, err
 			}
 			rate, err := pgbenchRate(ctx, dualSessions()[commits], pgbench, "-n", "-M", "prepared", "-c", dualClients, "-T", strconv.Itoa(o.seconds), "-f", script, b.postgres.URL("postgres"))
 			if err != nil {

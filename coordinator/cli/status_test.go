@@ -42,7 +42,7 @@ func drifts() map[string]drift {
 		"check dropped":      {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell`, flags: []string{status.FlagCheckMissing}, again: same},
 		"check not valid":    {sql: `UPDATE pg_constraint SET convalidated = false WHERE conname = 'cipherfleet_1_cell'`, flags: []string{status.FlagCheckNotValidated}, again: same},
 		"capture dropped":    {sql: `DROP TRIGGER "~cipherfleet_1_update" ON users`, flags: []string{status.FlagCaptureMissing}, again: same},
-		"capture incomplete": {sql: `DROP TRIGGER "~cipherfleet_1_absent_insert" ON users`, flags: []string{status.FlagCaptureMissing}, again: same},
+		"capture incomplete": {sql: `DROP TRIGGER "~cipherfleet_1_insert" ON users`, flags: []string{status.FlagCaptureMissing}, again: same},
 		"capture disabled":   {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`, flags: []string{status.FlagCaptureDisabled}, again: same},
 		"capture not always": {sql: `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_1_update"`, flags: []string{status.FlagCaptureNotAlways}, again: same},
 		"key retired":        {sql: `UPDATE cipherfleet.schemes SET state = 'readable'`, flags: []string{status.FlagKeyMissing}, again: same},

@@ -38,7 +38,9 @@ const captureSQL = `SELECT md5(string_agg(x, '|' ORDER BY x)) FROM (SELECT pg_ge
 func TestBackfillMakesACaptureAnewThatIsOlderOrWasAltered(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]string{
-		"older":    `DROP TRIGGER "~cipherfleet_1_absent_insert" ON users`,
+		"missing": `DROP TRIGGER "~cipherfleet_1_insert" ON users`,
+		"older": `DO $$ BEGIN EXECUTE replace(pg_get_functiondef('cipherfleet.capture_1()'::regprocedure), ' -- version 2', ''); END $$;
+			CREATE TRIGGER "~cipherfleet_1_absent_insert" BEFORE INSERT ON users FOR EACH ROW WHEN (new.email_encrypted IS NULL AND new.email IS NOT NULL) EXECUTE FUNCTION cipherfleet.capture_1('counts')`,
 		"altered":  `CREATE OR REPLACE FUNCTION cipherfleet.capture_1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
 		"disabled": `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`,
 	} {

@@ -22,9 +22,10 @@ const (
 const TriggerPrefix = "~cipherfleet_"
 
 // The names of what capture consists of.
-func captureFunction(id uint32) string { return fmt.Sprintf("capture_%d", id) }
-func missesFunction(id uint32) string  { return fmt.Sprintf("misses_%d", id) }
-func missedSequence(id uint32) string  { return fmt.Sprintf("missed_%d", id) }
+func captureFunction(id uint32) string      { return fmt.Sprintf("capture_%d", id) }
+func missesFunction(id uint32) string       { return fmt.Sprintf("misses_%d", id) }
+func missesInsertFunction(id uint32) string { return fmt.Sprintf("misses_insert_%d", id) }
+func missedSequence(id uint32) string       { return fmt.Sprintf("missed_%d", id) }
 
 // guard is one trigger of a capture: on which writes it fires, and under which condition.
 type guard struct {
@@ -32,17 +33,22 @@ type guard struct {
 	clears                 bool // the target; else the write left it NULL already and is only counted
 }
 
-// guards are in the order in which they fire, that of their names: what one clears is not counted by another.
+// guards are in the order in which they fire, that of their names: what one clears is not counted by another. One for
+// each event, for each costs every write.
 func (c Column) guards() []guard {
 	if c.Expression != nil {
 		return c.expressionGuards()
 	}
-	target, source := pg.Ident(c.Target), pg.Ident(c.Source)
+	target := pg.Ident(c.Target)
 	return []guard{
-		{"absent_insert", "INSERT", fmt.Sprintf("NOT (new.%s IS DISTINCT FROM NULL) AND new.%s IS DISTINCT FROM NULL", target, source), false},
-		{"insert", "INSERT", fmt.Sprintf("new.%s IS DISTINCT FROM NULL AND (%s) IS NOT TRUE", target, isClient), true},
+		{"insert", "INSERT", fmt.Sprintf("cipherfleet.%s(new.%s, new.%s)", missesInsertFunction(c.ID), target, pg.Ident(c.Source)), true},
 		{"update", "UPDATE", fmt.Sprintf("cipherfleet.%s(new.%s, old.%s, %s, %s)", missesFunction(c.ID), target, target, c.image("new"), c.image("old")), true},
 	}
+}
+
+// olderGuards are those that older versions had besides.
+func (c Column) olderGuards() Step {
+	return Step{Undo: []string{fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", pg.Ident(fmt.Sprintf("%s%d_absent_insert", TriggerPrefix, c.ID)), c.Table.SQL())}}
 }
 
 const isClient = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
@@ -65,39 +71,6 @@ func CaptureTriggers(id uint32) []string {
 	return names
 }
 
-// The condition of an update is a function of its own. A statement makes its conditions ready anew, each time, and that
-// costs an update of one row more than it costs to ask; what is written here is made ready once a session. It takes the
-// columns as arguments, so it follows renames too, and may be called by whoever may write the table. A client that says
-// that it seals has written another cell if source or key changed.
-const missesBody = `
-BEGIN
-  IF new_target IS DISTINCT FROM NULL AND ` + isClient + ` AND pg_catalog.record_image_ne(ROW(new_target), ROW(old_target)) THEN
-    RETURN false;
-  END IF;
-  RETURN (new_target IS DISTINCT FROM NULL OR %[1]s IS DISTINCT FROM NULL) AND pg_catalog.record_image_ne(ROW(%[2]s), ROW(%[3]s));
-END
-`
-
-func (c Column) misses() string {
-	arguments := []string{"new_target " + c.typeOf(c.Target), "old_target " + c.typeOf(c.Target)}
-	var images [2][]string
-	for v, version := range []string{"new", "old"} {
-		for i, name := range c.bound() {
-			argument := fmt.Sprintf("%s_%d", version, i+1)
-			arguments = append(arguments, argument+" "+c.typeOf(name))
-			images[v] = append(images[v], argument)
-		}
-	}
-	body := fmt.Sprintf(missesBody, images[0][len(images[0])-1], strings.Join(images[0], ", "), strings.Join(images[1], ", "))
-	return fmt.Sprintf("CREATE OR REPLACE FUNCTION cipherfleet.%s(%s) RETURNS boolean\nLANGUAGE plpgsql STABLE AS $misses$%s$misses$",
-		missesFunction(c.ID), strings.Join(arguments, ", "), body)
-}
-
-// typeOf is the type of a column, as a function's argument takes it.
-func (c Column) typeOf(name string) string {
-	return pg.Ident(c.Table.Schema, c.Table.Name, name) + "%TYPE"
-}
-
 // The function names neither table nor column: it finds the target, in the very relation that fired, by its check.
 // It runs as its owner, so that whoever may write the table needs no right in schema cipherfleet. populate_record
 // keeps every other field as it is, byte for byte.
@@ -105,7 +78,7 @@ func (c Column) typeOf(name string) string {
 // Whatever happens to the count and the record of missed writes, the application's own write goes on: what cannot be
 // recorded at once is not. That takes a subtransaction; the server remembers sixty-four that wrote cheaply, so of one
 // transaction the first missed writes are recorded one by one, and then only each time that they have doubled.
-const captureBody = `
+const captureBody = ` -- version 2
 DECLARE
   target text;
   missed bigint;
@@ -169,23 +142,23 @@ func (c Column) Capture() Step {
 		fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
 		c.misses(),
 		fmt.Sprintf("GRANT EXECUTE ON FUNCTION cipherfleet.%s TO PUBLIC", missesFunction(c.ID)),
+		c.missesInsert(),
+		fmt.Sprintf("GRANT EXECUTE ON FUNCTION cipherfleet.%s TO PUBLIC", missesInsertFunction(c.ID)),
 	}}
+	step.Do = append(step.Do, c.olderGuards().Undo...)
 	step.Undo = c.Strict().Undo
 	var enable []string
 	for i, g := range c.guards() {
-		argument := "'counts'"
-		if g.clears {
-			argument = ""
-		}
 		name := pg.Ident(names[i])
-		step.Do = append(step.Do, fmt.Sprintf(guardSQL, name, g.event, table, g.condition, function, argument))
+		step.Do = append(step.Do, fmt.Sprintf(guardSQL, name, g.event, table, g.condition, function, ""))
 		step.Undo = append(step.Undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", name, table))
 		enable = append(enable, "ENABLE ALWAYS TRIGGER "+name)
 	}
 	step.Do = append(step.Do, fmt.Sprintf("ALTER TABLE %s %s", table, strings.Join(enable, ", ")))
-	step.Undo = append(step.Undo,
+	step.Undo = append(append(step.Undo, c.olderGuards().Undo...),
 		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s()", function),
 		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s", missesFunction(c.ID)),
+		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s", missesInsertFunction(c.ID)),
 		fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", missedSequence(c.ID)))
 	return step
 }

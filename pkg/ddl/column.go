@@ -20,7 +20,9 @@ type Column struct {
 	TargetType   string    // of a target that is to be added, as SQL; "": bytea
 	BytesInBytes bool      // source and target of a payload are both bytea
 
-	Beside []string // further columns that a cell depends on: those of vectors and salts of a source that somebody else encrypted
+	Beside []string          // further columns that a cell depends on: those of vectors and salts of a source that somebody else encrypted
+	Long   bool              // cells may be so long that a row holds them elsewhere: the check reads no more than their beginning
+	Types  map[string]uint32 // of source, target and key by their names, as far as they are known; what is known is compared sooner
 
 	Expression *Expression // what makes the target's values inside Postgres; nil: something else does
 }

@@ -27,10 +27,22 @@ func prepare(t *testing.T, c ddl.Column, statements ...string) fixture {
 	for _, sql := range statements {
 		f.Run(t, sql)
 	}
-	for _, step := range []ddl.Step{c.AddTarget(), c.Check(), c.Validate(), c.Capture()} {
+	for _, step := range []ddl.Step{c.AddTarget(), c.Check(), c.Validate()} {
 		f.do(t, step.Do)
 	}
+	f.Types = f.typesOf(t)
+	f.do(t, f.Capture().Do)
 	return f
+}
+
+// typesOf are the types of the table's columns, as they are known before a capture is made.
+func (f fixture) typesOf(t *testing.T) map[string]uint32 {
+	t.Helper()
+	r, err := pg.Inspect(t.Context(), f, f.Table.Schema, f.Table.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ddl.TypesOf(r.Columns...)
 }
 
 // users is the plain case: public.users(id, email) with target cell, column 7.

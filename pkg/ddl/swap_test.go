@@ -53,6 +53,7 @@ func TestSwapUndoes(t *testing.T) {
 	t.Parallel()
 	swap := awkwardSwap()
 	f := prepare(t, swap.Column, awkwardSchema, awkwardTable)
+	swap.Types = f.Types
 	table, plain, sealed := swap.Table.SQL(), pg.Ident(swap.Source), pg.Ident(swap.Target)
 	f.Run(t, "ALTER TABLE "+table+" ALTER "+plain+" SET DEFAULT 'a''b', ALTER "+plain+" SET NOT NULL")
 	f.Run(t, "COMMENT ON COLUMN "+table+"."+plain+` IS E'how to \\reach ''em'`)

@@ -107,7 +107,7 @@ func TestTheSoakGateStaysShutWithoutCapture(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]string{
 		"a trigger dropped":      `DROP TRIGGER "~cipherfleet_7_insert" ON users`,
-		"a trigger disabled":     `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_7_absent_insert"`,
+		"a trigger disabled":     `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_7_insert"`,
 		"a trigger not for all":  `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_7_update"`,
 		"the function was empty": `CREATE OR REPLACE FUNCTION cipherfleet.capture_7() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
 	} {

@@ -11,6 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -24,8 +25,13 @@ func (p Plan) Foreign() bool { return slices.ContainsFunc(p.Columns, Column.Fore
 
 // Steps is the column as package ddl takes it.
 func (c Column) Steps(p Plan, id uint32) ddl.Column {
+	types := ddl.TypesOf(p.Relation.Columns...)
+	if c.Add && c.form == cell.FormBytes && c.payload == ddl.PayloadCell && !c.Made() {
+		types[c.Target.Name] = pgtype.ByteaOID
+	}
 	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(), Beside: c.Origin.Names(), Expression: c.Expression,
-		Form: c.form, Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID}
+		Form: c.form, Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID,
+		Long: c.long, Types: types}
 }
 
 // Encrypter is what a job's spec says of the column's encrypter.

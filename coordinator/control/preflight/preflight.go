@@ -38,6 +38,7 @@ type Column struct {
 	Expression *ddl.Expression  // what makes the values inside Postgres; nil: something else, or it was not read
 
 	form       cell.Form // of cells in the target
+	long       bool      // its cells may be stored outside their rows
 	payload    ddl.Payload
 	targetType string                 // of a target that is to be added and takes no cells, as SQL
 	made       messages.ColumnRequest // of a column that an expression makes; else empty
