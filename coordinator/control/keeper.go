@@ -49,7 +49,7 @@ func (k *keeper) look(ctx context.Context) error {
 	var trouble error
 	if time.Since(k.rolled) >= rollupEvery {
 		k.rolled = time.Now()
-		trouble = k.plane.rollup(ctx)
+		trouble = errors.Join(k.plane.rollup(ctx), k.plane.prune(ctx))
 	}
 	if k.plane.CatchUp == 0 || time.Since(k.looked) < k.plane.CatchUp {
 		return trouble

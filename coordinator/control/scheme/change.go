@@ -47,22 +47,29 @@ const readyPause = 500 * time.Millisecond
 // Activate has the column sealed with the scheme from now on. It waits, for as long as patience, until every program with
 // a live lease can read it, and then gives up with a [*lifecycle.NotReadyError]; nothing was changed then.
 func (r *Registry) Activate(ctx context.Context, p Change, patience time.Duration) (Scheme, error) {
+	err := Await(ctx, patience, func() error { return r.registrar().ActivateScheme(ctx, p.column.ID, p.Scheme.Number) })
+	if err != nil {
+		return Scheme{}, err
+	}
+	return r.described(ctx, p.column.ID, p.Scheme.Number)
+}
+
+// Await does something again, for as long as patience, while it ends with a [*lifecycle.NotReadyError]: programs with a
+// live lease have not heard of a scheme yet.
+func Await(ctx context.Context, patience time.Duration, do func() error) error {
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(readyPause)
 	defer tick.Stop()
 	for {
-		err := r.registrar().ActivateScheme(ctx, p.column.ID, p.Scheme.Number)
+		err := do()
 		var late *lifecycle.NotReadyError
-		if err == nil {
-			return r.described(ctx, p.column.ID, p.Scheme.Number)
-		}
-		if !errors.As(err, &late) || time.Now().After(deadline) {
-			return Scheme{}, err
+		if err == nil || !errors.As(err, &late) || time.Now().After(deadline) {
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return Scheme{}, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
