@@ -18,14 +18,14 @@ const module = "github.com/cipherfleet/cipherfleet"
 // floors, from the ground up.
 func floors() [][]string {
 	return [][]string{
-		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/client/spell", "pkg/embedded"},
+		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/client/spell", "pkg/client/template", "pkg/embedded"},
 		2:  {"pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "pkg/client/exchange", "coordinator/throttle"},
-		3:  {"pkg/manifest", "pkg/app"},
+		3:  {"pkg/client/token", "pkg/lifecycle/blind", "pkg/manifest", "pkg/app"},
 		4:  {"pkg/transform", "pkg/ddl"},
 		5:  {"pkg/backfill", "pkg/client", "pkg/migrate", "pkg/testenv"},
 		6:  {"coordinator/control/standing"},
 		7:  {"coordinator/control/preflight", "coordinator/control/status"},
-		8:  {"coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/scheme", "coordinator/control/verify"},
+		8:  {"coordinator/control/index", "coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/scheme", "coordinator/control/verify"},
 		9:  {"coordinator/control", "coordinator/control/restore", "worker/runner"},
 		10: {"coordinator/web", "coordinator/demo", "coordinator/cli/page"},
 		11: {"coordinator/cli", "worker/program"},

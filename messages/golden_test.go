@@ -46,6 +46,9 @@ func samples() map[string]any {
 		"start_rotation": messages.StartRequest{
 			RequestID: "nightly-2", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email"}}, Direction: messages.DirectionRotate, Scheme: 3,
 		},
+		"start_index": messages.StartRequest{
+			RequestID: "nightly-3", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email"}}, Direction: messages.DirectionIndex, Index: "email_bidx",
+		},
 		"job_request":      messages.JobRequest{RequestID: "r-1", Job: job, Actor: "ada"},
 		"retry_request":    messages.RetryRequest{RequestID: "r-2", Job: job, Quarantined: true, Actor: "ada"},
 		"list_request":     messages.ListRequest{},
@@ -120,6 +123,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		"start_request": func(b []byte) (any, error) { return messages.ParseStartRequest(b) },
 
 		"start_rotation": func(b []byte) (any, error) { return messages.ParseStartRequest(b) },
+		"start_index":    func(b []byte) (any, error) { return messages.ParseStartRequest(b) },
 		"job_request":    func(b []byte) (any, error) { return messages.ParseJobRequest(b) },
 		"retry_request":  func(b []byte) (any, error) { return messages.ParseRetryRequest(b) },
 		"list_request":   func(b []byte) (any, error) { return messages.ParseListRequest(b) },

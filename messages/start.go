@@ -18,6 +18,7 @@ const (
 	DirectionForward = "forward"
 	DirectionReverse = "reverse"
 	DirectionRotate  = "rotate"
+	DirectionIndex   = "index" // tokens are made of the cells of a column, into a blind index of it
 )
 
 // MaxScheme is the highest number that a scheme can have.
@@ -38,8 +39,9 @@ type StartRequest struct {
 	ChunkRows    int             `json:"chunk_rows,omitempty"`    // 0: the coordinator's default
 	Prepare      bool            `json:"prepare,omitempty"`       // also adds a missing target column
 	UserTriggers string          `json:"user_triggers,omitempty"` // empty: refused when it matters, in reverse what the last job did; else fire or skip
-	Direction    string          `json:"direction,omitempty"`     // empty or forward; reverse or rotate
+	Direction    string          `json:"direction,omitempty"`     // empty or forward; reverse, rotate or index
 	Scheme       int             `json:"scheme,omitempty"`        // of a rotation: what to seal under; 0: the newest that is readable
+	Index        string          `json:"index,omitempty"`         // of direction index: the name of the column of tokens
 	Strict       bool            `json:"strict,omitempty"`        // writes that miss a target fail from now on
 	Actor        string          `json:"actor,omitempty"`         // who asks, for the event log
 }
@@ -93,11 +95,15 @@ func (r StartRequest) Validate() error {
 	case r.UserTriggers != "" && r.UserTriggers != TriggersFire && r.UserTriggers != TriggersSkip:
 		return invalid("user_triggers", "was %.40q; accepted is fire or skip", r.UserTriggers)
 	case r.Direction != "" && r.Direction != DirectionForward && !r.known():
-		return invalid("direction", "was %.40q; accepted is forward, reverse or rotate", r.Direction)
+		return invalid("direction", "was %.40q; accepted is forward, reverse, rotate or index", r.Direction)
 	case r.Scheme < 0 || r.Scheme > MaxScheme:
 		return invalid("scheme", "was %d; accepted is 1 to %d, or 0 for the newest", r.Scheme, MaxScheme)
 	case r.Scheme != 0 && r.Direction != DirectionRotate:
 		return invalid("scheme", "is only for direction rotate")
+	case r.Direction == DirectionIndex && !isName(r.Index):
+		return badName("index")
+	case r.Index != "" && r.Direction != DirectionIndex:
+		return invalid("index", "is only for direction index")
 	case len(r.Actor) > 128 || !isText(r.Actor):
 		return invalid("actor", "must be at most 128 bytes of printable text")
 	}
@@ -115,7 +121,7 @@ func (r StartRequest) Validate() error {
 
 // known says that the job reads cells that are there: what they are bound to, and where they stand, is known.
 func (r StartRequest) known() bool {
-	return r.Direction == DirectionReverse || r.Direction == DirectionRotate
+	return r.Direction == DirectionReverse || r.Direction == DirectionRotate || r.Direction == DirectionIndex
 }
 
 // validateKnown refuses what is known of a column that has its cells: its target, and its key.
@@ -123,6 +129,9 @@ func (r StartRequest) validateKnown() error {
 	of := "in reverse"
 	if r.Direction == DirectionRotate {
 		of = "of a rotation"
+	}
+	if r.Direction == DirectionIndex {
+		of = "of an index"
 	}
 	switch {
 	case len(r.Columns) > 1:

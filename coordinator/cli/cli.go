@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, out, errout io.Writer, read setting
 	root.SetOut(out)
 	root.SetErr(errout)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(err, c) })
-	root.AddCommand(newAdvance(read), newBackfill(read), newConfig(read), newCutover(read), newDecrypt(read), newDemo(), newDrop(read), newHistory(read), newInit(read), newInstall(read), newJob(read), newKey(read), newPlan(read), newResidue(read), newRollback(read), newRotate(read), newScheme(read), newServe(read), newStatus(read), newVerify(read), newVersion())
+	root.AddCommand(newAdvance(read), newBackfill(read), newConfig(read), newCutover(read), newDecrypt(read), newDemo(), newDrop(read), newHistory(read), newIndex(read), newInit(read), newInstall(read), newJob(read), newKey(read), newPlan(read), newResidue(read), newRollback(read), newRotate(read), newScheme(read), newServe(read), newStatus(read), newVerify(read), newVersion())
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		err = unknown(err, command, args)

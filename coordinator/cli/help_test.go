@@ -14,7 +14,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	t.Parallel()
 	s := newShell(t, "")
 	listed := s.must("--help").out
-	for _, c := range []*cobra.Command{newAdvance(nil), newBackfill(nil), newConfig(nil), newCutover(nil), newDecrypt(nil), newDemo(), newDrop(nil), newHistory(nil), newInit(nil), newInstall(nil), newJob(nil), newKey(nil), newPlan(nil), newResidue(nil), newRollback(nil), newRotate(nil), newScheme(nil), newServe(nil), newStatus(nil), newVerify(nil), newVersion()} {
+	for _, c := range []*cobra.Command{newAdvance(nil), newBackfill(nil), newConfig(nil), newCutover(nil), newDecrypt(nil), newDemo(), newDrop(nil), newHistory(nil), newIndex(nil), newInit(nil), newInstall(nil), newJob(nil), newKey(nil), newPlan(nil), newResidue(nil), newRollback(nil), newRotate(nil), newScheme(nil), newServe(nil), newStatus(nil), newVerify(nil), newVersion()} {
 		help := s.must(c.Name(), "--help").out
 		for _, want := range []string{"Exit codes: 0", "Examples:\n  cipherfleet " + c.Name(), "Usage:\n  cipherfleet " + c.Name()} {
 			if !strings.Contains(help, want) {

@@ -24,6 +24,7 @@ type keeper struct {
 	looked  time.Time
 	build   *build
 	refused map[string]time.Time // indexes that could not be built
+	fills   map[uint32]*pace     // by blind index
 }
 
 // pace is how often one table is swept again. While it goes on missing writes, the pauses between sweeps grow: the log
@@ -41,7 +42,7 @@ const CatchUpEvery = 10 * time.Second
 const longestPause = 5 * time.Minute
 
 func (p *Plane) keeper() *keeper {
-	return &keeper{plane: p, paces: map[uint32]*pace{}, refused: map[string]time.Time{}}
+	return &keeper{plane: p, paces: map[uint32]*pace{}, refused: map[string]time.Time{}, fills: map[uint32]*pace{}}
 }
 
 // look does what is due. One table's trouble does not keep the others.
@@ -64,7 +65,7 @@ func (k *keeper) look(ctx context.Context) error {
 			trouble = errors.Join(trouble, fmt.Errorf("look after what job %s has covered: %w", job.ID, err))
 		}
 	}
-	return trouble
+	return errors.Join(trouble, k.fill(ctx))
 }
 
 // tend sweeps the table of a job that is done, if rows have become uncovered since.

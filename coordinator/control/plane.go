@@ -68,6 +68,8 @@ func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Jo
 		prepare = p.prepareReverse
 	case messages.DirectionRotate:
 		prepare = p.prepareRotation
+	case messages.DirectionIndex:
+		prepare = p.prepareIndex
 	}
 	prepared, err := prepare(ctx, r)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
@@ -81,6 +82,15 @@ func (p *Plane) prepareRotation(ctx context.Context, r messages.StartRequest) (P
 		return Prepared{}, err
 	}
 	return Prepared{Plan: rotation.Job, columns: []backfill.SpecColumn{rotation.SpecColumn()}}, nil
+}
+
+// prepareIndex plans the job that fills a blind index. It alters nothing.
+func (p *Plane) prepareIndex(ctx context.Context, r messages.StartRequest) (Prepared, error) {
+	fill, err := index.PlanFill(ctx, p.DB, r)
+	if err != nil {
+		return Prepared{}, err
+	}
+	return Prepared{Plan: fill.Job, columns: []backfill.SpecColumn{fill.SpecColumn()}}, nil
 }
 
 // alter runs f as [standing.Patiently.Patiently] does, while this coordinator leads.

@@ -16,9 +16,9 @@ import (
 const idleSQL = `WHERE state = 'done' AND NOT ` + besides + ` AND NOT EXISTS (SELECT FROM cipherfleet.jobs o
   WHERE o.relid = jobs.relid AND o.state NOT IN ('done', 'failed', 'cancelled')) ORDER BY created_at, id`
 
-// besides is true of a job that made no cells of plaintext: one that opens them, after which a rollback looks, or one that
-// seals them anew.
-const besides = `(spec->'columns' @> '[{"reverse": true}]' OR spec->'columns' @> '[{"rotate": true}]')`
+// besides is true of a job that made no cells of plaintext: one that opens them, after which a rollback looks, one that
+// seals them anew, or one over a blind index.
+const besides = `(spec->'columns' @> '[{"reverse": true}]' OR spec->'columns' @> '[{"rotate": true}]' OR ` + fillsIndex + `)`
 
 // Idle reads the jobs forward that are done, over tables where no job is at work, the oldest first.
 func (s *Jobs) Idle(ctx context.Context) ([]Job, error) {

@@ -61,6 +61,7 @@ type SpecColumn struct {
 
 	Rotate bool            `json:"rotate,omitempty"` // cells are sealed anew under Scheme; the source is not looked at
 	Phase  lifecycle.Phase `json:"phase,omitempty"`  // where the column stands, if its run leaves it there
+	Index  *SpecIndex      `json:"index,omitempty"`  // tokens are made of the cells in Source; then Target holds those
 
 	// Expression makes the values inside Postgres; then there is no scheme either, and Source may be the target.
 	Expression *ddl.Expression `json:"expression,omitempty"`
@@ -108,7 +109,7 @@ func (j Job) Events() []lifecycle.Event {
 func (j Job) Under(active map[uint32]cell.Scheme) Job {
 	j.Spec.Columns = slices.Clone(j.Spec.Columns)
 	for i, c := range j.Spec.Columns {
-		if scheme, has := active[c.ID]; has && !c.Rotate {
+		if scheme, has := active[c.ID]; has && !c.Rotate && c.Index == nil {
 			j.Spec.Columns[i].Scheme = scheme.Number
 		}
 	}
@@ -119,7 +120,7 @@ func (j Job) Under(active map[uint32]cell.Scheme) Job {
 func (j Job) choosing(tenant func(column uint32, scheme uint16) string) Job {
 	j.Spec.Columns = slices.Clone(j.Spec.Columns)
 	for i, c := range j.Spec.Columns {
-		if !c.Foreign() && !c.Made() && !c.Reverse {
+		if !c.Foreign() && !c.Made() && !c.Reverse && c.Index == nil {
 			j.Spec.Columns[i].Tenant = tenant(c.ID, c.Scheme)
 		}
 	}
@@ -203,9 +204,18 @@ func LiveOver(ctx context.Context, q pg.Querier, relation uint32) (Job, error) {
 	return jobBy(ctx, q, "WHERE relid = $1 AND state NOT IN ('done', 'failed', 'cancelled')", relation)
 }
 
-// Newest reads the last job over a column, by the column's id, whatever became of it; [ErrNoJob] if there was none.
+// Newest reads the last job over a column, by the column's id, whatever became of it; [ErrNoJob] if there was none. Jobs
+// over its blind indexes are none.
 func Newest(ctx context.Context, q pg.Querier, column uint32) (Job, error) {
-	return jobBy(ctx, q, `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('id', $1::bigint)) ORDER BY created_at DESC, id LIMIT 1`, column)
+	return jobBy(ctx, q, `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('id', $1::bigint)) AND NOT `+fillsIndex+` ORDER BY created_at DESC, id LIMIT 1`, column)
+}
+
+// fillsIndex is true of a job over a blind index.
+const fillsIndex = `spec->'columns' @> '[{"index": {}}]'`
+
+// NewestOver reads the last job over a blind index, by the index's id; [ErrNoJob] if there was none.
+func NewestOver(ctx context.Context, q pg.Querier, index uint32) (Job, error) {
+	return jobBy(ctx, q, `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('index', jsonb_build_object('id', $1::bigint))) ORDER BY created_at DESC, id LIMIT 1`, index)
 }
 
 // List reads the newest jobs first, at most limit.

@@ -47,6 +47,8 @@ func WithKeys(t transform.Transform, chain *lifecycle.Keychain, db *pg.DB) trans
 		t.Learn, t.Key = chain.Learn, tenant(t)
 	case *transform.Encrypt:
 		t.Key = tenant(t)
+	case *transform.Blind:
+		t.Learn = chain.Learn
 	case *transform.Decrypt:
 		t.Learn = chain.Learn
 	}

@@ -12,7 +12,7 @@ import (
 const newestSQL = `SELECT DISTINCT ON (c.id) c.id, j.id::text, coalesce(j.request_id, ''), j.relid, j.spec, j.state, j.pass, j.total,
  coalesce(j.stopped_by, ''), coalesce(j.trace_parent, ''), j.created_at
  FROM cipherfleet.jobs j CROSS JOIN LATERAL (SELECT (e->>'id')::bigint FROM jsonb_array_elements(j.spec->'columns') e) AS c (id)
- WHERE c.id = ANY ($1::bigint[]) ORDER BY c.id, j.created_at DESC, j.id`
+ WHERE c.id = ANY ($1::bigint[]) AND NOT j.` + fillsIndex + ` ORDER BY c.id, j.created_at DESC, j.id`
 
 // NewestOf is [Newest] of many columns in one statement, by their ids; one without a job is missing.
 func NewestOf(ctx context.Context, q pg.Querier, columns []uint32) (map[uint32]Job, error) {

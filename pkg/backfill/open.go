@@ -60,8 +60,11 @@ func openLeaf(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cel
 
 // openColumn finds a column by its name and refuses it if it is not the attribute that the job meant.
 func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Column, error) {
-	if c.Rotate {
+	switch {
+	case c.Rotate:
 		return openRotation(relation, c, keyring)
+	case c.Index != nil:
+		return openIndexing(relation, c, keyring)
 	}
 	source, found := relation.Column(c.Source)
 	target, both := relation.Column(c.Target)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -51,7 +52,15 @@ func (i BlindIndex) Unique() bool { return i.Length >= BlindSize }
 type Blinder struct {
 	redacted
 	index BlindIndex
+	state atomic.Pointer[blinding] // replaced as a whole, never changed in place
+}
+
+// blinding is an index key and its terms, or the reason why there is none any more.
+type blinding struct {
+	key   DEK
 	macs  *sync.Pool // of *blindWork
+	terms terms
+	gone  error
 }
 
 // blindWork is an HMAC under the index key and the room for one message.
@@ -69,29 +78,53 @@ func NewBlinder(registry [16]byte, index BlindIndex, key DEK) (*Blinder, error) 
 	if err := key.fits(SuiteBlindIndex); err != nil {
 		return nil, fmt.Errorf("open blind index %d of column %d: %w", index.Number, index.Column, err)
 	}
+	b := &Blinder{index: index}
+	b.state.Store(newBlinding(registry, index, key, terms{}))
+	return b, nil
+}
+
+// newBlinding is a key of an index that was looked at, in memory of its own.
+func newBlinding(registry [16]byte, index BlindIndex, key DEK, t terms) *blinding {
 	prefix := append([]byte(blindLabel), registry[:]...)
 	prefix = binary.BigEndian.AppendUint32(prefix, index.Column)
 	prefix = binary.BigEndian.AppendUint32(prefix, index.Number)
 	prefix = append(prefix, byte(index.Normaliser))
 	own := append([]byte(nil), *key.secret.key...)
-	b := &Blinder{index: index, macs: new(sync.Pool)}
-	b.macs.New = func() any {
+	x := &blinding{key: DEK{secret: &secret{&own}}, macs: new(sync.Pool), terms: t}
+	x.macs.New = func() any {
 		return &blindWork{mac: hmac.New(sha256.New, own), message: append([]byte(nil), prefix...), prefix: len(prefix)}
 	}
-	return b, nil
+	return x
+}
+
+// use returns the key while it may be used. Its error wraps ErrKeyRevoked, ErrKeyDestroyed, ErrKeyRetired or ErrKeyExpired.
+func (b *Blinder) use() (*blinding, error) {
+	x := b.state.Load()
+	switch {
+	case x.gone != nil:
+		return nil, x.gone
+	case x.terms.now != nil && !x.terms.now().Before(x.terms.until):
+		return nil, ErrKeyExpired
+	}
+	return x, nil
 }
 
 // Index returns what the tokens are of.
 func (b *Blinder) Index() BlindIndex { return b.index }
 
 // Token appends to dst the token of a value, given as the plaintext that Codec.Encode makes of it. A nil plaintext is
-// NULL and has the token NULL: nil, whatever dst is. A plaintext that is not of the normaliser's type is an ErrWire.
+// NULL and has the token NULL: nil, whatever dst is. A plaintext that is not of the normaliser's type is an ErrWire; a key
+// that was taken away is one of the errors of keys.
 func (b *Blinder) Token(dst, plaintext []byte) ([]byte, error) {
 	if plaintext == nil {
 		return nil, nil
 	}
-	w := b.macs.Get().(*blindWork)
-	defer b.macs.Put(w)
+	x, err := b.use()
+	if err != nil {
+		return nil, fmt.Errorf("index value of column %d: %w", b.index.Column, err)
+	}
+	w := x.macs.Get().(*blindWork)
+	defer x.macs.Put(w)
 	message, err := b.index.Normaliser.append(w.message[:w.prefix], plaintext)
 	if err != nil {
 		return nil, fmt.Errorf("index value of column %d: %w", b.index.Column, err)
@@ -102,4 +135,13 @@ func (b *Blinder) Token(dst, plaintext []byte) ([]byte, error) {
 	_, _ = w.mac.Write(message) // a hash never fails
 	var sum [sha256.Size]byte
 	return append(dst, w.mac.Sum(sum[:0])[:b.index.Length]...), nil
+}
+
+// MarkToken is a token as a writer sends it who has made it of the very value whose cell it writes: behind one byte more,
+// which the table's triggers take off. Nil stays nil.
+func MarkToken(token []byte) []byte {
+	if token == nil {
+		return nil
+	}
+	return append([]byte{1}, token...)
 }

@@ -38,9 +38,36 @@ type cachedKey struct {
 	keyID uint32
 }
 
+// keyed is what a key is of: a [Scheme] or an [IndexKey].
+type keyed interface {
+	cached() cachedKey
+	dekID(registry [16]byte) DEKID
+	prove(registry [16]byte, dek DEK, canary []byte) error
+	join(k *Keyring, dek DEK, t terms) error
+	leave(k *Keyring, why error)
+}
+
+func (s Scheme) cached() cachedKey { return cachedKey{slot{s.Column, s.Number}, s.KeyID} }
+func (s Scheme) dekID(registry [16]byte) DEKID {
+	return DEKID{Registry: registry, Column: s.Column, KeyID: s.KeyID, Suite: s.Suite}
+}
+func (s Scheme) prove(registry [16]byte, dek DEK, canary []byte) error {
+	return CheckCanary(registry, s, dek, canary)
+}
+func (s Scheme) join(k *Keyring, dek DEK, t terms) error { return k.add(s, dek, t) }
+func (s Scheme) leave(k *Keyring, why error)             { k.withhold(s, why) }
+
+func (k IndexKey) cached() cachedKey             { return cachedKey{slot{column: k.Column}, k.KeyID} } // no scheme has the number 0
+func (k IndexKey) dekID(registry [16]byte) DEKID { return k.ID(registry) }
+func (k IndexKey) prove(registry [16]byte, dek DEK, canary []byte) error {
+	return k.CheckCanary(registry, dek, canary)
+}
+func (k IndexKey) join(ring *Keyring, dek DEK, t terms) error { return ring.addIndex(k, dek, t) }
+func (k IndexKey) leave(ring *Keyring, why error)             { ring.withholdIndex(k, why) }
+
 // lease is what a key is confirmed with.
 type lease struct {
-	scheme          Scheme
+	of              keyed
 	kek             string // the URI that it was wrapped under; "": whatever unwraps it
 	wrapped, canary []byte
 	due             time.Time // when to ask again
@@ -61,14 +88,19 @@ func NewCache(keyring *Keyring, kek KEK, l Lifetimes, now func() time.Time) (*Ca
 // Load unwraps the key of a scheme, has its canary prove it, and makes it usable in the keyring. On failure nothing
 // is added, and a key that was loaded before is treated as Refresh would.
 func (c *Cache) Load(ctx context.Context, s Scheme, wrapped, canary []byte) error {
-	return c.load(ctx, &lease{scheme: s, wrapped: wrapped, canary: canary})
+	return c.load(ctx, &lease{of: s, wrapped: wrapped, canary: canary})
+}
+
+// LoadIndex is [Cache.LoadUnder] of the key of a blind index.
+func (c *Cache) LoadIndex(ctx context.Context, uri string, k IndexKey, wrapped, canary []byte) error {
+	return c.load(ctx, &lease{of: k, kek: uri, wrapped: wrapped, canary: canary})
 }
 
 func (c *Cache) load(ctx context.Context, l *lease) error {
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	c.mu.Lock()
-	if old, ok := c.keys[l.key()]; ok {
+	if old, ok := c.keys[l.of.cached()]; ok {
 		l.until = old.until
 	}
 	c.mu.Unlock()
@@ -76,10 +108,15 @@ func (c *Cache) load(ctx context.Context, l *lease) error {
 }
 
 // Holds reports whether a key was loaded and not taken away since, though its hard lifetime may be over.
-func (c *Cache) Holds(s Scheme) bool {
+func (c *Cache) Holds(s Scheme) bool { return c.holds(s) }
+
+// HoldsIndex is the same of the key of a blind index.
+func (c *Cache) HoldsIndex(k IndexKey) bool { return c.holds(k) }
+
+func (c *Cache) holds(of keyed) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.keys[(&lease{scheme: s}).key()]
+	_, ok := c.keys[of.cached()]
 	return ok
 }
 
@@ -141,7 +178,7 @@ func (c *Cache) confirm(ctx context.Context, l *lease) error {
 	if err == nil {
 		l.due = asked.Add(c.lifetimes.Soft - rand.N(c.lifetimes.Soft/retryPart+1)) // not all programs at once
 		l.until = asked.Add(c.lifetimes.Hard)
-		err = c.keyring.add(l.scheme, dek, terms{until: l.until, now: c.now})
+		err = l.of.join(c.keyring, dek, terms{until: l.until, now: c.now})
 	}
 	c.settle(l, asked, err)
 	return err
@@ -151,30 +188,28 @@ func (c *Cache) confirm(ctx context.Context, l *lease) error {
 func (c *Cache) settle(l *lease, asked time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, loaded := c.keys[l.key()]
+	_, loaded := c.keys[l.of.cached()]
 	switch why := Verdict(err); {
 	case err == nil:
-		c.keys[l.key()] = l
+		c.keys[l.of.cached()] = l
 	case loaded && why != nil:
-		c.keyring.withhold(l.scheme, fmt.Errorf("%w: %w", why, err))
-		delete(c.keys, l.key())
+		l.of.leave(c.keyring, fmt.Errorf("%w: %w", why, err))
+		delete(c.keys, l.of.cached())
 	case loaded:
 		l.due = asked.Add(c.lifetimes.Soft / retryPart)
-		c.keys[l.key()] = l
+		c.keys[l.of.cached()] = l
 		if !asked.Before(l.until) {
-			c.keyring.withhold(l.scheme, fmt.Errorf("%w: %w", ErrKeyExpired, err))
+			l.of.leave(c.keyring, fmt.Errorf("%w: %w", ErrKeyExpired, err))
 		}
 	}
 }
 
 func (c *Cache) unwrap(ctx context.Context, l *lease) (DEK, error) {
-	s := l.scheme
-	id := DEKID{Registry: c.keyring.registry, Column: s.Column, KeyID: s.KeyID, Suite: s.Suite}
-	dek, err := UnwrapDEK(ctx, Under(c.kek, l.kek), id, l.wrapped)
+	dek, err := UnwrapDEK(ctx, Under(c.kek, l.kek), l.of.dekID(c.keyring.registry), l.wrapped)
 	if err != nil {
 		return DEK{}, err
 	}
-	if err := CheckCanary(c.keyring.registry, s, dek, l.canary); err != nil {
+	if err := l.of.prove(c.keyring.registry, dek, l.canary); err != nil {
 		dek.Wipe()
 		return DEK{}, err
 	}
@@ -193,20 +228,21 @@ func Verdict(err error) error {
 	return nil
 }
 
-func (l *lease) key() cachedKey {
-	return cachedKey{slot{l.scheme.Column, l.scheme.Number}, l.scheme.KeyID}
-}
-
 // Withhold takes a key of a scheme away at once, everywhere; or, of one that was never loaded, makes known that there is
 // none. Until it is loaded again, why is what every use of it returns.
-func (c *Cache) Withhold(s Scheme, why error) {
-	c.keyring.withhold(s, why)
+func (c *Cache) Withhold(s Scheme, why error) { c.withhold(s, why) }
+
+// WithholdIndex is the same for the key of a blind index.
+func (c *Cache) WithholdIndex(k IndexKey, why error) { c.withhold(k, why) }
+
+func (c *Cache) withhold(of keyed, why error) {
+	of.leave(c.keyring, why)
 	c.asking.Lock() // an answer that is under way must not bring it back
 	defer c.asking.Unlock()
 	c.mu.Lock()
-	delete(c.keys, (&lease{scheme: s}).key())
+	delete(c.keys, of.cached())
 	c.mu.Unlock()
-	c.keyring.withhold(s, why)
+	of.leave(c.keyring, why)
 }
 
 // withhold takes a key from the keyring and from every sealer; its scheme is known afterwards, also if it was not.

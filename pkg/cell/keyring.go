@@ -14,7 +14,8 @@ type Keyring struct {
 	registry [16]byte
 	writing  sync.Mutex
 	schemes  atomic.Pointer[map[slot]entry] // replaced as a whole, never changed in place
-	scratch  sync.Pool                      // of *scratch
+	indexes  atomic.Pointer[map[uint32]*Blinder]
+	scratch  sync.Pool // of *scratch
 }
 
 type slot struct {
@@ -32,6 +33,7 @@ type entry struct {
 func NewKeyring(registry [16]byte) *Keyring {
 	k := &Keyring{registry: registry}
 	k.schemes.Store(&map[slot]entry{})
+	k.indexes.Store(&map[uint32]*Blinder{})
 	k.scratch.New = func() any { return new(scratch) }
 	return k
 }

@@ -23,5 +23,5 @@ func Under(kek KEK, uri string) KEK {
 
 // LoadUnder is [Cache.Load] of a key that was wrapped under the KEK with this URI.
 func (c *Cache) LoadUnder(ctx context.Context, uri string, s Scheme, wrapped, canary []byte) error {
-	return c.load(ctx, &lease{scheme: s, kek: uri, wrapped: wrapped, canary: canary})
+	return c.load(ctx, &lease{of: s, kek: uri, wrapped: wrapped, canary: canary})
 }

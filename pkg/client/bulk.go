@@ -27,7 +27,7 @@ func (cs Columns) Copy(ctx context.Context, tx pgx.Tx, names []string, source pg
 	for i, name := range names {
 		s.columns[i] = copied{}
 		if column := cs.named(name); column != nil {
-			at := column.at.Load()
+			at := column.at.Load().now()
 			s.columns[i] = copied{column, at, at.keyAmong(names), at.tenantAmong(column, names)}
 			into = append(into, at.writes()...)
 			continue
@@ -110,18 +110,12 @@ func (s *sealing) Values() ([]any, error) {
 		if s.key = r.key; c.tenant >= 0 {
 			r.tenant, r.tenanted = given[c.tenant], true
 		}
-		plain, sealed, err := c.column.client.values(s.ctx, s.tx.Conn().TypeMap(), c.at, r, given[i])
+		values, err := c.column.client.stored(s.ctx, s.tx.Conn().TypeMap(), c.at, r, given[i])
 		if err != nil {
 			s.failed = fmt.Errorf("write %s.%s: %w", c.column.table, c.column.name, err)
 			return nil, s.failed
 		}
-		for _, name := range c.at.writes() {
-			if name == c.at.plain {
-				s.values = append(s.values, plain)
-			} else {
-				s.values = append(s.values, c.at.stored(sealed))
-			}
-		}
+		s.values = append(s.values, values...)
 	}
 	return s.values, nil
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -154,33 +153,5 @@ func TestRebind(t *testing.T) {
 	a.mustWrite(insertSQL, 8, "mail 8")
 	if err := rebind(8, 9); err == nil || !strings.Contains(err.Error(), "ssn") {
 		t.Errorf("a row is rebound with one of its two encrypted columns: %v", err)
-	}
-}
-
-// TestTokens find a row by its value, as the application writes it.
-func TestTokens(t *testing.T) {
-	t.Parallel()
-	s := open(t, `CREATE TABLE users (id bigint PRIMARY KEY, email numeric, email_bidx bytea)`)
-	s.register()
-	s.dualWrite()
-	a := s.app(s.still())
-	installation := testenv.One[[16]byte](t, s, `SELECT id FROM cipherfleet.installation`)
-	key := must(cell.NewDEK())(t)
-	blinder := must(cell.NewBlinder(installation, cell.BlindIndex{Column: s.column().ID, Number: 1, Normaliser: cell.NormaliseNumeric, Length: cell.BlindSize}, key))(t)
-	token := must(a.users[0].Tokens(blinder, "1.50", nil))(t)
-	if len(token) != 1 {
-		t.Fatalf("%d tokens", len(token))
-	}
-	a.mustWrite(`INSERT INTO users (id, {email ...}, email_bidx) VALUES ($1, {email $2 key $1}, $3)`, 1, "1.50", token[0])
-	found := must(a.users[0].Tokens(blinder, "7", 1.5))(t)
-	if id := testenv.One[int](t, s, `SELECT id FROM users WHERE email_bidx = ANY($1)`, found); id != 1 {
-		t.Errorf("row %d", id)
-	}
-	other := must(cell.NewBlinder(installation, cell.BlindIndex{Column: 99, Number: 1, Normaliser: cell.NormaliseNumeric, Length: cell.BlindSize}, key))(t)
-	if _, err := a.users[0].Tokens(other, "7"); !errors.Is(err, client.ErrForeignColumn) {
-		t.Errorf("an index of another column: %v", err)
-	}
-	if _, err := a.users[0].Tokens(blinder, "seven"); !errors.Is(err, client.ErrValue) {
-		t.Errorf("no number: %v", err)
 	}
 }

@@ -74,7 +74,7 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 	if s.form != cell.FormBytes {
 		return nil, fmt.Errorf("%[1]s.%[2]s holds cells as %[3]s: write {%[2]s = $1} instead: %[4]w", c.column.table, c.column.name, s.form, ErrStatement)
 	}
-	_, sealed, err := client.values(context.Background(), m, s, row{key: followed(c.key)}, c.V)
+	_, sealed, _, err := client.values(context.Background(), m, s, row{key: followed(c.key)}, c.V)
 	if err == nil && sealed == nil {
 		err = ErrNoScheme
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client/token"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -172,6 +173,7 @@ type standing struct {
 	kind                kind
 	key                 *rowKey                 // nil: rows cannot be told apart
 	tenants             map[uint16]tenantColumn // of schemes with a key for each tenant
+	tokens              token.Set
 }
 
 // tenantColumn is the column whose value chooses a row's key.
@@ -203,9 +205,16 @@ func (s *standing) writes() (names []string) {
 		names = append(names, s.plain)
 	}
 	if s.setsCell() {
-		names = append(names, s.sealed)
+		names = append(append(names, s.sealed), s.tokens.Names()...)
 	}
 	return names
+}
+
+// now is where the column stands, with the indexes of this moment.
+func (s *standing) now() *standing {
+	at := *s
+	at.tokens = s.tokens.Now()
+	return &at
 }
 
 // mayBeText says whether text may be a cell: where cells are bytea it is plaintext, whatever it looks like.

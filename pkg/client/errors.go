@@ -6,6 +6,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client/spell"
+	"github.com/cipherfleet/cipherfleet/pkg/client/template"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -24,7 +25,7 @@ var (
 	// ErrValue: the value does not fit the column's type.
 	ErrValue = spell.ErrValue
 	// ErrStatement: a placeholder of a statement is not of the grammar.
-	ErrStatement = errors.New("placeholder is not understood")
+	ErrStatement = template.ErrStatement
 
 	ErrNoKey         = cell.ErrNoKey         // the scheme is row-bound: name the row's key, or select its columns too
 	ErrAuth          = cell.ErrAuth          // a cell that was altered, or moved from another row

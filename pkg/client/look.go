@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/client/token"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -186,6 +187,9 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 		return nil, err
 	}
 	s.foreign, s.tenants = s.foreign && len(schemes) == 0, tenants(relation, schemes)
+	if s.tokens, err = token.Of(ctx, c.db, c.chain, s.relid, s.id, s.sealedNum); err != nil {
+		return nil, err
+	}
 	s.key, err = c.keyOf(ctx, relation, known.ID)
 	return s, err
 }

@@ -73,8 +73,16 @@ func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
 	for i, name := range append(names, quoted(sealed)...) {
 		set = append(set, fmt.Sprintf("%s = $%d", name, len(from)+i+1))
 	}
-	_, err := tx.Exec(ctx, fmt.Sprintf("UPDATE %s SET %s WHERE %s", at.table.SQL(), strings.Join(set, ", "), at.key.matches(1)),
-		append(append(append([]any{}, from...), to...), values...)...)
+	for _, column := range cs {
+		for _, name := range quoted(column.at.Load().tokens.Names()) {
+			set = append(set, name+" = "+ddl.Marked(name)) // of the same value
+		}
+	}
+	if _, err := tx.Exec(ctx, fmt.Sprintf("UPDATE %s SET %s WHERE %s", at.table.SQL(), strings.Join(set, ", "), at.key.matches(1)),
+		append(append(append([]any{}, from...), to...), values...)...); err != nil {
+		return pg.Safe(err)
+	}
+	_, err := tx.Exec(ctx, `SELECT pg_catalog.set_config($1, '', true)`, ddl.WriterSetting) // what follows may write other values
 	return pg.Safe(err)
 }
 

@@ -3,13 +3,13 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/client/template"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -36,16 +36,11 @@ func (cs Columns) RewriteQuery(ctx context.Context, conn *pgx.Conn, sql string, 
 		}
 	}
 	for i := range args {
-		if !t.takes(i + 1) {
+		if !t.Takes(i + 1) {
 			return "", nil, fmt.Errorf("nothing in the statement takes argument $%d", i+1)
 		}
 	}
 	return w.sql.String(), w.args, nil
-}
-
-// takes says whether a parameter is named anywhere.
-func (t template) takes(n int) bool {
-	return slices.ContainsFunc(t, func(p piece) bool { return slices.Contains(p.named(), n) })
 }
 
 // writing is one statement on its way.
@@ -61,30 +56,36 @@ type writing struct {
 	params map[int]int // where a given argument went
 }
 
-func (w *writing) piece(p piece) error {
-	switch p.use {
-	case useText:
-		w.sql.WriteString(p.text)
+func (w *writing) piece(p template.Piece) error {
+	switch p.Use {
+	case template.Text:
+		w.sql.WriteString(p.Text)
 		return nil
-	case useParam:
-		return w.param(p.param)
+	case template.Param:
+		return w.param(p.Param)
 	}
-	column := w.columns.named(p.text)
+	column := w.columns.named(p.Text)
 	s := w.standings[column]
 	if s == nil {
-		s = column.at.Load()
+		s = column.at.Load().now()
 		w.standings[column] = s
 	}
-	switch p.use {
-	case useRead:
+	switch p.Use {
+	case template.Read:
 		w.sql.WriteString(s.read())
-	case useNames:
+	case template.Names:
 		w.sql.WriteString(pg.Idents(s.writes()))
-	case useExcluded:
+	case template.Excluded:
 		for i, name := range s.writes() {
 			w.assign(i, name)
-			w.sql.WriteString("excluded." + pg.Ident(name))
+			if value := "excluded." + pg.Ident(name); name == s.plain || name == s.sealed {
+				w.sql.WriteString(value)
+			} else {
+				w.sql.WriteString(ddl.Marked(value))
+			}
 		}
+	case template.Lookup:
+		return w.lookup(column, s, p)
 	default:
 		return w.write(column, s, p)
 	}
@@ -123,22 +124,24 @@ func (w *writing) param(n int) error {
 }
 
 // write puts the values of one column, each in its place.
-func (w *writing) write(column *Column, s *standing, p piece) error {
-	plain, sealed, err := w.values(column, s, p)
+func (w *writing) write(column *Column, s *standing, p template.Piece) error {
+	v, err := w.values(column, s, p)
 	if err != nil {
 		return fmt.Errorf("write %s.%s: %w", column.table, column.name, err)
 	}
-	for i, name := range s.writes() {
-		if p.use == useSet {
+	for i, value := range v {
+		name := s.writes()[i]
+		if p.Use == template.Set {
 			w.assign(i, name)
 		} else if i > 0 {
 			w.sql.WriteString(", ")
 		}
-		w.args = append(w.args, s.stored(sealed))
+		w.args = append(w.args, value)
 		switch {
 		case name == s.plain:
-			w.args[len(w.args)-1] = plain
 			fmt.Fprintf(&w.sql, "$%d", len(w.args))
+		case name != s.sealed:
+			fmt.Fprintf(&w.sql, "$%d::pg_catalog.bytea", len(w.args))
 		case s.both():
 			fmt.Fprintf(&w.sql, knowing, len(w.args), s.form)
 		default:
@@ -158,18 +161,18 @@ const knowing = `(SELECT $%d::pg_catalog.%s FROM pg_catalog.set_config('` + ddl.
 
 // values are what a write stores: the plaintext, and its cell where there is a column of cells. Where plaintext is the
 // truth and no scheme is active yet, there is no cell: the row is uncovered, and a job will cover it.
-func (w *writing) values(column *Column, s *standing, p piece) (plain any, sealed []byte, err error) {
-	for _, n := range p.named() {
+func (w *writing) values(column *Column, s *standing, p template.Piece) ([]any, error) {
+	for _, n := range p.Named() {
 		if n > len(w.given) {
-			return nil, nil, fmt.Errorf("there is no argument for $%d", n)
+			return nil, fmt.Errorf("there is no argument for $%d", n)
 		}
 	}
 	r := row{}
-	for _, n := range p.key {
+	for _, n := range p.Key {
 		r.key = append(r.key, w.given[n-1])
 	}
-	if p.tenant > 0 {
-		r.tenant, r.tenanted = w.given[p.tenant-1], true
+	if p.Tenant > 0 {
+		r.tenant, r.tenanted = w.given[p.Tenant-1], true
 	}
-	return column.client.values(w.ctx, w.types, s, r, w.given[p.param-1])
+	return column.client.stored(w.ctx, w.types, s, r, w.given[p.Param-1])
 }

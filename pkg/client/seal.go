@@ -20,26 +20,51 @@ type row struct {
 	tenanted bool // the application has named a tenant, which may be NULL
 }
 
-// values are what a write of v stores in a row: the plaintext as an argument for pgx, and the cell.
-func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, v any) (plain any, sealed []byte, err error) {
+// stored are the arguments of a write of v for each column that it sets.
+func (c *Client) stored(ctx context.Context, m *pgtype.Map, s *standing, r row, v any) (all []any, err error) {
+	plain, sealed, tokens, err := c.values(ctx, m, s, r, v)
+	if err != nil {
+		return nil, err
+	}
+	if s.setsPlain() {
+		all = append(all, plain)
+	}
+	if s.setsCell() {
+		all = append(all, s.stored(sealed))
+		for _, t := range tokens {
+			all = append(all, t)
+		}
+	}
+	return all, nil
+}
+
+// values are what a write of v stores in a row: the plaintext as an argument for pgx, the cell, and the tokens of it.
+func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, v any) (plain any, sealed []byte, tokens [][]byte, err error) {
 	if !s.setsCell() {
-		return bare(v), nil, nil
+		return bare(v), nil, nil, nil
 	}
 	scheme, active := c.chain.Active(s.id)
 	if !active && s.cells() {
-		return nil, nil, ErrNoScheme
+		return nil, nil, nil, ErrNoScheme
 	}
 	wire, err := s.kind.wire(m, rounded(bare(v)), s.kind.codec.Wire())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
+	var plaintext []byte // none: the tokens are NULL as the cell is
 	if wire != nil && active {
-		if sealed, err = c.seal(ctx, m, s, scheme, r, wire); err != nil {
-			return nil, nil, err
+		if sealed, err = c.seal(ctx, m, s, scheme, r, wire); err == nil {
+			plaintext, err = scheme.Codec.Encode(nil, wire)
 		}
 	}
+	if err == nil {
+		tokens, err = s.tokens.Make(plaintext)
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	plain, err = s.kind.argument(m, wire)
-	return plain, sealed, err
+	return plain, sealed, tokens, err
 }
 
 // seal makes the cell of one value, under the newest scheme.

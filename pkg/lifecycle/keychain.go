@@ -35,11 +35,12 @@ type Keychain struct {
 	config  KeychainConfig
 	ring    *cell.Keyring
 	cache   *cell.Cache
-	turn    chan struct{}  // holds one token: who has it may read the registry
-	known   map[uint32]key // by key id, as last read; under turn
-	whole   bool           // every key of the last reading that can be had is here; under turn
-	began   time.Time      // when the last successful reading began; under turn
-	learned time.Time      // when the last reading that Learn caused began; under turn
+	turn    chan struct{}     // holds one token: who has it may read the registry
+	known   map[uint32]key    // by key id, as last read; under turn
+	wraps   map[uint32][]byte // of keys of blind indexes, by index id, as last loaded; under turn
+	whole   bool              // every key of the last reading that can be had is here; under turn
+	began   time.Time         // when the last successful reading began; under turn
+	learned time.Time         // when the last reading that Learn caused began; under turn
 	seen    atomic.Pointer[seen]
 }
 
@@ -49,6 +50,7 @@ type seen struct {
 	active   map[uint32]cell.Scheme
 	tenants  map[tenancy]cell.Scheme
 	choosers map[tenancy]string // of schemes with tenant "": the column that chooses the key
+	indexes  map[uint32][]Index // by column
 }
 
 // OpenKeychain loads and proves every key. A key that its KEK refuses, or that is damaged, fails those who use it and
@@ -64,7 +66,7 @@ func OpenKeychain(ctx context.Context, q pg.Querier, kek cell.KEK, config Keycha
 	if err != nil {
 		return nil, err
 	}
-	k := &Keychain{q: q, kek: kek, config: config, ring: ring, cache: cache, turn: make(chan struct{}, 1), known: map[uint32]key{}}
+	k := &Keychain{q: q, kek: kek, config: config, ring: ring, cache: cache, turn: make(chan struct{}, 1), known: map[uint32]key{}, wraps: map[uint32][]byte{}}
 	k.turn <- struct{}{}
 	k.seen.Store(&seen{})
 	return k, k.Refresh(ctx)

@@ -40,11 +40,17 @@ func (k *Keychain) read(ctx context.Context) error {
 		next.choosers = map[tenancy]string{}
 	}
 	whole, err := k.follow(ctx, keys, next)
+	if err == nil {
+		var had bool
+		had, err = k.followIndexes(ctx, next)
+		whole = whole && had
+	}
 	if k.whole = whole; whole {
 		next.revision = installation.Revision
 	}
 	if err != nil { // it was broken off
 		next.active, next.tenants = joined(before.active, next.active), joined(before.tenants, next.tenants)
+		next.indexes = before.indexes
 		k.seen.Store(next)
 		return err
 	}

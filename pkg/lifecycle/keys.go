@@ -17,8 +17,9 @@ import (
 type KeyRow struct {
 	ID        uint32
 	Column    uint32
-	Scheme    uint16
-	State     SchemeState // of its scheme
+	Scheme    uint16      // 0: it is a blind index's
+	Index     string      // name of the blind index; "": it is a scheme's
+	State     SchemeState // of its scheme; of a blind index active, or destroyed
 	Suite     cell.Suite
 	Tenant    string // ""; of all rows, or of those of no tenant
 	KEK       string // the URI it was wrapped under
@@ -26,19 +27,21 @@ type KeyRow struct {
 	Destroyed time.Time // zero: it is there
 }
 
-const keyRowsSQL = `SELECT d.id, d.column_id, d.scheme, s.state, s.suite, coalesce(d.tenant, ''), d.kek, d.created_at, d.destroyed_at
- FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme ORDER BY d.id`
+const keyRowsSQL = `SELECT d.id, d.column_id, coalesce(d.scheme, 0), coalesce(s.state, CASE WHEN d.wrapped IS NULL THEN 'destroyed' ELSE 'active' END),
+ coalesce(s.suite, $1), coalesce(d.tenant, ''), d.kek, d.created_at, d.destroyed_at, coalesce(x.name, '')
+ FROM cipherfleet.deks d LEFT JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
+ LEFT JOIN cipherfleet.blind_indexes x ON x.id = d.blind_index ORDER BY d.id`
 
 // KeyRows are all data keys there ever were, in the order of their ids.
 func KeyRows(ctx context.Context, q pg.Querier) ([]KeyRow, error) {
 	rows, err := collect(ctx, q, func(row pgx.CollectableRow) (k KeyRow, err error) {
 		var destroyed *time.Time
-		err = row.Scan(&k.ID, &k.Column, &k.Scheme, &k.State, &k.Suite, &k.Tenant, &k.KEK, &k.Created, &destroyed)
+		err = row.Scan(&k.ID, &k.Column, &k.Scheme, &k.State, &k.Suite, &k.Tenant, &k.KEK, &k.Created, &destroyed, &k.Index)
 		if destroyed != nil {
 			k.Destroyed = *destroyed
 		}
 		return k, err
-	}, keyRowsSQL)
+	}, keyRowsSQL, cell.SuiteBlindIndex)
 	return rows, wrap("read keys", err)
 }
 
@@ -53,7 +56,7 @@ const wrappedSQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s
  FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
  WHERE d.wrapped IS NOT NULL AND ($1 = 0 OR d.id = $1) ORDER BY d.id`
 
-// WrapAnew wraps every key under the KEK to, those of retired schemes too; no cell is touched. With to another KEK than
+// WrapAnew wraps every key of a scheme under the KEK to, those of retired ones too; no cell is touched. With to another KEK than
 // the registrar's it skips the keys that are under it already, so after a failure half-way the next call goes on; with
 // the same one, every key is wrapped under its newest version. A key's new wrapping is proven before it replaces the old
 // one, and once more as it was stored; should that fail, the old one comes back. Each key is one transaction with its

@@ -20,6 +20,7 @@ type Refusal interface {
 type NotReadyError struct {
 	Column   uint32
 	Scheme   uint16
+	Index    string   // name of a blind index, if it is about one and no scheme
 	Act      string   // what it waits for: to be "written with", "retired"
 	Revision int64    // of the registry, which they do not carry yet
 	Waiting  []string // ids of their leases
@@ -27,6 +28,10 @@ type NotReadyError struct {
 
 // Error names whom to wait for.
 func (e *NotReadyError) Error() string {
+	if e.Index != "" {
+		return fmt.Sprintf("blind index %q of column %d cannot be %s yet: %s still work with keys of before revision %d of the registry",
+			e.Index, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
+	}
 	return fmt.Sprintf("scheme %d of column %d cannot be %s yet: %s still work with keys of before revision %d of the registry",
 		e.Scheme, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 }

@@ -164,12 +164,17 @@ func readable(all []SchemeRow, column uint32, number uint16) (SchemeRow, error) 
 
 // change is the detail of an event of kind scheme_changed.
 type change struct {
-	Scheme uint16      `json:"scheme"`
+	Scheme uint16      `json:"scheme,omitempty"`
 	From   SchemeState `json:"from,omitempty"`
 	To     SchemeState `json:"to,omitempty"`
 	Key    uint32      `json:"key,omitempty"`
-	What   string      `json:"what,omitempty"` // if it is no change of state
-	Reason string      `json:"reason,omitempty"`
+
+	Index      string `json:"index,omitempty"` // of a blind index its name; then it is about no scheme
+	Generation int    `json:"generation,omitempty"`
+	Token      string `json:"token,omitempty"`
+
+	What   string `json:"what,omitempty"` // if it is no change of state
+	Reason string `json:"reason,omitempty"`
 }
 
 // tell appends the event of a change.
@@ -177,7 +182,7 @@ func (r Registrar) tell(ctx context.Context, tx pgx.Tx, column uint32, c change)
 	if r.silent {
 		return nil
 	}
-	of, err := columnOf(ctx, tx, column)
+	of, err := ColumnByID(ctx, tx, column)
 	if err != nil {
 		return err
 	}
@@ -190,7 +195,8 @@ func (r Registrar) tell(ctx context.Context, tx pgx.Tx, column uint32, c change)
 	return err
 }
 
-func columnOf(ctx context.Context, q pg.Querier, id uint32) (Column, error) {
+// ColumnByID is a column that was registered, whether or not it still is.
+func ColumnByID(ctx context.Context, q pg.Querier, id uint32) (Column, error) {
 	found, err := collect(ctx, q, scanColumn, `SELECT `+columnFields+` FROM cipherfleet.columns c WHERE c.id = $1`, id)
 	if err == nil && len(found) == 0 {
 		err = errors.New("it was never registered")

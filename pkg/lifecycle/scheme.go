@@ -55,11 +55,15 @@ func (e *NumberError) Hint() string { return "schemes are numbered upwards: take
 type DamageError struct {
 	Column uint32
 	Scheme uint16
-	Err    error // what is wrong
+	Index  uint32 // id of a blind index, if its key is damaged and no scheme's
+	Err    error  // what is wrong
 }
 
 // Error says which scheme is damaged, and how.
 func (e *DamageError) Error() string {
+	if e.Index != 0 {
+		return fmt.Sprintf("the registry is damaged: blind index %d of column %d: %v", e.Index, e.Column, e.Err)
+	}
 	return fmt.Sprintf("the registry is damaged: scheme %d of column %d: %v", e.Scheme, e.Column, e.Err)
 }
 
@@ -68,6 +72,9 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 // Hint says what to do.
 func (e *DamageError) Hint() string {
+	if e.Index != 0 {
+		return fmt.Sprintf("bring the row of blind index %d in cipherfleet.deks back from a backup, with the id it had; a new key would make other tokens: or make the next generation of the index", e.Index)
+	}
 	return fmt.Sprintf("bring the row of column %d, scheme %d in cipherfleet.deks back from a backup, with the id it had; a new key would open no cell that is there", e.Column, e.Scheme)
 }
 

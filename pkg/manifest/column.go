@@ -175,7 +175,8 @@ func (r *reader) index(n *yaml.Node, path string) Index {
 		field{"kind", r.choice(&x.Kind, "blind")},
 		field{"normalise", r.choice(&x.Normalise, "exact", "lower-trim", "digits", "nfc")},
 		field{"bytes", r.integer(&x.Bytes, 1, 32)},
-		field{"unique", r.flag(&x.Unique)})
+		field{"unique", r.flag(&x.Unique)},
+		field{"few_values", r.flag(&x.Few)})
 	r.require(n, path, seen, "name")
 	if x.Unique && x.Bytes < 16 {
 		r.fail(seen["bytes"], path+".bytes", "16 bytes make a chance collision of billions of rows negligible", "a unique index needs at least 16, have %d", x.Bytes)

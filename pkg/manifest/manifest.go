@@ -96,6 +96,7 @@ type Index struct {
 	Name, Kind, Normalise string
 	Bytes                 int
 	Unique                bool
+	Few                   bool // few_values: the column may have few different values
 }
 
 // Default is a manifest without tables, with the defaults of every other field.

@@ -221,6 +221,9 @@ func indexNodes(indexes []Index) *yaml.Node {
 		one.text("normalise", x.Normalise, "")
 		one.number("bytes", x.Bytes, "")
 		one.add("unique", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(x.Unique)}, "")
+		if x.Few {
+			one.add("few_values", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"}, "")
+		}
 		all.Content = append(all.Content, one.flow())
 	}
 	return all

@@ -77,7 +77,7 @@ func SchemeLine(s scheme.Scheme) string {
 // Keys is a table of every data key there ever was.
 func Keys(w io.Writer, keys scheme.Keys) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "KEY\tCOLUMN\tSCHEME\tSTATE\tSUITE\tTENANT\tKEK\tCREATED\tDESTROYED")
+	fmt.Fprintln(t, "KEY\tCOLUMN\tSCHEME OR INDEX\tSTATE\tSUITE\tTENANT\tKEK\tCREATED\tDESTROYED")
 	for _, k := range keys.Keys {
 		destroyed, tenant := "-", "-"
 		if k.Destroyed != nil {
@@ -86,7 +86,11 @@ func Keys(w io.Writer, keys scheme.Keys) error {
 		if k.Tenant != "" {
 			tenant = fmt.Sprintf("%q", k.Tenant)
 		}
-		fmt.Fprintf(t, "%d\t%s.%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Table, k.Column, k.Scheme, k.State, k.Suite, tenant, k.KEK, k.Created.UTC().Format(time.DateOnly), destroyed)
+		of := strconv.Itoa(int(k.Scheme))
+		if k.Index != "" {
+			of = k.Index
+		}
+		fmt.Fprintf(t, "%d\t%s.%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Table, k.Column, of, k.State, k.Suite, tenant, k.KEK, k.Created.UTC().Format(time.DateOnly), destroyed)
 	}
 	return t.Flush()
 }

@@ -81,6 +81,16 @@ func phaseText(c status.Column) string {
 }
 
 func indexLine(x status.Index) string {
+	if x.State != "" {
+		line := fmt.Sprintf("%s, blind, generation %d, %s", x.Name, x.Generation, x.State)
+		if x.Behind {
+			line += "; rows have been left without a token"
+		}
+		if !x.Wanted {
+			line += "; not in the manifest"
+		}
+		return line
+	}
 	switch {
 	case x.Wanted && x.Present:
 		return x.Name

@@ -9,6 +9,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/blind"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -17,8 +18,9 @@ type Key struct {
 	ID        uint32                `json:"id"`
 	Table     string                `json:"table"`
 	Column    string                `json:"column"`
-	Scheme    uint16                `json:"scheme"`
-	State     lifecycle.SchemeState `json:"state"` // of its scheme
+	Scheme    uint16                `json:"scheme"`          // 0: it is a blind index's
+	Index     string                `json:"index,omitempty"` // name of the blind index
+	State     lifecycle.SchemeState `json:"state"`           // of its scheme; of a blind index active or destroyed
 	Suite     string                `json:"suite"`
 	Tenant    string                `json:"tenant"` // "": of all rows, or of those of no tenant
 	KEK       string                `json:"kek"`    // what it was wrapped under
@@ -53,7 +55,7 @@ func (r *Registry) Keys(ctx context.Context) (Keys, error) {
 		}
 		for _, k := range rows {
 			c := names[k.Column]
-			key := Key{ID: k.ID, Table: c.Table.String(), Column: c.Source, Scheme: k.Scheme, State: k.State, Suite: suiteName(k.Suite), Tenant: k.Tenant, KEK: k.KEK, Created: k.Created}
+			key := Key{ID: k.ID, Table: c.Table.String(), Column: c.Source, Scheme: k.Scheme, Index: k.Index, State: k.State, Suite: suiteName(k.Suite), Tenant: k.Tenant, KEK: k.KEK, Created: k.Created}
 			if !k.Destroyed.IsZero() {
 				key.Destroyed = &k.Destroyed
 			}
@@ -76,13 +78,17 @@ type Wrapping struct {
 // a failure half-way the next call goes on.
 func (r *Registry) Wrap(ctx context.Context, to cell.KEK) (Wrapping, error) {
 	w := Wrapping{V: messages.Version, KEK: to.URI()}
-	err := r.registrar().WrapAnew(ctx, to, func(key lifecycle.Wrapped) {
+	told := func(key lifecycle.Wrapped) {
 		if key.Changed {
 			w.Changed++
 		} else {
 			w.Kept++
 		}
-	})
+	}
+	err := r.registrar().WrapAnew(ctx, to, told)
+	if err == nil {
+		err = blind.Registrar{Registrar: r.registrar()}.WrapAnew(ctx, to, told)
+	}
 	return w, err
 }
 

@@ -39,6 +39,9 @@ const (
 	FlagKeyChanged        = "key-changed"         // no usable key of the table is the one that cells are bound to
 	FlagIndexMissing      = "index-missing"       // the manifest wants it
 	FlagIndexUnwanted     = "index-unwanted"      // it is over the cells, and the manifest does not name it
+	FlagIndexUnready      = "index-not-ready"     // a blind index is not filled or built yet: nothing is looked up in it
+	FlagIndexInvalid      = "index-invalid"       // Postgres has no valid index of a blind index's tokens
+	FlagIndexUncovered    = "index-uncovered"     // rows have lost their token since a blind index was filled, and are not found
 	FlagUncovered         = "uncovered"           // although the backfill is complete
 	FlagStale             = "stale"               // the last verification found cells of another value than their source
 	FlagPlaintextWritten  = "plaintext-written"   // cut over, and somebody wrote the plaintext without its cell: only a verification tells which cells are stale
@@ -274,8 +277,14 @@ func (l *Look) indexes() []Index {
 		for _, x := range l.Wanted.Indexes {
 			_, column := l.Relation.Column(x.Name)
 			index := slices.ContainsFunc(l.Relation.Indexes, func(i pg.Index) bool { return i.Name == x.Name && i.Valid })
-			list, wanted[x.Name] = append(list, Index{Name: x.Name, Wanted: true, Present: column || index}), true
+			wanted[x.Name] = true
+			if !l.hasBlind(x.Name) {
+				list = append(list, Index{Name: x.Name, Wanted: true, Present: column || index})
+			}
 		}
+	}
+	for _, x := range l.Survey.blind[l.Column.ID] {
+		list = append(list, l.describeBlind(x))
 	}
 	for _, x := range l.Relation.Indexes {
 		over := l.Sealed.Attnum != 0 && slices.Contains(x.Columns, l.Sealed.Name)
@@ -287,6 +296,7 @@ func (l *Look) indexes() []Index {
 }
 
 func (l *Look) flagIndexes() {
+	l.flagBlind()
 	if l.Wanted == nil {
 		return
 	}

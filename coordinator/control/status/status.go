@@ -48,6 +48,12 @@ type Index struct {
 	Name    string `json:"name"`
 	Wanted  bool   `json:"wanted"`
 	Present bool   `json:"present"`
+
+	Generation int    `json:"generation,omitempty"` // of a blind index; all that follows is of one
+	State      string `json:"state,omitempty"`
+	Tokens     string `json:"tokens,omitempty"` // the column of tokens
+	Valid      bool   `json:"valid,omitempty"`  // Postgres has the index that lookups use
+	Behind     bool   `json:"behind,omitempty"` // rows have been left without a token since it was filled last
 }
 
 // Verified is the last time that every row was opened and compared.

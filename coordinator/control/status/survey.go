@@ -47,7 +47,8 @@ type registry struct {
 	Schemes     map[uint32]Scheme       // that a column is written with
 	AllSchemes  map[uint32][]Scheme     // that it ever had, in the order of their numbers
 	missed      map[uint32]missedWrites
-	workers     int // that have been heard of lately
+	blind       map[uint32][]blindIndex // that are not dropped, by name and generation
+	workers     int                     // that have been heard of lately
 }
 
 // TakeSurvey looks at everything but rows of users' tables.
@@ -134,7 +135,7 @@ func (r *registry) read(ctx context.Context, q pg.Querier) (err error) {
 	if r.States, err = lifecycle.LatestOf(ctx, q, r.Columns); err != nil {
 		return err
 	}
-	for _, part := range []func(context.Context, pg.Querier) error{r.readHistory, r.readJobs, r.readSchemes, r.readMissed} {
+	for _, part := range []func(context.Context, pg.Querier) error{r.readHistory, r.readJobs, r.readSchemes, r.readBlind, r.readMissed} {
 		if err := part(ctx, q); err != nil {
 			return err
 		}

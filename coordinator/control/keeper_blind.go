@@ -1,0 +1,52 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
+	"github.com/cipherfleet/cipherfleet/messages"
+)
+
+// fill starts jobs over the blind indexes that rows have lost their tokens of since they were filled. While an index goes
+// on losing them the pauses between jobs grow, because each walks the table.
+func (k *keeper) fill(ctx context.Context) error {
+	behind, err := index.Behind(ctx, k.plane.DB)
+	if err != nil {
+		return fmt.Errorf("look for rows without a token: %w", err)
+	}
+	for id := range k.fills {
+		if _, still := behind[id]; !still {
+			k.fills[id].pause = 0
+		}
+	}
+	var trouble error
+	for id, request := range behind {
+		at := k.fills[id]
+		if at == nil {
+			at = &pace{}
+			k.fills[id] = at
+		}
+		if time.Now().Before(at.due) {
+			continue
+		}
+		request.RequestID = uuid.NewString()
+		_, err := k.plane.Start(ctx, request)
+		var problem *messages.Problem
+		if errors.As(err, &problem) { // another job is at work, or the column moves: later
+			continue
+		}
+		at.pause = min(max(2*at.pause, k.plane.CatchUp), longestPause)
+		at.due = time.Now().Add(at.pause)
+		if err != nil {
+			trouble = errors.Join(trouble, fmt.Errorf("fill blind index %d again: %w", id, err))
+			continue
+		}
+		k.plane.Log.InfoContext(ctx, "rows were left without a token since; they get theirs", "index", id)
+	}
+	return trouble
+}

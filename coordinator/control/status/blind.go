@@ -1,0 +1,87 @@
+package status
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// blindIndex is a blind index of the registry, with what is known of its tokens.
+type blindIndex struct {
+	lifecycle.Index
+	behind bool // rows have been left without a token since its last job was asked for
+}
+
+// behindSQL compares how many rows were left without a token with how many there were when the index's last job began.
+const behindSQL = `SELECT x.id FROM unnest($1::bigint[], $2::text[]) AS x (id, counter)
+ WHERE pg_catalog.has_sequence_privilege(pg_catalog.to_regclass(x.counter)::pg_catalog.oid, 'SELECT')
+  AND coalesce(pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass(x.counter)), 0) OPERATOR(pg_catalog.<>) coalesce((
+   SELECT (j.spec->'columns'->0->'index'->>'missed')::pg_catalog.int8 FROM cipherfleet.jobs j
+    WHERE j.spec->'columns' @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('index', pg_catalog.jsonb_build_object('id', x.id)))
+    ORDER BY j.created_at DESC, j.id LIMIT 1), 0)`
+
+// readBlind reads the blind indexes that are not dropped; none from a schema that knows of none, or may not be read.
+func (r *registry) readBlind(ctx context.Context, q pg.Querier) error {
+	r.blind = map[uint32][]blindIndex{}
+	all, err := lifecycle.KnownIndexes(ctx, q)
+	if err != nil {
+		return err
+	}
+	var ids []int64
+	var counters []string
+	for _, x := range all {
+		ids, counters = append(ids, int64(x.ID)), append(counters, ddl.TokenSequence(x.ID))
+	}
+	behind, err := pg.Collect(ctx, q, behindSQL, pgx.RowTo[uint32], ids, counters)
+	if err != nil {
+		return fmt.Errorf("count rows without a token: %w", err)
+	}
+	for _, x := range all {
+		if x.State != lifecycle.IndexDropped {
+			r.blind[x.Column] = append(r.blind[x.Column], blindIndex{x, slices.Contains(behind, x.ID)})
+		}
+	}
+	return nil
+}
+
+// describeBlind is a blind index as status shows it.
+func (l *Look) describeBlind(x blindIndex) Index {
+	d := Index{Name: x.Name, Wanted: l.wantsIndex(x.Name), Present: true, Generation: x.Generation, State: string(x.State), Tokens: x.Token, Behind: x.behind}
+	at := slices.IndexFunc(l.Relation.Indexes, func(i pg.Index) bool { return i.Name == ddl.TokenIndexName(x.ID) })
+	d.Valid = at >= 0 && l.Relation.Indexes[at].Valid
+	return d
+}
+
+func (l *Look) wantsIndex(name string) bool {
+	if l.Wanted == nil {
+		return false
+	}
+	for _, x := range l.Wanted.Indexes {
+		if x.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// flagBlind says what of the column's blind indexes is not as it should be.
+func (l *Look) flagBlind() {
+	has := func(holds func(blindIndex, Index) bool) bool {
+		return slices.ContainsFunc(l.Survey.blind[l.Column.ID], func(x blindIndex) bool { return holds(x, l.describeBlind(x)) })
+	}
+	l.flag(FlagIndexUnready, has(func(x blindIndex, d Index) bool {
+		return x.State == lifecycle.IndexFilling || x.State == lifecycle.IndexPrepared
+	}))
+	l.flag(FlagIndexInvalid, has(func(x blindIndex, d Index) bool { return x.State == lifecycle.IndexReady && !d.Valid }))
+	l.flag(FlagIndexUncovered, has(func(x blindIndex, d Index) bool { return x.State == lifecycle.IndexReady && x.behind }))
+}
+
+func (l *Look) hasBlind(name string) bool {
+	return slices.ContainsFunc(l.Survey.blind[l.Column.ID], func(x blindIndex) bool { return x.Name == name })
+}
