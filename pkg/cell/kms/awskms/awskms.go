@@ -8,11 +8,8 @@
 package awskms
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"regexp"
 	"time"
 
@@ -25,10 +22,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 )
 
-const (
-	scheme   = "aws-kms"
-	patience = 30 * time.Second // for one call with its retries
-)
+const scheme = "aws-kms"
 
 // named is the form of a URI: the ARN of a key or of an alias, and its region.
 var named = regexp.MustCompile(`^aws-kms://(arn:aws[a-z0-9-]*:kms:([a-z0-9-]{1,32}):[0-9]{12}:(?:key|alias)/[A-Za-z0-9/_-]{1,250})$`)
@@ -65,7 +59,7 @@ func OpenWith(ctx context.Context, uri string, c Config) (cell.KEK, error) {
 	if err != nil {
 		return nil, unknown()
 	}
-	return &key{uri: uri, aead: aead, patience: cmp.Or(c.Patience, patience)}, nil
+	return remote(uri, aead, c.Patience), nil
 }
 
 // unknown shows nothing of the URI: who misspells it may have put a credential there.
@@ -74,50 +68,7 @@ func unknown() error {
 		Hint: "write the ARN of a key or alias, as in aws-kms://arn:aws:kms:eu-central-1:111122223333:alias/cipherfleet"}
 }
 
-// key is one key of AWS KMS. Safe for concurrent use.
-type key struct {
-	uri      string
-	aead     tink.AEADWithContext
-	patience time.Duration
-}
-
-// URI returns the URI that the key was opened by.
-func (k *key) URI() string { return k.uri }
-
-// String returns the URI.
-func (k *key) String() string { return k.uri }
-
-// Format writes the URI whatever the verb.
-func (k *key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.uri) }
-
-// MarshalText is the URI.
-func (k *key) MarshalText() ([]byte, error) { return []byte(k.uri), nil }
-
-// Wrap has AWS encrypt under the key.
-func (k *key) Wrap(ctx context.Context, dek, aad []byte) ([]byte, error) {
-	if len(dek) == 0 {
-		return nil, k.corrupt("there is nothing to wrap")
-	}
-	return k.call(ctx, k.aead.EncryptWithContext, dek, aad, "its answer holds no ciphertext")
-}
-
-// Unwrap has AWS decrypt with the key, and with no other.
-func (k *key) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
-	if len(wrapped) == 0 {
-		return nil, k.corrupt("the wrapped key is empty")
-	}
-	return k.call(ctx, k.aead.DecryptWithContext, wrapped, aad, "its answer holds no plaintext")
-}
-
-func (k *key) call(ctx context.Context, do func(context.Context, []byte, []byte) ([]byte, error), in, aad []byte, empty string) ([]byte, error) {
-	patient, cancel := context.WithTimeout(ctx, k.patience)
-	defer cancel()
-	out, err := do(patient, in, aad)
-	switch {
-	case err != nil:
-		return nil, k.refused(patient, err)
-	case len(out) == 0:
-		return nil, k.corrupt(empty)
-	}
-	return out, nil
+// remote is the key that AWS KMS encrypts and decrypts with.
+func remote(uri string, aead tink.AEADWithContext, patience time.Duration) cell.KEK {
+	return &kms.Remote{Name: uri, Service: "AWS KMS", Patience: patience, Encrypt: aead.EncryptWithContext, Decrypt: aead.DecryptWithContext, Refused: refused}
 }

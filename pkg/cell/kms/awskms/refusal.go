@@ -17,8 +17,8 @@ import (
 var code = regexp.MustCompile(`^[A-Za-z][A-Za-z.]{0,63}$`)
 
 // refused classes a failed call. Of the answer it quotes no more than the error's code.
-func (k *key) refused(ctx context.Context, err error) error {
-	e := &cell.KEKError{Class: cell.KEKUnavailable, URI: k.uri, Hint: "is AWS KMS reachable in the key's region, and are there credentials for it?"}
+func refused(ctx context.Context, err error) *cell.KEKError {
+	e := &cell.KEKError{Class: cell.KEKUnavailable, Hint: "is AWS KMS reachable in the key's region, and are there credentials for it?"}
 	var api smithy.APIError
 	var answer *smithyhttp.ResponseError
 	switch {
@@ -66,8 +66,4 @@ func state(message string) (cell.KEKClass, string) {
 		return cell.KEKUnavailable, "is the custom key store connected?"
 	}
 	return cell.KEKDisabled, "the key is to be deleted or lacks its material: `aws kms cancel-key-deletion` and `aws kms enable-key` bring it back while its waiting period lasts"
-}
-
-func (k *key) corrupt(what string) error {
-	return &cell.KEKError{Class: cell.KEKCorrupt, URI: k.uri, Err: errors.New(what), Hint: "name the key that the keys of this database were wrapped with; is it AWS KMS that answers?"}
 }

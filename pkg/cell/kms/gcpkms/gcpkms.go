@@ -7,11 +7,8 @@
 package gcpkms
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"regexp"
 	"time"
 
@@ -23,10 +20,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 )
 
-const (
-	scheme   = "gcp-kms"
-	patience = 30 * time.Second // for one call with its retries
-)
+const scheme = "gcp-kms"
 
 // named is the form of a URI: the resource of a key, not of one of its versions.
 var named = regexp.MustCompile(`^gcp-kms://projects/[A-Za-z0-9.:_-]{1,64}/locations/[a-z0-9-]{1,64}/keyRings/[A-Za-z0-9_-]{1,64}/cryptoKeys/[A-Za-z0-9_-]{1,64}$`)
@@ -55,53 +49,10 @@ func OpenWith(ctx context.Context, uri string, c Config) (cell.KEK, error) {
 		return nil, &cell.KEKError{Class: cell.KEKDenied, URI: uri, Err: errors.New("there are no usable credentials"), // without err, which may quote
 			Hint: "set GOOGLE_APPLICATION_CREDENTIALS, or give machine or pod a service account"}
 	}
-	return &key{uri: uri, aead: aead, patience: cmp.Or(c.Patience, patience)}, nil
+	return remote(uri, aead, c.Patience), nil
 }
 
-// key is one key of Cloud KMS. Safe for concurrent use.
-type key struct {
-	uri      string
-	aead     tink.AEADWithContext
-	patience time.Duration
-}
-
-// URI returns the URI that the key was opened by.
-func (k *key) URI() string { return k.uri }
-
-// String returns the URI.
-func (k *key) String() string { return k.uri }
-
-// Format writes the URI whatever the verb.
-func (k *key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.uri) }
-
-// MarshalText is the URI.
-func (k *key) MarshalText() ([]byte, error) { return []byte(k.uri), nil }
-
-// Wrap has Cloud KMS encrypt under the key's primary version.
-func (k *key) Wrap(ctx context.Context, dek, aad []byte) ([]byte, error) {
-	if len(dek) == 0 {
-		return nil, k.corrupt("there is nothing to wrap")
-	}
-	return k.call(ctx, k.aead.EncryptWithContext, dek, aad)
-}
-
-// Unwrap has Cloud KMS decrypt with the version that the ciphertext names.
-func (k *key) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
-	if len(wrapped) == 0 {
-		return nil, k.corrupt("the wrapped key is empty")
-	}
-	return k.call(ctx, k.aead.DecryptWithContext, wrapped, aad)
-}
-
-func (k *key) call(ctx context.Context, do func(context.Context, []byte, []byte) ([]byte, error), in, aad []byte) ([]byte, error) {
-	patient, cancel := context.WithTimeout(ctx, k.patience)
-	defer cancel()
-	out, err := do(patient, in, aad)
-	switch {
-	case err != nil:
-		return nil, k.refused(patient, err)
-	case len(out) == 0:
-		return nil, k.corrupt("its answer is empty")
-	}
-	return out, nil
+// remote is the key that Cloud KMS encrypts and decrypts with.
+func remote(uri string, aead tink.AEADWithContext, patience time.Duration) cell.KEK {
+	return &kms.Remote{Name: uri, Service: "Cloud KMS", Patience: patience, Encrypt: aead.EncryptWithContext, Decrypt: aead.DecryptWithContext, Refused: refused}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // refused classes a failed call. Of the answer it quotes no more than the status code.
-func (k *key) refused(ctx context.Context, err error) error {
-	e := &cell.KEKError{URI: k.uri}
+func refused(ctx context.Context, err error) *cell.KEKError {
+	e := &cell.KEKError{}
 	said, isStatus := status.FromError(err)
 	switch {
 	case ctx.Err() != nil:
@@ -24,7 +24,7 @@ func (k *key) refused(ctx context.Context, err error) error {
 		e.Class, e.Hint = judge(said.Code(), said.Message())
 		e.Err = fmt.Errorf("the server answered %s", said.Code())
 	default: // Tink compares checksums and the key's name
-		return k.corrupt("its answer does not agree with its checksums, or is another key's")
+		e.Class, e.Err = cell.KEKCorrupt, errors.New("its answer does not agree with its checksums, or is another key's")
 	}
 	return e
 }
@@ -51,8 +51,4 @@ func state(message string) (cell.KEKClass, string) {
 		return cell.KEKDestroyed, "the key's version is destroyed: it does not come back"
 	}
 	return cell.KEKDisabled, "the key's version, its billing or the API is switched off, or it is to be destroyed: `gcloud kms keys versions enable` or `restore` brings a version back"
-}
-
-func (k *key) corrupt(what string) error {
-	return &cell.KEKError{Class: cell.KEKCorrupt, URI: k.uri, Err: errors.New(what), Hint: "name the key that the keys of this database were wrapped with; is it Cloud KMS that answers?"}
 }
