@@ -87,9 +87,10 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 		if wanted.Target != o.request.Column.Column+"_encrypted" {
 			o.request.Target = wanted.Target
 		}
-		if wanted.Transform == messages.TransformEncrypt {
-			o.request.Type = wanted.Type // of the manifest's target, and not of one that a flag names
-		}
+		o.request.Type = wanted.Type // of the manifest's target, and not of one that a flag names
+	}
+	if wanted.Transform == messages.TransformExternal || wanted.Transform == messages.TransformProxy {
+		o.request.Transform, o.request.External = wanted.Transform, messages.Encrypter{Subject: wanted.External.Subject, Key: wanted.External.Key}
 	}
 	plan, err := o.climb(c, config)
 	if err != nil {
@@ -141,8 +142,8 @@ func (o *advanceOptions) backfill(c *cobra.Command, config app.Coordinator, plan
 	b := &backfillOptions{dryRun: o.dryRun, asJSON: o.asJSON}
 	b.request = messages.StartRequest{V: messages.Version, RequestID: uuid.NewString(), Schema: o.request.Column.Schema, Table: o.request.Column.Table,
 		Columns: []messages.ColumnRequest{plan.Pair(o.request)}, Key: o.request.Key, Prepare: true, UserTriggers: o.triggers}
-	if err := b.request.Validate(); err != nil {
-		return usage(err, c)
+	if err := invalid(b.request.Validate(), c); err != nil {
+		return err
 	}
 	return b.execute(c, config)
 }

@@ -170,9 +170,10 @@ func schemeWords(p preflight.Plan) string {
 	return "; scheme 1, XAES-256-GCM, bound to the row"
 }
 
-// byBackfillAlone refuses to climb single rungs of a column whose values are not cells: they would be those of cells.
+// byBackfillAlone refuses to climb single rungs of a column whose values an expression makes: they would be those of cells.
 func byBackfillAlone(wanted manifest.Column, to lifecycle.Phase) error {
-	if wanted.Transform == messages.TransformEncrypt || to == lifecycle.PhaseCutOver || to == lifecycle.PhaseDropped {
+	climbs := []string{messages.TransformEncrypt, messages.TransformExternal, messages.TransformProxy}
+	if slices.Contains(climbs, wanted.Transform) || to == lifecycle.PhaseCutOver || to == lifecycle.PhaseDropped {
 		return nil
 	}
 	return &app.Fail{Code: app.CodeRefused, Err: fmt.Errorf("the manifest wants transform %s for column %q, whose rungs are climbed by its backfill alone", wanted.Transform, wanted.Source),

@@ -27,7 +27,8 @@ a row that was written between the job and the lock sends it back to the job. Ro
 quarantine, and nothing is swapped.
 
 Before a cutover the capture triggers and the CHECK are dropped: the column is schema-added. Its target stays with its
-cells unless --drop-target is given. After a rolled-back cutover that takes --to schema-added, so that repeating a
+cells unless --drop-target is given; nothing notices then who misses them, and the next backfill compares each of them
+with its source. After a rolled-back cutover that takes --to schema-added, so that repeating a
 command that was killed does not go further than it would have.
 
 --rehearse does a cutover and its rollback to an empty copy of the table inside one transaction, which is taken back:

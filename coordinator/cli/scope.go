@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
 )
 
 // scope is the table and the columns that a command is about, as flags name them.
@@ -53,8 +54,12 @@ func (s *scope) fill(r *messages.StartRequest, c *cobra.Command) error {
 
 // invalid is a request that flags have made, and that makes no sense.
 func invalid(err error, c *cobra.Command) error {
-	if err == nil {
+	var problem *messages.Problem
+	switch {
+	case err == nil:
 		return nil
+	case errors.As(err, &problem) && strings.HasSuffix(problem.Field, ".target") && c.Flags().Lookup("target") != nil:
+		return &app.Fail{Code: app.CodeUsage, Err: err, Hint: "name another one with --target, of 63 bytes at most; see `" + c.CommandPath() + " --help`"}
 	}
 	return usage(err, c)
 }

@@ -93,6 +93,11 @@ func (p *Plane) adopt(ctx context.Context, prepared Prepared) (messages.Job, err
 	if err != nil {
 		return messages.Job{}, err
 	}
+	for i, c := range job.Spec.Columns { // that were verified since it began
+		if i < len(prepared.columns) {
+			prepared.columns[i].Compare = prepared.columns[i].Compare || c.Compare
+		}
+	}
 	if !reflect.DeepEqual(job.Spec.Columns, prepared.columns) {
 		return messages.Job{}, problem(backfill.ErrJobBusy)
 	}

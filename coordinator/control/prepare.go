@@ -47,6 +47,9 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 	if err := preflight.Unreadable(ctx, p.DB, plan, p.Foreign); err != nil {
 		return Prepared{}, err
 	}
+	if err := p.giveUpUnwatched(ctx, plan); err != nil {
+		return Prepared{}, err
+	}
 	prepared := Prepared{Plan: plan}
 	climb := &ladder.Rungs{DB: p.DB, KEK: p.KEK, Alter: p.alter, Prove: p.alter}
 	for i := range plan.Columns {
@@ -54,12 +57,24 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 		if err != nil {
 			return Prepared{}, fmt.Errorf("prepare column %s of %s: %w", plan.Columns[i].Source.Name, plan.Relation.Table(), err)
 		}
+		if column.Compare, err = p.uncompared(ctx, column); err != nil {
+			return Prepared{}, err
+		}
 		prepared.columns = append(prepared.columns, column)
 	}
 	if r.Strict {
 		return prepared, climb.Strict(ctx, plan, prepared.columns)
 	}
 	return prepared, nil
+}
+
+// uncompared says whether cells may be there that are of another value than their source: the log knows.
+func (p *Plane) uncompared(ctx context.Context, c backfill.SpecColumn) (bool, error) {
+	state, err := lifecycle.Latest(ctx, p.DB, c.LogTable, c.LogColumn)
+	if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
+		return false, err
+	}
+	return state.Suspect() && !c.Foreign(), nil
 }
 
 // prepareReverse plans the job that opens cells into the plaintext. It alters nothing.
@@ -114,6 +129,29 @@ func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
 			return problem(backfill.ErrJobBusy)
 		}
 	}
+	return err
+}
+
+// giveUpUnwatched ends a job over these very columns that went on, or paused, while nothing noticed who missed them: the
+// one after it compares what is there.
+func (p *Plane) giveUpUnwatched(ctx context.Context, plan preflight.Plan) error {
+	job, err := backfill.LiveOver(ctx, p.DB, plan.Relation.OID)
+	if errors.Is(err, backfill.ErrNoJob) || err == nil && len(job.Spec.Columns) != len(plan.Columns) {
+		return nil
+	}
+	unwatched := ""
+	for _, c := range plan.Columns {
+		if err == nil && standing.SpecIn(job, c.Registered.ID).ID == 0 {
+			return nil
+		}
+		if !c.Guarded && !c.Add {
+			unwatched = c.Source.Name
+		}
+	}
+	if err != nil || unwatched == "" {
+		return err
+	}
+	_, err = p.jobs().Fail(ctx, job.ID, fmt.Sprintf("what notices writes that miss column %s was not there, or was another", unwatched))
 	return err
 }
 

@@ -34,7 +34,7 @@ func TestAlteringTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
 	}
 }
 
-func TestPreparingAgainWhileTheJobIsPausedLeavesTheLogPossible(t *testing.T) {
+func TestAPausedJobThatWasNotWatchedIsFollowedByOneThatCompares(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	db := testenv.Database(t)
@@ -69,15 +69,18 @@ func TestPreparingAgainWhileTheJobIsPausedLeavesTheLogPossible(t *testing.T) {
 		t.Fatal(err)
 	}
 	db.Run(t, `DROP TRIGGER "~cipherfleet_1_update" ON users`)
-	if _, err := p.Prepare(ctx, r); err != nil {
+	if prepared, err = p.Prepare(ctx, r); err != nil {
 		t.Fatal(err)
 	}
 	if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_trigger WHERE tgname = '~cipherfleet_1_update'`); n != 1 {
 		t.Error("capture was not put back")
 	}
 	state, err := lifecycle.Latest(ctx, db, "public.users", "email")
-	if err != nil || state.Run.State != lifecycle.RunPaused || state.Phase != lifecycle.PhaseBackfilling {
-		t.Errorf("the column is %+v: %v", state, err)
+	if err != nil || state.Run.State != lifecycle.RunStopped || state.Phase != lifecycle.PhaseDualWriting || !prepared.columns[0].Compare {
+		t.Errorf("the column is %+v, to be compared %t: %v", state, prepared.columns[0].Compare, err)
+	}
+	if job, err = p.jobs().Load(ctx, job.ID); err != nil || job.State != backfill.Failed || job.StoppedBy == "" {
+		t.Errorf("the job from before is %+v: %v", job, err)
 	}
 }
 

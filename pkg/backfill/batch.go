@@ -40,6 +40,8 @@ type row struct {
 	key    [][]byte // wire values
 	xmin   [4]byte
 	reason string // why it was refused; "": its value cannot be transformed
+
+	suspect bool // it is covered, and its cells are to be compared
 }
 
 // id is the row's key as a map key; it stays in this process.

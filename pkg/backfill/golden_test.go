@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 
 // shapes are tables whose statements are kept in testdata: of a single key, of a composite one that one operator
 // compares, and of one with operators of two schemas, under names that hold everything a name can; the first and the
-// last of them also after their cutover, and the first while its cells are sealed anew.
+// last of them also after their cutover, and the first while its cells are sealed anew, or compared.
 func shapes() map[string]struct {
 	sql     string
 	options []option
@@ -32,15 +32,17 @@ INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(a
 		sql     string
 		options []option
 	}{
-		"foreign":       {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{eql}},
-		"proxied":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{proxied(ddl.PayloadText, "text")}},
-		"text":          {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormText)}},
-		"rotation_json": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormJSON)}},
-		"rotation":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"reverse":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"reverse_mixed": {sql: mixed, options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
-		"single":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"composite":     {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
+		"foreign":        {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{eql}},
+		"proxied":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{proxied(ddl.PayloadText, "text")}},
+		"text":           {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormText)}},
+		"rotation_json":  {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormJSON)}},
+		"rotation":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"comparing":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"comparing_json": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, other text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormJSON), on(pg.Table{Schema: "public", Name: "items"}, "secret", "other")}},
+		"reverse":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"reverse_mixed":  {sql: mixed, options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
+		"single":         {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"composite":      {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
 		"mixed": {sql: mixed,
 			options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
 	}
@@ -59,6 +61,7 @@ func TestGolden(t *testing.T) {
 			if strings.HasPrefix(name, "rotation") {
 				k.rotate(ctx, k.scheme(ctx, 258, nil))
 			}
+			k.columns[0].Compare = strings.HasPrefix(name, "comparing")
 			k.start(ctx, 1000)
 			statements := k.shape(ctx, k.relation.OID).Generated()
 			var text strings.Builder

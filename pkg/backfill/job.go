@@ -44,6 +44,7 @@ type Spec struct {
 	Limits       Limits       `json:"limits,omitzero"`
 	UserTriggers string       `json:"user_triggers,omitempty"` // fire or skip
 	Budget       int          `json:"quarantine_budget"`
+	Compared     bool         `json:"compared,omitempty"` // a pass has compared the cells of every column that asks for it
 }
 
 // SpecColumn is one column of a job. The attribute numbers are those of the table, or of the partitions' root.
@@ -62,6 +63,10 @@ type SpecColumn struct {
 	Rotate bool            `json:"rotate,omitempty"` // cells are sealed anew under Scheme; the source is not looked at
 	Phase  lifecycle.Phase `json:"phase,omitempty"`  // where the column stands, if its run leaves it there
 	Index  *SpecIndex      `json:"index,omitempty"`  // tokens are made of the cells in Source; then Target holds those
+
+	// Compare has cells that are there already opened and compared with their source, and sealed anew if they are of
+	// another value: they are from a time when nobody noticed who missed them.
+	Compare bool `json:"compare,omitempty"`
 
 	// Expression makes the values inside Postgres; then there is no scheme either, and Source may be the target.
 	Expression *ddl.Expression `json:"expression,omitempty"`

@@ -46,7 +46,7 @@ func WithKeys(t transform.Transform, chain *lifecycle.Keychain, db *pg.DB) trans
 	case *transform.Reencrypt:
 		t.Learn, t.Key = chain.Learn, tenant(t)
 	case *transform.Encrypt:
-		t.Key = tenant(t)
+		t.Learn, t.Key = chain.Learn, tenant(t)
 	case *transform.Blind:
 		t.Learn = chain.Learn
 	case *transform.Decrypt:

@@ -13,7 +13,10 @@ import (
 // making is the kind of a column whose values an expression makes inside Postgres. Nothing of them is read: a chunk
 // knows the keys and versions of the rows that are not done, and its UPDATE makes the values of those that are still the
 // same. What verifies is Postgres too.
-type making struct{ column ddl.Column }
+type making struct {
+	column  ddl.Column
+	compare bool // a row that counts as done is not, if its value is another one than the expression makes now
+}
 
 // openMaking is the kind of a column that an expression makes; ErrShape if one of the columns that it reads is another
 // one now.
@@ -26,7 +29,9 @@ func openMaking(relation pg.Relation, c SpecColumn) (making, error) {
 			}
 		}
 	}
-	return making{ddl.Column{ID: c.ID, Table: relation.Table(), Source: c.Source, Target: c.Target, Expression: e}}, nil
+	k := making{column: ddl.Column{ID: c.ID, Table: relation.Table(), Source: c.Source, Target: c.Target, Expression: e}}
+	k.compare = c.Compare && k.column.Comparable()
+	return k, nil
 }
 
 // input is nothing: a value that never leaves the server need not be read.
@@ -40,9 +45,14 @@ func (k making) output() result {
 	return r
 }
 
-func (k making) uncovered() string { return k.column.Undone("t") }
+func (k making) uncovered() string {
+	if k.compare {
+		return fmt.Sprintf("(%s OR NOT %s)", k.column.Undone("t"), k.column.Made("t"))
+	}
+	return k.column.Undone("t")
+}
 
-func (k making) fallible() bool { return k.column.Fallible() }
+func (k making) fallible() bool { return k.column.Fallible() || k.compare }
 
 // evidence is a verdict that the server reaches: see judge.
 func (k making) evidence() [2]operand {

@@ -78,7 +78,7 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 	if err != nil {
 		return oneGone, fmt.Errorf("encode a key of %s: %w", w.shape.Table, err)
 	}
-	choosers := sources[len(w.shape.Columns):]
+	choosers := sources[len(w.shape.Columns):] // and behind them what is stored
 	for i, c := range w.shape.Columns {
 		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: sources[i]}
 		if c.Tenant != "" {
@@ -86,15 +86,19 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 		}
 		s.values[i] = []transform.Value{v}
 	}
+	w.shape.take(&s.rows[0], choosers, func(column int, stored []byte) { s.values[column][0].Is = stored })
 	asking, done := w.shape.withinLock(ctx)
 	defer done()
 	if err := seal(asking, w.transforms, s); err != nil {
 		return oneGone, err
 	}
+	if s.settled(0) {
+		return oneGone, nil
+	}
 	return w.writeLocked(ctx, r, s)
 }
 
-// lock takes the row and reads its key and sources, and behind them what chooses keys; not found also says that it is covered by now. The key may be
+// lock takes the row and reads its key and sources, and behind them what chooses keys and what is stored; not found also says that it is covered by now. The key may be
 // another one than was asked for, and yet equal to it: 'Alice' and 'alice', 1 mon and 30 days.
 func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte, found bool, err error) {
 	print := ""
@@ -108,6 +112,9 @@ func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte,
 		statement.Results = append(statement.Results, formatCode(c.input().isBinary))
 	}
 	statement.Results = append(statement.Results, make([]int16, len(w.shape.choosers()))...) // as text
+	for _, stored := range w.shape.stored() {
+		statement.Results = append(statement.Results, formatCode(stored.isBinary))
+	}
 	statement.Row = func(wire [][]byte) error {
 		found = wire[0][0] == 1
 		var own [][]byte

@@ -45,7 +45,7 @@ func openLeaf(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cel
 		return nil, err
 	}
 	for _, c := range job.Spec.Columns {
-		column, err := open(relation, c, keyring)
+		column, err := open(relation, job.comparingStill(c), keyring)
 		if err != nil {
 			return nil, err
 		}
@@ -83,11 +83,17 @@ func openColumn(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Colu
 		return column, err
 	case c.Origin != nil:
 		column.kind, err = openResealing(relation, c, source, target, keyring)
+		if k, is := column.kind.(resealing); is && c.Compare && !c.Reverse {
+			column.kind = comparing{k, k.sides, k.form}
+		}
 		return column, err
 	}
 	sealed, err := openSealing(c, source, target, keyring)
-	if column.kind = sealed; c.Reverse {
+	switch column.kind = sealed; {
+	case c.Reverse:
 		column.kind = openOpening(sealed, source.Base)
+	case c.Compare:
+		column.kind = comparing{sealed, sealed.sides, sealed.form}
 	}
 	return column, err
 }

@@ -69,6 +69,9 @@ func (r *reader) statement(after, through bound, most int) pg.Statement {
 		s.Results = append(s.Results, formatCode(c.input().isBinary))
 	}
 	s.Results = append(s.Results, make([]int16, len(r.shape.choosers()))...) // as text
+	for _, stored := range r.shape.stored() {
+		s.Results = append(s.Results, formatCode(stored.isBinary))
+	}
 	return s
 }
 
@@ -98,6 +101,11 @@ func (r *reader) keep(b *batch, wire [][]byte) error {
 		b.bytes += int64(len(v.In) + len(v.Tenant))
 		b.values[i] = append(b.values[i], v)
 	}
+	last := len(b.rows) - 1
+	r.shape.take(&b.rows[last], wire[chooser:], func(column int, stored []byte) {
+		b.values[column][last].Is = b.keep(stored)
+		b.bytes += int64(len(stored))
+	})
 	return nil
 }
 

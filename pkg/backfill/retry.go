@@ -34,6 +34,11 @@ func (s *Jobs) Retry(ctx context.Context, id, actor string, leaves []uint32) (Jo
 		if job, waiting, err = retriable(ctx, tx, id); err != nil {
 			return err
 		}
+		if job.Spec.Compared { // what was quarantined, or went past capture since, is compared too
+			if err := setCompared(ctx, tx, &job, false); err != nil {
+				return err
+			}
+		}
 		if err := s.restarted(ctx, tx, job, actor, waiting); err != nil {
 			return err
 		}
@@ -116,11 +121,12 @@ func ready(ctx context.Context, tx pg.Tx, job Job) error {
 }
 
 // starts are the events of a job that starts, or starts again. They say of which columns each cell is opened and
-// compared before it is written: all but those whose cells somebody else makes.
+// compared before it is written: all but those whose cells somebody else makes; and of which, those that are there, too.
 func starts(job Job, start lifecycle.RunStart) ([]lifecycle.Event, error) {
 	events := job.Events()
 	for i, c := range job.Spec.Columns {
 		start.Compared = c.Sealed() && c.stays() == ""
+		start.Existing = c.Compare && !job.Spec.Compared
 		detail, err := json.Marshal(start)
 		if err != nil {
 			return nil, err

@@ -29,8 +29,14 @@ func seal(ctx context.Context, transforms []transform.Transform, s span) error {
 	return nil
 }
 
-// sealOrIsolate seals the span; rows whose value cannot be transformed are found by bisection and moved to refused.
+// sealOrIsolate seals the span; rows whose value cannot be transformed are found by bisection and moved to refused, and
+// those whose cells turned out to be right are left out.
 func sealOrIsolate(ctx context.Context, transforms []transform.Transform, s span) (span, error) {
+	s, err := sealOrRefuse(ctx, transforms, s)
+	return s.unlike(), err
+}
+
+func sealOrRefuse(ctx context.Context, transforms []transform.Transform, s span) (span, error) {
 	err := seal(ctx, transforms, s)
 	if !errors.Is(err, transform.ErrValue) {
 		return s, err

@@ -110,21 +110,25 @@ func (s *Shape) choosers() (list []string) {
 	return list
 }
 
-// readSQL reads key, xmin, "is uncovered" and the sources of uncovered rows, in key order. Parameters: the lower
+// readSQL reads key, xmin, "is uncovered" and the sources of uncovered rows, in key order; where cells are compared, the
+// same of rows that have theirs, and behind it those cells. Parameters: the lower
 // bound if there is one, the upper bound if there is one, the most rows. Sparse reads uncovered rows alone: after the
 // first pass few are left, and a range bounds what is scanned for them.
 func (s *Shape) readSQL(lower, upper, sparse bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "SELECT %s, t.xmin, %s", s.keyList(), s.uncovered())
+	fmt.Fprintf(&b, "SELECT %s, t.xmin, %s", s.keyList(), s.wanted())
 	for _, c := range s.Columns {
 		source := c.input().sql
 		if !sparse && c.output().sends() {
-			source = fmt.Sprintf("CASE WHEN %s THEN %s END", s.uncovered(), source)
+			source = fmt.Sprintf("CASE WHEN %s THEN %s END", s.wanted(), source)
 		}
 		b.WriteString(", " + source)
 	}
 	for _, chooser := range s.choosers() {
 		b.WriteString(", " + chooser)
+	}
+	for _, stored := range s.stored() {
+		b.WriteString(", " + stored.sql)
 	}
 	judged := s.fallible() && !sparse
 	if judged { // row by row: a sort would ask every row for its value before it counts
@@ -137,7 +141,7 @@ func (s *Shape) readSQL(lower, upper, sparse bool) string {
 		if next == 1 {
 			word = " WHERE "
 		}
-		fmt.Fprintf(&b, "%s(%s)", word, s.uncovered())
+		fmt.Fprintf(&b, "%s(%s)", word, s.wanted())
 	}
 	fmt.Fprintf(&b, " ORDER BY %s LIMIT $%d", s.keyList(), next)
 	if judged {
@@ -221,7 +225,7 @@ func (s *Shape) updateSQL(lower, skipLocked, look bool) string {
 
 const lookSQL = "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.uncovered) FROM u"
 
-// lockSQL takes one row, whoever fights for it, and reads "is uncovered", key and sources under the lock. Parameters:
+// lockSQL takes one row, whoever fights for it, and reads the same under the lock but for its version. Parameters:
 // the key.
 func (s *Shape) lockSQL() string {
 	sources := make([]string, len(s.Columns))
@@ -229,8 +233,11 @@ func (s *Shape) lockSQL() string {
 		sources[i] = c.input().sql
 	}
 	sources = append(sources, s.choosers()...)
+	for _, stored := range s.stored() {
+		sources = append(sources, stored.sql)
+	}
 	return fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s t WHERE %s FOR NO KEY UPDATE",
-		s.uncovered(), s.keyList(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
+		s.wanted(), s.keyList(), strings.Join(sources, ", "), s.Table.SQL(), s.rowIs(1))
 }
 
 // writeOneSQL writes the row that lockSQL holds, says whether it is uncovered afterwards, and echoes. Parameters: key,

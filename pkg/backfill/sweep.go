@@ -3,6 +3,7 @@ package backfill
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -63,6 +64,11 @@ func (s *Jobs) Step(ctx context.Context, id string, leaves []uint32) (Job, error
 		if err := tx.QueryRow(ctx, quarantinedSQL, id).Scan(&quarantined); err != nil {
 			return err
 		}
+		if skipped == 0 && len(missed) == 0 && quarantined == 0 {
+			if err := hasCompared(ctx, tx, &job); err != nil {
+				return err
+			}
+		}
 		switch {
 		case job.Pass == 0 || skipped > 0 || len(missed) > 0:
 			return s.nextPass(ctx, tx, &job, leaves, skipped > 0)
@@ -76,6 +82,24 @@ func (s *Jobs) Step(ctx context.Context, id string, leaves []uint32) (Job, error
 		return Job{}, fmt.Errorf("take job %s a step on: %w", id, err)
 	}
 	return job, nil
+}
+
+// hasCompared notes that the last pass met every row: what it did not compare has no cell, or one of later. A pass that
+// left rows aside is followed by another that compares, or else those would pass for covered.
+func hasCompared(ctx context.Context, tx pg.Tx, job *Job) error {
+	if job.Spec.Compared || !slices.ContainsFunc(job.Spec.Columns, func(c SpecColumn) bool { return c.Compare }) {
+		return nil
+	}
+	return setCompared(ctx, tx, job, true)
+}
+
+func setCompared(ctx context.Context, tx pg.Tx, job *Job, is bool) error {
+	job.Spec.Compared = is
+	_, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET spec = jsonb_set(spec, '{compared}', to_jsonb($2::boolean)) WHERE id = $1`, job.ID, is)
+	if err != nil {
+		return fmt.Errorf("note whether cells were compared: %w", err)
+	}
+	return nil
 }
 
 const mostSweepDelay = 30 * time.Second

@@ -22,6 +22,10 @@ type State struct {
 	VerifiedFrom  time.Time // when it began: what it read is of then, or later
 	Proven        bool      // it found every row covered
 	NoneWrong     bool      // it found no cell that is wrong; rows may have been without one
+	Watched       time.Time // since when writes that miss the target are noticed, as far as the log tells; zero if they never were
+	Uncompared    bool      // cells may be there from before, see [State.rewatched]
+	Unnoticed     bool      // and so nobody has on record who missed them then
+	Withdrawn     bool      // a rollback dropped the target
 	Last          int64     // id of the last event folded; older ones change nothing any more
 	At            time.Time // when it happened
 }
@@ -49,6 +53,7 @@ type Run struct {
 	Cursor      string
 	Started     time.Time
 	Ended       time.Time // of backfilled or cancelled; zero while it goes
+	Existing    bool      // it compares also the cells that were there when it began
 }
 
 // Live says whether checkpoints may still come.
@@ -181,10 +186,11 @@ func (s State) move(e Event) (State, string) {
 	}
 	switch {
 	case e.Kind == KindDualWriting:
-		s = s.unproven(e) // capture was made, or made anew: until now writes could miss the target unseen
+		s = s.unproven(e).rewatched(e) // capture was made, or made anew: until now writes could miss the target unseen
+		s.Unnoticed = s.Uncompared
 	case e.Kind == KindSchemaAdded && s.Phase == PhaseDropped:
 		s = s.unproven(e)
-		s.Run = Run{}
+		s.Run, s.Watched, s.Uncompared, s.Unnoticed = Run{}, time.Time{}, false, false
 	case e.Kind == KindAdvanced:
 		s = s.unproven(e)
 		s.Phase = e.Phase
@@ -193,8 +199,9 @@ func (s State) move(e Event) (State, string) {
 		s = s.unproven(e) // capture goes, or begins anew: until now a plaintext could change without its cell
 		if undone(e) && slices.Contains([]Phase{PhaseSchemaAdded, PhaseDualWriting, PhaseBackfilling, PhaseBackfilled}, s.Phase) {
 			s.Phase = e.Phase
-			return s, ""
+			return s.unwatched(e), ""
 		}
+		s = s.rewatched(e)
 	}
 	return s.climb(e)
 }
@@ -210,7 +217,8 @@ func (s State) start(e Event) (State, string) {
 	if s.Run.State == "" || s.Run.Job != e.Job {
 		s.Run = Run{Job: e.Job, Started: e.At}
 	}
-	s.Run.State, s.Run.Total, s.Run.Ended = RunOpen, e.Total, time.Time{}
+	s.Run.State, s.Run.Total, s.Run.Ended, s.Run.Existing = RunOpen, e.Total, time.Time{}, existing(e)
+	s.Uncompared = s.Suspect()
 	switch {
 	case s.Backfilled.IsZero() || !compares(e):
 		s = s.unproven(e)
@@ -254,6 +262,7 @@ func (s State) run(e Event) (State, string) {
 		if s.Backfilled.IsZero() {
 			s.Backfilled = e.At
 		}
+		s = s.compared(s.Run.Existing)
 		return s.climb(e)
 	case KindRowQuarantined:
 		s.Run.Quarantined++

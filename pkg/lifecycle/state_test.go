@@ -61,6 +61,7 @@ func TestAWholeLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := lifecycle.State{Table: table, Column: column, Phase: lifecycle.PhaseDropped, Last: 16, At: time.Unix(16, 0).UTC(), VerifiedFrom: time.Unix(12, 0).UTC(), Backfilled: time.Unix(14, 0).UTC(),
+		Watched: time.Unix(14, 0).UTC(), Uncompared: true,
 		Run: lifecycle.Run{Job: jobA, State: lifecycle.RunDone, Rows: 100, Skipped: 3, Total: 100, Quarantined: 1, Cursor: "c", Started: time.Unix(3, 0).UTC(), Ended: time.Unix(11, 0).UTC()}}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -19,6 +19,7 @@ func (v Verification) Sound() bool { return v.Proven || v.NoneWrong }
 // RunStart is what the detail of a backfill_started says, beside its estimate.
 type RunStart struct {
 	Compared    bool   `json:"compared,omitempty"` // each cell that the run writes is opened and compared with its source first
+	Existing    bool   `json:"existing,omitempty"` // so is each that was there when it began
 	Reason      string `json:"reason,omitempty"`   // why it began again
 	Quarantined int    `json:"quarantined,omitempty"`
 }
@@ -27,6 +28,43 @@ type RunStart struct {
 func compares(e Event) bool {
 	var start RunStart
 	return len(e.Detail) > 0 && json.Unmarshal(e.Detail, &start) == nil && start.Compared && e.Phase != PhaseCutOver
+}
+
+// existing says that the run which this event begins compares the cells that are there, too.
+func existing(e Event) bool {
+	var start RunStart
+	return len(e.Detail) > 0 && json.Unmarshal(e.Detail, &start) == nil && start.Existing
+}
+
+// Suspect says that cells may be of another value than their source: they are from a time when a source could change
+// without anybody's noticing, or the last verification found such cells.
+func (s State) Suspect() bool { return s.Uncompared || !s.Verified.IsZero() && !s.NoneWrong }
+
+// rewatched is the state when capture was installed. If it was before, then until now a source could change beside a cell
+// without anybody's noticing: whoever fills the column has to compare the cells that are there, unless a verification that
+// begins from now on finds none of them wrong.
+func (s State) rewatched(e Event) State {
+	s.Uncompared = s.Uncompared || !s.Watched.IsZero()
+	s.Watched, s.Withdrawn = e.At, false
+	return s
+}
+
+// unwatched is the state when capture was taken away; with its target a column loses all its cells.
+func (s State) unwatched(e Event) State {
+	var back struct {
+		DropTarget bool `json:"drop_target"`
+	}
+	if len(e.Detail) > 0 && json.Unmarshal(e.Detail, &back) == nil && back.DropTarget {
+		s.Watched, s.Withdrawn = time.Time{}, true
+		return s.compared(true)
+	}
+	return s
+}
+
+// compared is the state when every cell has been compared, or is gone.
+func (s State) compared(is bool) State {
+	s.Uncompared, s.Unnoticed = s.Uncompared && !is, s.Unnoticed && !is
+	return s
 }
 
 // verify folds a verification in. Only one of every row is a proof; a sample can but take a proof away.
@@ -39,8 +77,9 @@ func (s State) verify(e Event) (State, string) {
 		return s, "there is nothing to verify"
 	case v.Sample == 0:
 		s.Verified, s.VerifiedFrom, s.Proven, s.NoneWrong = e.At, v.Began, v.Proven, v.Sound()
+		s = s.compared(v.Sound() && v.Began.After(s.Watched))
 	case !v.Sound():
-		s.Verified = time.Time{}
+		s.Verified, s.Uncompared = time.Time{}, true
 	}
 	return s, ""
 }

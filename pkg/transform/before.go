@@ -37,7 +37,7 @@ func (b *before) Apply(ctx context.Context, values []Value) error {
 		return err
 	}
 	for i := range values {
-		values[i].Out = b.values[i].Out
+		values[i].Out, values[i].Kept = b.values[i].Out, b.values[i].Kept
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +12,16 @@ import (
 // ErrValue says that one of the values cannot be transformed, whoever tries: it is the row's fault, not the moment's.
 var ErrValue = errors.New("a value cannot be transformed")
 
-// Encrypt seals plaintext into cells of one scheme, and opens each of them again before it lets it go.
+// Encrypt seals plaintext into cells of one scheme, and opens each of them again before it lets it go. Where a cell is
+// stored already, of whichever scheme, that opens to the very plaintext, it stays.
 type Encrypt struct {
 	Key KeyFor // of values that name a tenant. Nil: they cannot be sealed
+	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
+	Learn func(ctx context.Context, err error) bool
 
 	sealers
-	plain []byte // scratch
+	plain  []byte // scratch
+	opened []byte // scratch
 
 	testOnlySealed func(sealed []byte) // damages a cell before its check; nil outside tests
 }
@@ -36,6 +41,7 @@ func (e *Encrypt) Apply(ctx context.Context, values []Value) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	defer func() { clear(e.opened[:cap(e.opened)]) }()
 	arena := make([]byte, 0, e.room(values))
 	for i := range values {
 		var err error
@@ -50,13 +56,16 @@ func (e *Encrypt) Apply(ctx context.Context, values []Value) error {
 func (e *Encrypt) room(values []Value) int {
 	n, scheme := 0, e.Scheme()
 	for i := range values {
+		if values[i].Is != nil {
+			continue // it is likely to stay
+		}
 		n += scheme.SealedLength(len(values[i].In) + 8) // a codec may widen a value
 	}
 	return n
 }
 
 func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
-	v.Out = nil
+	v.Out, v.Kept = nil, false
 	if v.In == nil {
 		return arena, nil
 	}
@@ -65,7 +74,20 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 		return arena, fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	e.plain = plain
+	if v.Is != nil {
+		if v.Kept, err = e.holds(ctx, v); err != nil {
+			return arena, err
+		}
+		if v.Kept {
+			v.Out = v.Is
+			return arena, nil
+		}
+	}
 	sealer, err := e.of(ctx, e.Key, v)
+	if v.Is != nil && errors.Is(err, ErrValue) { // nobody opens a cell of a tenant that was shredded, or seals another
+		v.Out, v.Kept = v.Is, true
+		return arena, nil
+	}
 	if err != nil {
 		return arena, err
 	}
@@ -82,4 +104,19 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 	}
 	v.Out = sealed
 	return arena, nil
+}
+
+// holds says whether what is stored is a cell of e.plain, in this very row. That a key was taken away is an error: nobody
+// knows then.
+func (e *Encrypt) holds(ctx context.Context, v *Value) (bool, error) {
+	stored := Value{Address: v.Address, In: v.Is}
+	plain, _, err := openCell(ctx, e.keyring, e.Learn, e.opened[:0], &stored)
+	if errors.Is(err, ErrValue) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open what is stored: %w", err)
+	}
+	e.opened = plain
+	return bytes.Equal(plain, e.plain), nil
 }

@@ -146,7 +146,7 @@ func (o *opened) Apply(ctx context.Context, values []Value) error {
 		return err
 	}
 	for i := range values {
-		values[i].Out = o.values[i].Out
+		values[i].Out, values[i].Kept = o.values[i].Out, o.values[i].Kept
 	}
 	return nil
 }

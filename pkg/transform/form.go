@@ -42,12 +42,13 @@ func (f *formed) Apply(ctx context.Context, values []Value) error {
 			return err
 		}
 	}
+	f.parseStored()
 	if err := f.inner.Apply(ctx, f.values); err != nil {
 		return err
 	}
 	if f.to == cell.FormBytes {
 		for i := range values {
-			values[i].Out = f.values[i].Out
+			values[i].Out, values[i].Kept = f.values[i].Out, f.values[i].Kept
 		}
 		return nil
 	}
@@ -75,6 +76,20 @@ func (f *formed) parse() error {
 	return nil
 }
 
+// parseStored parses what is stored already; what is no cell cannot stay.
+func (f *formed) parseStored() {
+	for i := range f.values {
+		v := &f.values[i]
+		if v.Is == nil || f.to == cell.FormBytes {
+			continue
+		}
+		var err error
+		if v.Is, err = f.to.Parse(nil, v.Is); err != nil {
+			v.Is = nil
+		}
+	}
+}
+
 func (f *formed) write(values []Value) {
 	size := 0
 	for i := range f.values {
@@ -83,6 +98,7 @@ func (f *formed) write(values []Value) {
 	arena := make([]byte, 0, size)
 	for i := range values {
 		start := len(arena)
+		values[i].Kept = f.values[i].Kept
 		if values[i].Out = nil; f.values[i].Out != nil {
 			arena = f.to.Append(arena, f.values[i].Out)
 			values[i].Out = arena[start:len(arena):len(arena)]

@@ -24,6 +24,8 @@ type Transform interface {
 type Value struct {
 	Address cell.Address
 	In, Out []byte
+	Is      []byte // what is stored already, to stay if it is a cell of In; nil: nothing that is to be compared
+	Kept    bool   // it is, and Out is the same
 	Tenant  []byte // chooses the key, as Postgres prints it; nil: the key of all rows, or of those of no tenant
 }
 

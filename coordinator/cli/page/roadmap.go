@@ -16,8 +16,9 @@ func Roadmap(w io.Writer, r roadmap.Roadmap) error {
 	for _, step := range r.Steps {
 		fmt.Fprintf(&b, "first: %s\n  %s\n", step.Does, step.Command)
 	}
+	said := map[string]string{} // commands for several columns, and under which they stand
 	for _, c := range r.Columns {
-		printRoad(&b, c)
+		printRoad(&b, c, said)
 	}
 	for _, u := range r.Unlisted {
 		fmt.Fprintf(&b, "not in the manifest: %s.%s, which is %s\n", u.Table, u.Column, cmp.Or(string(u.Phase), "not begun"))
@@ -33,7 +34,7 @@ func Roadmap(w io.Writer, r roadmap.Roadmap) error {
 }
 
 // printRoad is a column: a line if there is nothing to say, else a paragraph.
-func printRoad(b *strings.Builder, c roadmap.Column) {
+func printRoad(b *strings.Builder, c roadmap.Column, said map[string]string) {
 	from, mark := cmp.Or(string(c.Phase), "not begun"), "→"
 	switch {
 	case len(c.Blockers) > 0:
@@ -48,7 +49,12 @@ func printRoad(b *strings.Builder, c roadmap.Column) {
 	b.WriteString("\n")
 	for i, step := range c.Steps {
 		fmt.Fprintf(b, "  %d. %s\n", i+1, step.Does)
-		if step.Command != "" {
+		switch first, is := said[step.Command]; {
+		case step.Command == "":
+		case is && len(step.With) > 0:
+			fmt.Fprintf(b, "     done by the command of %s\n", first)
+		default:
+			said[step.Command] = c.Table + "." + c.Column
 			fmt.Fprintf(b, "     $ %s\n", step.Command)
 		}
 		if step.Lock != "none" {

@@ -20,10 +20,13 @@ type AdvanceRequest struct {
 	To     lifecycle.Phase
 	Key    []string // of a new column, to walk its table by; empty: the primary key, else a NOT NULL unique index
 	Target string   // where the cells go; "": where they went, else the column's name with _encrypted behind it
-	Type   string   // of a target that is added: bytea, text or jsonb; "": bytea
-	Note   string
-	Reason string // why the phase is set by hand: against the order, or without a run
-	Strict bool   // writes that miss the target fail from then on; of a climb to dual-writing
+	Type   string   // of a target that is added: bytea, text or jsonb, of an encrypter's also eql_v2_encrypted; "": bytea
+	// Transform is external or proxy where a user's own encrypter makes the values; "": as by the last job, else encrypt.
+	Transform string
+	External  messages.Encrypter // of transform external
+	Note      string
+	Reason    string // why the phase is set by hand: against the order, or without a run
+	Strict    bool   // writes that miss the target fail from then on; of a climb to dual-writing
 }
 
 // Way is how a column gets to a phase.
@@ -189,12 +192,13 @@ func (l *Ladder) Advance(ctx context.Context, r AdvanceRequest, p AdvancePlan) e
 
 // NeedsKey says that the climb makes or proves the column's key.
 func (p AdvancePlan) NeedsKey() bool {
-	return len(p.plan.Columns) > 0 && p.To.Rung() >= lifecycle.PhaseDualWriting.Rung()
+	return len(p.plan.Columns) > 0 && p.To.Rung() >= lifecycle.PhaseDualWriting.Rung() && p.plan.Columns[0].Sealed()
 }
 
 // Pair is the column and its target under today's names, for a request that goes on from there.
 func (p AdvancePlan) Pair(r AdvanceRequest) messages.ColumnRequest {
-	pair := messages.ColumnRequest{Source: p.standing.Plain.Name, Target: cmp.Or(r.Target, p.standing.Sealed.Name, p.standing.Plain.Name+"_encrypted")}
+	pair := messages.ColumnRequest{Source: p.standing.Plain.Name, Target: cmp.Or(r.Target, p.standing.Sealed.Name, p.standing.Plain.Name+"_encrypted"),
+		Transform: r.Transform, External: r.External}
 	if p.standing.Sealed.Attnum == 0 {
 		pair.Type = r.Type
 	}

@@ -20,7 +20,7 @@ const watchedSQL = `SELECT clock_timestamp(),
 // Otherwise it is a [*standing.Refusal] that says how many did, whose they were, and until when to wait.
 func (l *Ladder) quiet(ctx context.Context, q pg.Querier, s standing.Standing, soak time.Duration) error {
 	name := s.Relation.Table().String() + "." + s.Source
-	if !watches(s) {
+	if !s.Watched() {
 		return standing.Refuse("column", "cipherfleet advance --to dual-writing puts its capture back, cipherfleet backfill also covers what was missed meanwhile",
 			"writes that miss the target of %s go unnoticed: its capture is missing or not always enabled, or was altered", name)
 	}
@@ -51,24 +51,6 @@ func untilHint(until time.Time, soak time.Duration, first string) string {
 		return wait
 	}
 	return first + "; then " + wait
-}
-
-// watches says that the column's capture triggers stand, there and in every partition, and fire for every writer.
-func watches(s standing.Standing) bool {
-	own, guards := 0, s.DDL().Guards()
-	for _, t := range s.Relation.Triggers {
-		body, is := guards[t.Name]
-		if !is {
-			continue
-		}
-		if t.Enabled != "A" || t.Body != body {
-			return false
-		}
-		if t.Table.OID == s.Relation.OID {
-			own++
-		}
-	}
-	return own == len(guards)
 }
 
 const mostWritersNamed = 5

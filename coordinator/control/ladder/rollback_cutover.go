@@ -48,7 +48,7 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if err := p.checkNames(); err != nil {
 		return err
 	}
-	if r.Reason == "" && !watchesReverse(p.Standing) {
+	if r.Reason == "" && !p.WatchedInReverse() {
 		return standing.Refuse("column", "cipherfleet verify finds the plaintexts that are of another value; set those to NULL, and give a --reason to roll back all the same",
 			"nobody watched for cells written to %s since: its reverse capture is missing or not always enabled", p.Relation.Table())
 	}
@@ -99,8 +99,8 @@ func (l *Ladder) undoCutover(ctx context.Context, p RollbackPlan, r RollbackRequ
 		}
 		err = standing.Reading(ctx, l.DB, "0", func(tx pg.Tx) error { return p.behind(ctx, tx) })
 		if errors.Is(err, errBehind) {
-			if err := p.CheckBack(); err != nil {
-				return err
+			if err := p.CheckOpenable(ctx, l.DB); err != nil {
+				return errors.Join(err, unindexReverse(ctx, l.DB, p.column, p.Relation.Leaves))
 			}
 			result.Jobs++
 			err = r.Reverse(ctx)

@@ -70,24 +70,6 @@ func checkReversible(s standing.Standing) error {
 	return nil
 }
 
-// watchesReverse says that the column's reverse capture stands, there and in every partition, and fires for every
-// writer.
-func watchesReverse(s standing.Standing) bool {
-	own := 0
-	for _, t := range s.Relation.Triggers {
-		if !slices.Contains(ddl.ReverseTriggers(s.ID), t.Name) {
-			continue
-		}
-		if t.Enabled != "A" {
-			return false
-		}
-		if t.Table.OID == s.Relation.OID {
-			own++
-		}
-	}
-	return own == len(ddl.ReverseTriggers(s.ID))
-}
-
 const reverseIndexSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
  WHERE i.indrelid = $1 AND c.relname = $2`
 
@@ -95,6 +77,38 @@ const reverseIndexSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FR
 // writers; it waits for their transactions, for half a minute each. An index that a killed attempt left invalid is built
 // anew.
 func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
+	return whileIndexing(ctx, db, c, func(conn *pg.Conn) error {
+		for _, leaf := range leaves {
+			valid, err := pg.Values[bool](ctx, db, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
+			step := c.ReverseUncoveredIndex(leaf.Named)
+			if err == nil && slices.Contains(valid, false) {
+				_, err = conn.Exec(ctx, step.Undo[0])
+			}
+			if err == nil && !slices.Contains(valid, true) {
+				_, err = conn.Exec(ctx, step.Do[0])
+			}
+			if err != nil {
+				return fmt.Errorf("index the rows of %s that have no plaintext: %w", leaf.Table(), err)
+			}
+		}
+		return nil
+	})
+}
+
+// unindexReverse drops those indexes: the rollback is refused, and nothing is to be left of it.
+func unindexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
+	return whileIndexing(ctx, db, c, func(conn *pg.Conn) error {
+		for _, leaf := range leaves {
+			if _, err := conn.Exec(ctx, c.ReverseUncoveredIndex(leaf.Named).Undo[0]); err != nil {
+				return fmt.Errorf("drop an index of %s: %w", leaf.Table(), err)
+			}
+		}
+		return nil
+	})
+}
+
+// whileIndexing hands out a connection that waits for others' transactions, while nobody else indexes the column.
+func whileIndexing(ctx context.Context, db *pg.DB, c ddl.Column, f func(*pg.Conn) error) error {
 	conn, err := db.Acquire(ctx)
 	if err != nil {
 		return err
@@ -107,18 +121,5 @@ func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf
 	if err := standing.IndexTurn(ctx, conn, c.ID); err != nil {
 		return err
 	}
-	for _, leaf := range leaves {
-		valid, err := pg.Values[bool](ctx, db, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
-		step := c.ReverseUncoveredIndex(leaf.Named)
-		if err == nil && slices.Contains(valid, false) {
-			_, err = conn.Exec(ctx, step.Undo[0])
-		}
-		if err == nil && !slices.Contains(valid, true) {
-			_, err = conn.Exec(ctx, step.Do[0])
-		}
-		if err != nil {
-			return fmt.Errorf("index the rows of %s that have no plaintext: %w", leaf.Table(), err)
-		}
-	}
-	return nil
+	return f(conn)
 }

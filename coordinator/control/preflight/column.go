@@ -51,6 +51,9 @@ func (p *look) checkColumns(ctx context.Context) error {
 		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
 		}
+		if err == nil {
+			err = p.checkUnwatched(ctx, i, column)
+		}
 		if err != nil {
 			return err
 		}
@@ -215,7 +218,7 @@ func (p *look) checkMissing(field string, asked messages.ColumnRequest) error {
 	target := asked.Target
 	switch most := p.plan.Relation.Server.MaxIdentifierBytes; {
 	case len(target) > most:
-		return standing.Reject(field, "name a shorter one", "target %q has more than %d bytes; the server would cut its name", target, most)
+		return standing.Reject(field, "name a shorter one with --target", "target %q has more than %d bytes; the server would cut its name", target, most)
 	case !p.request.Prepare:
 		hint := fmt.Sprintf("--prepare adds it; or ALTER TABLE %s ADD COLUMN %s %s", p.plan.Relation.Table().SQL(), pg.Ident(target), cmp.Or(asked.Type, "bytea"))
 		if asked.Made() {

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,11 +70,55 @@ func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Col
 		}
 		return last, nil
 	}
+	if last.ID == 0 && !own && !asked.Made() {
+		if err := p.checkPrepared(field, registered[at], e); err != nil {
+			return e, err
+		}
+	}
 	if own && e.Foreign() {
 		return e, standing.Clash(field+".transform", "leave --transform out, or take the column back with cipherfleet rollback and name another target",
 			"the values of %q are cells of cipherfleet's", asked.Source)
 	}
 	return e, nil
+}
+
+// checkPrepared refuses to make cells where a column that no job went over yet was prepared for what an encrypter makes,
+// and the reverse: the CHECK tells.
+func (p *look) checkPrepared(field string, r lifecycle.Column, e backfill.External) error {
+	target := p.plan.Relation.ColumnAt(r.TargetNum)
+	at := slices.IndexFunc(p.plan.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(r.ID) })
+	if at < 0 || target.Attnum == 0 {
+		return nil
+	}
+	cells := ddl.Column{ID: r.ID, Target: target.Name, Form: ddl.FormOf(target)}.IsCheck(p.plan.Relation.Checks[at].SQL)
+	if cells != e.Foreign() {
+		return nil
+	}
+	wanted, is := "cells", "what an encrypter of your own makes"
+	if cells {
+		wanted, is = is, wanted
+	}
+	return standing.Clash(field+".transform", fmt.Sprintf("name that with --transform, or in the manifest, or begin again: cipherfleet rollback takes the CHECK of %q away", target.Name),
+		"column %q was prepared for %s, not for %s", r.Source, is, wanted)
+}
+
+// checkUnwatched refuses to go on with what an encrypter made before a time in which a source could change unnoticed:
+// nobody here can compare it.
+func (p *look) checkUnwatched(ctx context.Context, i int, c Column) error {
+	if !c.Foreign() || c.Registered.ID == 0 || c.Add {
+		return nil
+	}
+	state, err := p.latest(ctx, c.Registered)
+	if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
+		return fmt.Errorf("preflight: %w", err)
+	}
+	if !state.Unnoticed && (c.Guarded || state.Watched.IsZero()) {
+		return nil
+	}
+	column := standing.Name{Schema: p.plan.Relation.Schema, Table: p.plan.Relation.Name, Column: c.Source.Name}
+	return standing.Refuse(columnsField(i)+".source", fmt.Sprintf("%s --drop-target has all of it made anew by the backfill after it; or, if you know that no value changed, %s records that it stays",
+		column.Command("rollback"), strings.Join(append([]string{"cipherfleet", "verify"}, column.Flags()...), " ")),
+		"values of %q could change unnoticed beside what %s made of them, and cipherfleet cannot compare those", c.Source.Name, c.External.Name())
 }
 
 // checkProxied refuses what cannot be written through a proxy: it knows tables and columns by their names, and one

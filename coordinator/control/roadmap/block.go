@@ -73,7 +73,7 @@ func unable(l *status.Look) (list []Obstacle) {
 		list = append(list, Obstacle{"manifest", what, "this version encrypts into cells of type bytea, text or jsonb, or has an encrypter of your own make the values (transform: external or proxy)"})
 	}
 	switch {
-	case elsewhere(l) && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
+	case l.Wanted.Made() && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
 		add("no command prepares a column of transform " + l.Wanted.Transform + " without its backfill yet")
 	case elsewhere(l): // whatever the type
 	case l.Wanted.From != nil && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():

@@ -58,6 +58,7 @@ type Step struct {
 	Does    string          `json:"does"`
 	Command string          `json:"command"`
 	Lock    string          `json:"lock"` // that it takes on the table
+	With    []string        `json:"with"` // the other columns of the table that the same command does
 }
 
 // Difference is what the manifest wants otherwise than it is, and no step changes.
@@ -146,6 +147,7 @@ func (m *mapper) run(ctx context.Context, q pg.Querier, looks []*status.Look) er
 		}
 		m.roadmap.Columns = append(m.roadmap.Columns, column)
 	}
+	join(listed, m.roadmap.Columns)
 	m.server()
 	m.conclude()
 	return nil
@@ -189,7 +191,7 @@ func (m *mapper) conclude() {
 		blocked = blocked || len(c.Blockers) > 0
 	}
 	if r.Verdict == VerdictWork && !m.survey.Installed {
-		r.Steps = append(r.Steps, Step{Does: "create schema cipherfleet", Command: "cipherfleet install", Lock: "none"})
+		r.Steps = append(r.Steps, Step{Does: "create schema cipherfleet", Command: "cipherfleet install", Lock: "none", With: []string{}})
 	}
 	if blocked || r.Verdict == VerdictWork && len(r.Blockers) > 0 {
 		r.Verdict = VerdictBlocked

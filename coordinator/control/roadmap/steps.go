@@ -16,15 +16,18 @@ import (
 func steps(l *status.Look) (steps []Step) {
 	at, want := l.State.Phase.Rung(), lifecycle.Phase(l.Wanted.Reach).Rung()
 	add := func(to lifecycle.Phase, does, command, lock string) {
-		steps = append(steps, Step{to, does, command, lock})
+		steps = append(steps, Step{to, does, command, lock, []string{}})
 	}
 	if l.Gone || l.Plain.Attnum == 0 && at < lifecycle.PhaseCutOver.Rung() {
 		return nil
 	}
-	byBackfill := elsewhere(l) || l.Wanted.From != nil // it climbs all rungs of such a column itself
+	byBackfill := l.Wanted.Made() || l.Wanted.From != nil // it climbs all rungs of such a column itself
 	if at < 1 && want >= 1 && !byBackfill {
 		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", nameOf(l).Command("advance")+" --to schema-added",
 			"ACCESS EXCLUSIVE for a moment; no row is read")
+	}
+	if at == 1 && want == 1 && l.Sealed.Attnum == 0 {
+		add(lifecycle.PhaseSchemaAdded, "add the target column again, and its CHECK", nameOf(l).Command("advance")+" --to schema-added", "ACCESS EXCLUSIVE for a moment; no row is read")
 	}
 	if at < 2 && want >= 2 && !byBackfill {
 		add(lifecycle.PhaseDualWriting, "validate the CHECK, make the data key, and install capture", nameOf(l).Command("advance")+" --to dual-writing",
@@ -32,8 +35,11 @@ func steps(l *status.Look) (steps []Step) {
 	} else if at == 2 && want == 2 && mends(l) {
 		add(lifecycle.PhaseDualWriting, "put back what is missing", nameOf(l).Command("advance")+" --to dual-writing", "SHARE UPDATE EXCLUSIVE while rows are read, then SHARE ROW EXCLUSIVE for a moment")
 	}
-	if want >= 4 && at < 5 && (at < 4 || mends(l)) || byBackfill && at < want && want < 4 {
-		add(lifecycle.PhaseBackfilled, fills(l), backfillLine(l), "of rows, a chunk at a time")
+	if at == 2 && want == 2 && unwatched(l) {
+		add("", "open every cell and compare it with its source", verifyLine(l), "none; every row is read")
+	}
+	if want >= 4 && at < 5 && (at < 4 || mends(l) || unwatched(l)) || byBackfill && at < want && want < 4 {
+		add(lifecycle.PhaseBackfilled, fills(l), passLine(l), "of rows, a chunk at a time")
 	}
 	if slices.Contains(l.Status.Flags, status.FlagQuarantined) && l.Status.Job != nil {
 		add("", "look at the rows in quarantine, and try them again", "cipherfleet job retry "+l.Status.Job.ID+" --quarantined", "of rows, a chunk at a time")
@@ -66,14 +72,20 @@ func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lo
 
 // fills is what a backfill of the column does.
 func fills(l *status.Look) string {
-	if l.Wanted.Made() {
+	switch {
+	case l.Wanted.Made():
 		return "make the values of rows that are not done"
+	case unwatched(l):
+		return "encrypt what is not covered, and what is covered by a cell of another value"
 	}
 	if l.Wanted.From != nil {
 		return "open what is not covered, in format " + l.Wanted.From.Format + ", and seal it into cells"
 	}
 	return "encrypt what is not covered"
 }
+
+// unwatched says that a job, or a verification, has cells to compare.
+func unwatched(l *status.Look) bool { return slices.Contains(l.Status.Flags, status.FlagUnwatched) }
 
 // mends says that the backfill's preparation, or a sweep, has something to put right.
 func mends(l *status.Look) bool {
@@ -91,24 +103,6 @@ func writes(l *status.Look, steps []Step) bool {
 // nameOf is the column under today's names.
 func nameOf(l *status.Look) standing.Name {
 	return standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Name()}
-}
-
-// backfillLine is the command that encrypts the column, as the manifest wants it.
-func backfillLine(l *status.Look) string {
-	words := append([]string{"cipherfleet", "backfill"}, nameOf(l).Flags()...)
-	if target := cmp.Or(l.Sealed.Name, l.Wanted.Target); target != l.Name()+"_encrypted" {
-		words = append(words, "--target", standing.Quoted(target))
-	}
-	for _, key := range l.Within.Key {
-		words = append(words, "--key", standing.Quoted(key))
-	}
-	if l.Sealed.Attnum == 0 {
-		words = append(words, "--prepare")
-	}
-	if triggers := l.Survey.Manifest.Fleet.UserTriggers; triggers != "" {
-		words = append(words, "--user-triggers", triggers)
-	}
-	return strings.Join(words, " ")
 }
 
 func verifyLine(l *status.Look) string {

@@ -59,3 +59,39 @@ func IsStrict(r pg.Relation, id uint32) bool {
 func IsOurs(t pg.Trigger) bool {
 	return strings.HasPrefix(t.Name, ddl.TriggerPrefix) && strings.HasPrefix(t.Function, "cipherfleet.")
 }
+
+// Watched says that the column's capture triggers stand, there and in every partition, and fire for every writer.
+func (s Standing) Watched() bool {
+	own, guards := 0, s.DDL().Guards()
+	for _, t := range s.Relation.Triggers {
+		body, is := guards[t.Name]
+		if !is {
+			continue
+		}
+		if t.Enabled != "A" || t.Body != body {
+			return false
+		}
+		if t.Table.OID == s.Relation.OID {
+			own++
+		}
+	}
+	return own == len(guards)
+}
+
+// WatchedInReverse says that the column's reverse capture stands, there and in every partition, and fires for every
+// writer.
+func (s Standing) WatchedInReverse() bool {
+	own := 0
+	for _, t := range s.Relation.Triggers {
+		if !slices.Contains(ddl.ReverseTriggers(s.ID), t.Name) {
+			continue
+		}
+		if t.Enabled != "A" {
+			return false
+		}
+		if t.Table.OID == s.Relation.OID {
+			own++
+		}
+	}
+	return own == len(ddl.ReverseTriggers(s.ID))
+}

@@ -211,7 +211,7 @@ func (l *Look) add(groups []group, percent float64) {
 	}
 	c.Total, c.Exact = seen, percent == 100
 	if !c.Exact {
-		c.Total = l.rows(int64(float64(seen) / percent * 100))
+		c.Total = l.rows(int64(float64(seen)/percent*100), sampledOff)
 	}
 	schemes := map[int]int64{}
 	for _, g := range groups {
@@ -219,6 +219,9 @@ func (l *Look) add(groups []group, percent float64) {
 		reverse := g.sealed && !g.plain && l.State.Phase == lifecycle.PhaseCutOver
 		if reverse {
 			behind += rows
+		}
+		if g.sealed && g.plain {
+			l.paired += g.rows
 		}
 		switch {
 		case g.sealed != g.plain && !reverse:
@@ -237,21 +240,53 @@ func (l *Look) add(groups []group, percent float64) {
 	slices.SortFunc(l.Status.Schemes, func(a, b SchemeRows) int { return cmp.Compare(a.Number, b.Number) })
 }
 
-// rows is the number that the server has counted while rows came and went, if that is anywhere near an estimate from
-// the table's size: a table that is being rewritten has more pages than rows, and after a crash or an upgrade the
-// server counts from nothing.
-func (l *Look) rows(estimate int64) int64 {
-	if live := l.Survey.live[l.Relation.OID]; live >= estimate/4 && live <= estimate*4 {
-		return live
+// How many times more or less rows there may be than by an estimate: of a sample, which counts rows that are there; of the
+// table's size, which has more pages than rows after it was rewritten.
+const (
+	sampledOff = 1.5
+	sizedOff   = 4
+)
+
+// rows is the number of rows by whoever has counted them, if that is anywhere near an estimate: the last job, if it is
+// fresh, else the server while they came and went, which after a crash or an upgrade counts from nothing. A job that wrote
+// more rows than it was said to find knows that there are as many at least.
+func (l *Look) rows(estimate int64, off float64) int64 {
+	total, written := l.countedByJob()
+	if off == sizedOff && total >= written && total > 0 && float64(total) <= float64(estimate)*off {
+		return total // however often its rows were written since
+	}
+	for _, counted := range []int64{total, l.Survey.live[l.Relation.OID].rows} {
+		if counted > 0 && counted >= written && float64(counted) >= float64(estimate)/off && float64(counted) <= float64(estimate)*off {
+			return counted
+		}
+	}
+	if off == sizedOff && written > total {
+		return written
 	}
 	return estimate
+}
+
+const countStays = time.Hour // for which a job that is over goes on telling how many rows there are
+
+// countedByJob is how many rows the table was thought to have when the last job began, and how many that wrote. 0: there is
+// none, or it is long over, or statistics were taken since.
+func (l *Look) countedByJob() (total, written int64) {
+	job, has := l.Survey.Jobs[l.Column.ID]
+	run, analyzed := l.State.Run, l.Survey.live[l.Relation.OID].analyzed
+	switch {
+	case !has || run.Job != job.ID || analyzed != nil && analyzed.After(run.Started):
+		return 0, 0
+	case !run.Ended.IsZero() && l.Survey.At.Sub(run.Ended) > countStays:
+		return 0, 0
+	}
+	return job.Total, l.Survey.passed[job.ID].written
 }
 
 // byProgress takes what the last job passed for covered, and the rows of the catalog's statistics for all. Without a
 // target nothing is covered, and without a plaintext there is nothing left to cover.
 func (l *Look) byProgress() {
 	c := &l.Status.Coverage
-	c.Total, c.AsOf = l.rows(l.Relation.Rows()), l.Survey.At
+	c.Total, c.AsOf = l.rows(l.Relation.Rows(), sizedOff), l.Survey.At
 	job, has := l.Survey.Jobs[l.Column.ID]
 	switch {
 	case l.State.Phase == lifecycle.PhaseDropped, l.State.Phase == lifecycle.PhaseCutOver && l.Sealed.Attnum != 0:

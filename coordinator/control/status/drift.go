@@ -35,6 +35,7 @@ const (
 	FlagCaptureAltered    = "capture-altered"     // it is of an older version, or somebody changed it
 	FlagCaptureDisabled   = "capture-disabled"    // the same, by ALTER TABLE ... DISABLE TRIGGER
 	FlagCaptureNotAlways  = "capture-not-always"  // the same for replicated writes, or for all others
+	FlagUnwatched         = "unwatched"           // cells are beside a source that may change, or could, and nothing compares them
 	FlagKeyMissing        = "key-missing"         // no scheme is active, or its data key is gone
 	FlagKeyChanged        = "key-changed"         // no usable key of the table is the one that cells are bound to
 	FlagIndexMissing      = "index-missing"       // the manifest wants it
@@ -72,7 +73,10 @@ func (l *Look) SetFlags() {
 	case lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled:
 		l.flagCheck()
 		l.flagCapture(l.ddl().Guards())
+		l.flag(FlagUnwatched, (l.State.Unnoticed || l.State.Uncompared && !l.foreign()) && l.hasValues())
 		l.flagKeys()
+	case lifecycle.PhaseSchemaAdded:
+		l.flag(FlagUnwatched, !l.State.Watched.IsZero() && l.hasValues() && !l.captures())
 	case lifecycle.PhaseCutOver:
 		l.flagCheck()
 		if l.Plain.Attnum != 0 {
@@ -133,7 +137,7 @@ func (l *Look) flagColumns() {
 		l.flag(FlagSourceRenamed, l.Plain.Attnum != 0 && l.Plain.Name != plain && !l.contradicted())
 		l.flag(FlagSourceType, l.Plain.Attnum != 0 && l.origin() == nil && l.Plain.Type != l.Column.Type)
 	}
-	l.flag(FlagTargetMissing, l.Sealed.Attnum == 0)
+	l.flag(FlagTargetMissing, l.Sealed.Attnum == 0 && !(l.State.Withdrawn && l.Wanted == nil))
 	l.flag(FlagTargetRenamed, l.Sealed.Attnum != 0 && l.Sealed.Name != sealed && !l.contradicted())
 	l.flag(FlagTargetType, l.Sealed.Attnum != 0 && !l.Fits(l.Sealed))
 }
@@ -187,6 +191,22 @@ func (l *Look) flagCapture(guards map[string]string) {
 	l.flag(FlagCaptureAltered, altered)
 	l.flag(FlagCaptureDisabled, disabled)
 	l.flag(FlagCaptureNotAlways, notAlways)
+}
+
+// captures says that one of the table's own triggers is the column's capture.
+func (l *Look) captures() bool {
+	return slices.ContainsFunc(l.Relation.Triggers, func(t pg.Trigger) bool {
+		return t.Table.OID == l.Relation.OID && captures(t, l.Column.ID)
+	})
+}
+
+// hasValues says that the target holds values beside their sources, as far as can be seen; of what was not counted in
+// whole, that it may.
+func (l *Look) hasValues() bool {
+	if l.Plain.Attnum == 0 || l.Sealed.Attnum == 0 || l.inPlace() {
+		return false
+	}
+	return l.paired > 0 || l.made() || !l.Counted || !l.Status.Coverage.Exact
 }
 
 // flagKeys looks at the data key, and at the key of rows: a cell opens under the one it was bound to only.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -25,8 +26,9 @@ type Look struct {
 	Relation      pg.Relation
 	Plain, Sealed pg.Column // that hold plaintext and cells, under today's names; Attnum 0: gone
 	State         lifecycle.State
-	contradictory bool // the log holds what cannot have happened
-	Counted       bool // the coverage is of rows, not of a job's progress
+	contradictory bool  // the log holds what cannot have happened
+	Counted       bool  // the coverage is of rows, not of a job's progress
+	paired        int64 // counted rows with a value in both columns
 }
 
 // Looks are the registered columns by the names of their tables, and behind them those that only the manifest names.
@@ -149,9 +151,16 @@ func (l *Look) isEQL() bool {
 	return l.Sealed.Base.Name == eqlType || l.Wanted != nil && l.Wanted.Type == eqlType
 }
 
-// foreign says that the newest job had the column's values made by a user's own encrypter.
+// foreign says that the newest job had the column's values made by a user's own encrypter, or that they are to be: the
+// manifest says so, or the column was prepared without a scheme.
 func (l *Look) foreign() bool {
-	return standing.EncrypterIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Foreign()
+	if job, has := l.Survey.Jobs[l.Column.ID]; has {
+		return standing.EncrypterIn(job, l.Column.ID).Foreign()
+	}
+	if l.Wanted != nil {
+		return l.Wanted.Transform == messages.TransformExternal || l.Wanted.Transform == messages.TransformProxy
+	}
+	return l.State.Phase == lifecycle.PhaseDualWriting && len(l.Survey.AllSchemes[l.Column.ID]) == 0
 }
 
 func (l *Look) job() {

@@ -16,14 +16,14 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// passed is how much of the first pass is behind a job: ranges done, ranges, rows written in the others.
-type passed struct{ done, all, rows int64 }
+// passed is how much of the first pass is behind a job: ranges done, ranges, rows written in the others, and in all.
+type passed struct{ done, all, rows, written int64 }
 
 const (
 	quarantinedSQL = `SELECT w.column_id, count(*) FROM unnest($1::uuid[], $2::bigint[]) AS w (job_id, column_id)
  JOIN cipherfleet.quarantine q ON q.job_id = w.job_id AND q.column_id = w.column_id AND q.resolved_at IS NULL GROUP BY 1`
 	passedSQL = `SELECT job_id::text, count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state <> 'split'),
- coalesce(sum(rows) FILTER (WHERE state = 'pending'), 0)::bigint FROM cipherfleet.ranges WHERE job_id = ANY ($1::uuid[]) AND pass = 0 GROUP BY 1`
+ coalesce(sum(rows) FILTER (WHERE state = 'pending'), 0)::bigint, coalesce(sum(rows), 0)::bigint FROM cipherfleet.ranges WHERE job_id = ANY ($1::uuid[]) AND pass = 0 GROUP BY 1`
 )
 
 // readJobs reads the newest job over each column, and how it stands.
@@ -66,7 +66,7 @@ func (r *registry) readPassed(ctx context.Context, q pg.Querier, jobs []string) 
 	}
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (job string, err error) {
 		var p passed
-		err = row.Scan(&job, &p.done, &p.all, &p.rows)
+		err = row.Scan(&job, &p.done, &p.all, &p.rows, &p.written)
 		r.passed[job] = p
 		return job, err
 	})

@@ -27,7 +27,7 @@ type Survey struct {
 	Installed bool
 	named     map[pg.Table]uint32    // the manifest's tables that are there
 	Relations map[uint32]pg.Relation // by oid
-	live      map[uint32]int64       // rows of a table, as the server counts them as they come and go
+	live      map[uint32]activity    // of a table, by oid
 	eql       eqlState
 	registry
 }
@@ -95,16 +95,30 @@ func (v *Survey) inspect(ctx context.Context, q pg.Querier) (err error) {
 	return err
 }
 
-const liveSQL = `SELECT w.relation, coalesce(sum(pg_stat_get_live_tuples(w.leaf)), 0)::bigint FROM unnest($1::oid[], $2::oid[]) AS w (relation, leaf) GROUP BY 1`
+// activity is what the server has counted of a table's rows.
+type activity struct {
+	rows     int64      // as they come and go
+	analyzed *time.Time // when statistics were last taken of a part of it; null: never, or a crash forgot it
+}
 
-func liveRows(ctx context.Context, q pg.Querier, relations map[uint32]pg.Relation) (map[uint32]int64, error) {
+const liveSQL = `SELECT w.relation, coalesce(sum(pg_stat_get_live_tuples(w.leaf)), 0)::bigint,
+ max(greatest(pg_stat_get_last_analyze_time(w.leaf), pg_stat_get_last_autoanalyze_time(w.leaf), pg_stat_get_last_vacuum_time(w.leaf), pg_stat_get_last_autovacuum_time(w.leaf)))
+ FROM unnest($1::oid[], $2::oid[]) AS w (relation, leaf) GROUP BY 1`
+
+func liveRows(ctx context.Context, q pg.Querier, relations map[uint32]pg.Relation) (map[uint32]activity, error) {
 	var tables, leaves []uint32
 	for oid, r := range relations {
 		for _, leaf := range r.Leaves {
 			tables, leaves = append(tables, oid), append(leaves, leaf.OID)
 		}
 	}
-	live, err := pairs[uint32, int64](ctx, q, liveSQL, tables, leaves)
+	live := map[uint32]activity{}
+	_, err := pg.Collect(ctx, q, liveSQL, func(row pgx.CollectableRow) (oid uint32, err error) {
+		var a activity
+		err = row.Scan(&oid, &a.rows, &a.analyzed)
+		live[oid] = a
+		return oid, err
+	}, tables, leaves)
 	if err != nil {
 		return nil, fmt.Errorf("read the server's count of rows: %w", err)
 	}

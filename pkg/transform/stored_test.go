@@ -1,0 +1,113 @@
+package transform_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
+)
+
+// sealedIn is what a value becomes in one form.
+func sealedIn(t *testing.T, ring *cell.Keyring, scheme cell.Scheme, form cell.Form, row int64, plain string) []byte {
+	t.Helper()
+	e, err := transform.NewEncrypt(ring, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := []transform.Value{{Address: address(row), In: []byte(plain)}}
+	if err := transform.Formed(e, cell.FormBytes, form).Apply(t.Context(), values); err != nil {
+		t.Fatal(err)
+	}
+	return values[0].Out
+}
+
+func TestWhatIsStoredStaysIfItIsACellOfTheValue(t *testing.T) {
+	t.Parallel()
+	ring, scheme := keyring(t)
+	second := scheme
+	second.Number, second.KeyID = 2, 4
+	newer := another(t, ring, second)
+	lost := cell.NewKeyring([16]byte{1})
+	dek, _ := cell.NewDEK()
+	if err := lost.Add(scheme, dek); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []cell.Form{cell.FormBytes, cell.FormText, cell.FormJSON} {
+		e, err := transform.NewEncrypt(ring, newer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal := transform.Formed(e, cell.FormBytes, form)
+		for name, tc := range map[string]struct {
+			stored []byte
+			stays  bool
+		}{
+			"a cell of the value":      {sealedIn(t, ring, newer, form, 1, "one"), true},
+			"of another scheme":        {sealedIn(t, ring, scheme, form, 1, "one"), true},
+			"of another value":         {sealedIn(t, ring, newer, form, 1, "two"), false},
+			"of another row":           {sealedIn(t, ring, newer, form, 2, "one"), false},
+			"under a key that is lost": {sealedIn(t, lost, scheme, form, 1, "one"), false},
+			"no cell":                  {[]byte(`"nothing"`), false},
+			"nothing":                  {nil, false},
+		} {
+			values := []transform.Value{{Address: address(1), In: []byte("one"), Is: tc.stored, Kept: true}}
+			if err := seal.Apply(t.Context(), values); err != nil {
+				t.Fatalf("%s, %s: %v", form, name, err)
+			}
+			if v := values[0]; v.Kept != tc.stays || bytes.Equal(v.Out, tc.stored) != tc.stays {
+				t.Errorf("%s, %s: kept %t, want %t", form, name, v.Kept, tc.stays)
+			}
+		}
+	}
+}
+
+// A scheme that this process does not know yet is looked up before its cell counts as none.
+func TestWhatIsStoredUnderASchemeThatIsLearntStays(t *testing.T) {
+	t.Parallel()
+	ring, scheme := keyring(t)
+	there := cell.NewKeyring([16]byte{1})
+	newer := scheme
+	newer.Number, newer.KeyID = 2, 4
+	dek, err := cell.NewDEK()
+	if err == nil {
+		err = there.Add(newer, dek)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := transform.NewEncrypt(ring, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Learn = func(context.Context, error) bool { return ring.Add(newer, dek) == nil }
+	values := []transform.Value{{Address: address(1), In: []byte("one"), Is: sealedIn(t, there, newer, cell.FormBytes, 1, "one")}}
+	if err := e.Apply(t.Context(), values); err != nil || !values[0].Kept {
+		t.Errorf("it did not stay: %v", err)
+	}
+}
+
+// Of a tenant that was shredded nothing can be sealed, and what is stored cannot be told from what would be.
+func TestWhatIsStoredOfATenantThatWasShreddedStays(t *testing.T) {
+	t.Parallel()
+	ring, scheme := keyring(t)
+	e, err := transform.NewEncrypt(ring, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Key = func(context.Context, string) (cell.Scheme, error) {
+		return cell.Scheme{}, fmt.Errorf("the tenant was shredded: %w", cell.ErrKeyDestroyed)
+	}
+	other := sealedIn(t, ring, scheme, cell.FormBytes, 2, "one")
+	values := []transform.Value{{Address: address(1), In: []byte("one"), Tenant: []byte("t"), Is: other}}
+	if err := e.Apply(t.Context(), values); err != nil || !values[0].Kept || !bytes.Equal(values[0].Out, other) {
+		t.Errorf("it did not stay: %v", err)
+	}
+	values[0].Is = nil
+	if err := e.Apply(t.Context(), values); !errors.Is(err, transform.ErrValue) {
+		t.Errorf("without a cell it gave %v", err)
+	}
+}
