@@ -25,7 +25,9 @@ const backfillLong = `Encrypt columns of one table in place, while applications 
 First everything is checked, and nothing is changed if something stands in the way. Then the missing rungs are
 climbed, each recorded: the target column (with --prepare), the column's id and key, a CHECK that lets only cells into
 the target, and the capture triggers that notice writes which miss it, or with --strict let them fail. Then the rows
-are encrypted, range by range and chunk by chunk, and swept until nothing is uncovered.
+are encrypted, range by range and chunk by chunk, and swept until nothing is uncovered. Cells that are there from a time
+when nothing noticed who missed them, as after a rollback, are opened and compared with their sources, and those of
+another value are sealed anew.
 
 With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT
 drains: chunks in hand commit, the rest stays; the same command resumes.

@@ -284,6 +284,22 @@ func TestAStaleRowThatAClientSealedMeanwhileStays(t *testing.T) {
 	}
 }
 
+// A source that somebody else encrypted is opened, and its cell too, before they are compared.
+func TestACellOfAForeignValueIsCompared(t *testing.T) {
+	t.Parallel()
+	k := prepare(t, t.Context(), pgPins, pins())
+	k.start(t.Context(), 20)
+	k.done(50)
+	k.behindCapture(`UPDATE public.items SET secret = public.pin('unseen', iv) WHERE id IN (3, 33); UPDATE public.items SET secret = public.pin('secret 4', 'sixteen bytes iv'), iv = 'sixteen bytes iv' WHERE id = 4`)
+	k.columns = slices.Clone(k.columns)
+	k.columns[0].Compare = true
+	k.start(t.Context(), 20)
+	k.done(50)
+	if n := k.ofJob(); n != 2 {
+		t.Errorf("%d rows were written, want two: the third has another vector and the same value", n)
+	}
+}
+
 func TestAColumnIsComparedBesideOneThatIsNot(t *testing.T) {
 	t.Parallel()
 	k := prepare(t, t.Context(), `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, phone bytea);
