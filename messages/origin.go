@@ -20,6 +20,9 @@ const (
 	FormatCipherSweet   = "ciphersweet"    // PHP
 )
 
+// FormatOwn would be cells of ours: they are refused, with what to do instead.
+const FormatOwn = "cipherfleet"
+
 // Formats are all of them.
 func Formats() []string {
 	return []string{FormatAttrEncrypted, FormatLockbox, FormatRails, FormatPGP, FormatPGCrypto, FormatTransit, FormatCipherSweet}
@@ -122,6 +125,10 @@ func (o Origin) PlaintextType() string {
 
 // Validate checks what can be said without keys and database; field is the origin's own name in problems.
 func (o Origin) Validate(field string) error {
+	if o.Format == FormatOwn {
+		return hinted(field+".format", "while the plaintext is there: cipherfleet rollback --to schema-added --drop-target, then backfill --type; after its drop: cipherfleet decrypt first",
+			"is cells of ours, which no job moves to a column of another type")
+	}
 	takes := o.takes()
 	if len(takes) == 0 {
 		return hinted(field+".format", "docs/foreign.md lists what each of them reads", "was %.40q; accepted is %s", o.Format, strings.Join(Formats(), ", "))

@@ -22,7 +22,9 @@ func TestDropGolden(t *testing.T) {
 	pin, unpin := ddl.Pin("2s")
 	collated := removal(usersColumn())
 	collated.Collation = `pg_catalog."default"`
-	for name, step := range map[string]ddl.Step{"coverage": c.Coverage(), "validate_coverage": c.ValidateCoverage(),
+	along := removal(c)
+	along.Along = []ddl.Alongside{{`iv "1"`, "bytea", ""}, {"salt", "text", `pg_catalog."C"`}}
+	for name, step := range map[string]ddl.Step{"drop_along": along.Drop(), "coverage": c.Coverage(), "validate_coverage": c.ValidateCoverage(),
 		"drop": removal(c).Drop(), "drop_default_collation": collated.Drop(), "pin": {Do: []string{pin}, Undo: []string{unpin}}, "uncelled": {Do: []string{c.Uncelled()}}} {
 		text := strings.Join(step.Do, ";\n") + ";\n"
 		if len(step.Undo) > 0 {

@@ -25,9 +25,11 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	c := awkward()
 	leaf := pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}
+	beside := c
+	beside.Beside = []string{`iv "1"`, `salt`}
 	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
-		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "strict": c.Strict(), "bare": c.Bare(false), "bare_bytes": c.Bare(true), "reverse": c.ReverseCapture(),
+		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "capture_beside": beside.Capture(), "strict": c.Strict(), "bare": c.Bare(false), "bare_bytes": c.Bare(true), "reverse": c.ReverseCapture(),
 		"reverse_index":     c.ReverseUncoveredIndex(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}),
 		"reverse_uncovered": {Do: []string{c.ReverseUncovered(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name})}},
 		"reverse_missed":    {Do: []string{ddl.ReverseMissed(c.ID)}},

@@ -81,6 +81,8 @@ func (r *reader) transform(n *yaml.Node, path string, seen map[string]*yaml.Node
 		r.fail(seen["from"], path+".from", "", "only transform reencrypt has it, this is %s", c.Transform)
 	case c.Transform == "reencrypt" && seen["from"] == nil:
 		r.fail(n, path+".from", "from: {format: attr_encrypted, key: NAME, iv: COLUMN}; docs/foreign.md lists the formats", "missing; transform reencrypt needs to know in which format the values are encrypted")
+	case c.Type == "eql_v2_encrypted" && c.Transform == "reencrypt":
+		r.fail(n, path+".type", "cells go into bytea, text or jsonb", "transform %s cannot make eql_v2_encrypted", c.Transform)
 	case c.Transform == "reencrypt" && c.From != nil:
 		r.origin(seen["from"], path+".from", c)
 	case c.Done != (Done{}):
