@@ -174,7 +174,7 @@ func (r *Rungs) Strict(ctx context.Context, plan preflight.Plan, columns []backf
 			if standing.IsStrict(plan.Relation, c.ID) {
 				continue
 			}
-			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names()}
+			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names(), Beside: c.Origin.Names()}
 			if err := run(ctx, tx, steps.Strict()); err != nil {
 				return fmt.Errorf("let writes fail that miss %s: %w", c.Target, err)
 			}
