@@ -1,6 +1,6 @@
 CREATE SEQUENCE IF NOT EXISTS cipherfleet.missed_4294967295;
 CREATE OR REPLACE FUNCTION cipherfleet.capture_4294967295() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$ -- version 2
 DECLARE
   target text;
   missed bigint;
@@ -33,30 +33,37 @@ REVOKE ALL ON FUNCTION cipherfleet.capture_4294967295() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION cipherfleet.misses_4294967295(new_target "My ""Shop"""."or.ders\"."e.mail $capture$ cell"%TYPE, old_target "My ""Shop"""."or.ders\"."e.mail $capture$ cell"%TYPE, new_1 "My ""Shop"""."or.ders\"."Tenant"%TYPE, new_2 "My ""Shop"""."or.ders\"."id;--"%TYPE, new_3 "My ""Shop"""."or.ders\"."iv ""1"""%TYPE, new_4 "My ""Shop"""."or.ders\"."salt"%TYPE, new_5 "My ""Shop"""."or.ders\"."e'mail ""x"""%TYPE, old_1 "My ""Shop"""."or.ders\"."Tenant"%TYPE, old_2 "My ""Shop"""."or.ders\"."id;--"%TYPE, old_3 "My ""Shop"""."or.ders\"."iv ""1"""%TYPE, old_4 "My ""Shop"""."or.ders\"."salt"%TYPE, old_5 "My ""Shop"""."or.ders\"."e'mail ""x"""%TYPE) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $misses$
 BEGIN
-  IF new_target IS DISTINCT FROM NULL AND pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client' AND pg_catalog.record_image_ne(ROW(new_target), ROW(old_target)) THEN
+  IF pg_catalog.record_image_eq(ROW(new_1, new_2, new_3, new_4, new_5), ROW(old_1, old_2, old_3, old_4, old_5)) THEN
     RETURN false;
   END IF;
-  RETURN (new_target IS DISTINCT FROM NULL OR new_5 IS DISTINCT FROM NULL) AND pg_catalog.record_image_ne(ROW(new_1, new_2, new_3, new_4, new_5), ROW(old_1, old_2, old_3, old_4, old_5));
+  RETURN (new_target IS DISTINCT FROM NULL OR new_5 IS DISTINCT FROM NULL) AND pg_catalog.record_image_ne(ROW(new_1, new_2, new_3, new_4, new_5), ROW(old_1, old_2, old_3, old_4, old_5))
+   AND (new_target IS DISTINCT FROM NULL AND pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client' AND pg_catalog.record_image_ne(ROW(new_target), ROW(old_target))) IS NOT TRUE;
 END
 $misses$;
 GRANT EXECUTE ON FUNCTION cipherfleet.misses_4294967295 TO PUBLIC;
-CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_absent_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (NOT (new."e.mail $capture$ cell" IS DISTINCT FROM NULL) AND new."e'mail ""x""" IS DISTINCT FROM NULL)
-EXECUTE FUNCTION cipherfleet.capture_4294967295('counts');
+CREATE OR REPLACE FUNCTION cipherfleet.misses_insert_4294967295(new_target "My ""Shop"""."or.ders\"."e.mail $capture$ cell"%TYPE, new_source "My ""Shop"""."or.ders\"."e'mail ""x"""%TYPE) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $misses$
+BEGIN
+  RETURN CASE WHEN new_target IS DISTINCT FROM NULL THEN (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE ELSE new_source IS DISTINCT FROM NULL END;
+END
+$misses$;
+GRANT EXECUTE ON FUNCTION cipherfleet.misses_insert_4294967295 TO PUBLIC;
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_insert" ON "My ""Shop"""."or.ders\";
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
-WHEN (new."e.mail $capture$ cell" IS DISTINCT FROM NULL AND (pg_catalog.current_setting('cipherfleet.writer', true) OPERATOR(pg_catalog.=) 'client') IS NOT TRUE)
+WHEN (cipherfleet.misses_insert_4294967295(new."e.mail $capture$ cell", new."e'mail ""x"""))
 EXECUTE FUNCTION cipherfleet.capture_4294967295();
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_update" BEFORE UPDATE ON "My ""Shop"""."or.ders\" FOR EACH ROW
 WHEN (cipherfleet.misses_4294967295(new."e.mail $capture$ cell", old."e.mail $capture$ cell", new."Tenant", new."id;--", new."iv ""1""", new."salt", new."e'mail ""x""", old."Tenant", old."id;--", old."iv ""1""", old."salt", old."e'mail ""x"""))
 EXECUTE FUNCTION cipherfleet.capture_4294967295();
-ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_absent_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_update";
+ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_update";
 -- undo
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_update" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.strict_4294967295();
-DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_update" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_insert" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.capture_4294967295();
 DROP FUNCTION IF EXISTS cipherfleet.misses_4294967295;
+DROP FUNCTION IF EXISTS cipherfleet.misses_insert_4294967295;
 DROP SEQUENCE IF EXISTS cipherfleet.missed_4294967295;
