@@ -94,7 +94,7 @@ const (
 
 // Keys for all rows and for each customer, random and deterministic cells, in any order and in any mix of them: what a
 // row held it holds, and NULL stays NULL.
-func TestDeterministicCellsAndTenantsAreSealedAnew(t *testing.T) {
+func TestTenantsAndDeterministicSuitesTakeTurns(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := dropped(t)
