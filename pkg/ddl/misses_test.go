@@ -58,6 +58,7 @@ func (f fixture) wantSeen(t *testing.T, values [2]string) {
 		{"NULL, 'n', NULL", "", "email = " + one, false, 1},
 		{"NULL, 'n', NULL", ddl.WriterClient, "email = " + one + ", cell = " + mine, true, 0},
 		{"NULL, 'n', NULL", ddl.WriterClient, "email = " + one, false, 1},
+		{"NULL, 'n', " + mine, "", "note = 'm'", true, 0},
 		{one + ", 'n', NULL", "", "note = 'm'", false, 0},
 		{one + ", 'n', NULL", ddl.WriterClient, "email = " + other + ", cell = " + mine, true, 0},
 		{one + ", 'n', NULL", ddl.WriterFleet, "cell = " + mine, true, 0},
