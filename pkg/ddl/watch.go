@@ -45,10 +45,7 @@ UNION ALL SELECT pg_catalog.concat('check ', k.conname),
  FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND k.contypid OPERATOR(pg_catalog.=) 0
   AND k.conname OPERATOR(pg_catalog.=) ANY (ARRAY[%[4]s]::pg_catalog.name[])
 UNION ALL SELECT pg_catalog.concat('trigger ', g.tgname),
-  pg_catalog.concat_ws(' ', g.tgenabled, g.tgtype, pg_catalog.md5(g.tgqual::pg_catalog.text), (SELECT ` + doesSQL + ` FROM pg_catalog.pg_proc f WHERE f.oid OPERATOR(pg_catalog.=) g.tgfoid),
-   (SELECT pg_catalog.string_agg((SELECT ` + doesSQL + ` FROM pg_catalog.pg_proc f WHERE f.oid OPERATOR(pg_catalog.=) d.refobjid), ' ' ORDER BY d.refobjid) FROM pg_catalog.pg_depend d
-     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) g.oid
-      AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.<>) g.tgfoid)),
+  pg_catalog.concat_ws(' ', g.tgenabled, g.tgtype, pg_catalog.md5(g.tgqual::pg_catalog.text), (SELECT ` + doesSQL + ` FROM pg_catalog.pg_proc f WHERE f.oid OPERATOR(pg_catalog.=) g.tgfoid)),
   CASE WHEN g.tgenabled OPERATOR(pg_catalog.=) 'A' THEN 'always enabled' WHEN g.tgenabled OPERATOR(pg_catalog.=) 'D' THEN 'disabled' ELSE 'enabled for some roles of replication only' END
  FROM pg_catalog.pg_trigger g WHERE g.tgrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND g.tgname OPERATOR(pg_catalog.>=) '` + TriggerPrefix + `'
   AND g.tgtype OPERATOR(pg_catalog.&) 3::pg_catalog.int2 OPERATOR(pg_catalog.=) 3 AND g.tgtype OPERATOR(pg_catalog.&) 20::pg_catalog.int2 OPERATOR(pg_catalog.<>) 0`
@@ -56,7 +53,7 @@ UNION ALL SELECT pg_catalog.concat('trigger ', g.tgname),
 // Parts is a query for (part, state, words) of each thing watched: its name, how it stands in numbers, and the same for
 // a reader. Its parameter is the oid of the leaf, or of the table itself. Compare them with [Changes].
 func (w Watch) Parts() string {
-	var watched, checks, functions []string
+	var watched, checks, functions, conditions []string
 	for _, c := range w.Columns {
 		watched = append(watched, c.Source, c.Target)
 		watched = append(watched, c.Beside...)
@@ -65,14 +62,28 @@ func (w Watch) Parts() string {
 			watched = append(watched, c.Expression.names()...)
 			functions = append(functions, strings.TrimPrefix(valueFunction(c.ID), "cipherfleet."), strings.TrimPrefix(madeFunction(c.ID), "cipherfleet."), strings.TrimPrefix(doneFunction(c.ID), "cipherfleet."))
 		}
+		if c.Expression == nil {
+			conditions = append(conditions, missesFunction(c.ID), missesInsertFunction(c.ID))
+		}
 	}
 	watched = append(watched, w.Key...)
 	parts := fmt.Sprintf(partsSQL, literals(watched), literals(w.Key), len(w.Key), literals(checks), len(w.Key)-1)
 	if len(functions) > 0 {
 		parts += fmt.Sprintf(functionsSQL, literals(functions))
 	}
+	if len(conditions) > 0 {
+		parts += fmt.Sprintf(conditionsSQL, literals(conditions))
+	}
 	return parts
 }
+
+// conditionsSQL are the functions that capture asks, by their names: the triggers of partitions say of no function that
+// they depend on it.
+const conditionsSQL = `
+UNION ALL SELECT pg_catalog.concat('function ', f.proname), ` + doesSQL + `, 'as it was made'
+ FROM pg_catalog.pg_proc f WHERE f.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('cipherfleet')::pg_catalog.oid
+  AND f.proname OPERATOR(pg_catalog.=) ANY (ARRAY[%s]::pg_catalog.name[])
+  AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid)`
 
 // functionsSQL are the functions of expressions, as they were parsed: their text depends on the search path.
 const functionsSQL = `
@@ -84,7 +95,7 @@ UNION ALL SELECT pg_catalog.concat('function ', f.proname), pg_catalog.concat_ws
 // a lock on the relation it holds until the transaction ends. It takes a fifth of a millisecond once it is planned.
 func (w Watch) Fingerprint() string {
 	return `SELECT pg_catalog.md5(coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.quote_literal(p.part), p.state), E'\n'` +
-		` ORDER BY p.part COLLATE pg_catalog."C"), '')) FROM (` + w.Parts() + `) p`
+		` ORDER BY p.part COLLATE pg_catalog."C", p.state COLLATE pg_catalog."C"), '')) FROM (` + w.Parts() + `) p`
 }
 
 func literals(names []string) string {

@@ -57,10 +57,11 @@ func TestWatchSeesEveryChange(t *testing.T) {
 		"capture not always":  {`ALTER TABLE users ENABLE TRIGGER "~cipherfleet_7_update"`, "trigger ~cipherfleet_7_update was always enabled, now enabled for some"},
 		"capture replaced": {`CREATE OR REPLACE TRIGGER "~cipherfleet_7_update" BEFORE UPDATE ON users FOR EACH ROW WHEN (new.email IS DISTINCT FROM old.email) EXECUTE FUNCTION cipherfleet.capture_7();
 			ALTER TABLE users ENABLE ALWAYS TRIGGER "~cipherfleet_7_update"`, "trigger ~cipherfleet_7_update has another definition"},
-		"function replaced":  {`CREATE OR REPLACE FUNCTION cipherfleet.capture_7() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, "has another definition"},
-		"condition replaced": {`CREATE OR REPLACE FUNCTION cipherfleet.misses_7(new_target bytea, old_target bytea, new_1 bigint, new_2 text, old_1 bigint, old_2 text) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN false; END'`, "trigger ~cipherfleet_7_update has another definition"},
-		"a later trigger":    {`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER "~later" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()`, "trigger ~later is new"},
-		"another collation":  {strings.Join(capture.Do, ";") + `; ALTER TABLE users ALTER email TYPE text COLLATE "C"`, "column email was number 2 text collation 100"},
+		"function replaced":    {`CREATE OR REPLACE FUNCTION cipherfleet.capture_7() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, "has another definition"},
+		"condition replaced":   {`CREATE OR REPLACE FUNCTION cipherfleet.misses_7(new_target bytea, old_target bytea, new_1 bigint, new_2 text, old_1 bigint, old_2 text) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN false; END'`, "function misses_7 has another definition"},
+		"condition of inserts": {`CREATE OR REPLACE FUNCTION cipherfleet.misses_insert_7(new_target bytea, new_source text) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN false; END'`, "function misses_insert_7 has another definition"},
+		"a later trigger":      {`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER "~later" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()`, "trigger ~later is new"},
+		"another collation":    {strings.Join(capture.Do, ";") + `; ALTER TABLE users ALTER email TYPE text COLLATE "C"`, "column email was number 2 text collation 100"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,9 +106,14 @@ func TestWatchOfALeafSeesItsRoot(t *testing.T) {
 	f := partitioned(t)
 	w := f.watch(t, "users_2")
 	before := f.parts(t, w)
-	if len(before) != 10 {
-		t.Errorf("%d parts, want 10: %v", len(before), before)
+	if len(before) != 12 {
+		t.Errorf("%d parts, want 12: %v", len(before), before)
 	}
+	f.Run(t, `CREATE OR REPLACE FUNCTION cipherfleet.misses_insert_7(new_target bytea, new_source text) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN false; END'`)
+	if changes := ddl.Changes(before, f.parts(t, w)); !slices.Equal(changes, []string{"function misses_insert_7 has another definition"}) {
+		t.Errorf("changes = %q", changes)
+	}
+	f.do(t, f.Capture().Do)
 	f.Run(t, "ALTER TABLE users RENAME TO people")
 	if changes := ddl.Changes(before, f.parts(t, w)); !slices.Equal(changes, []string{"root was public.users, now public.people"}) {
 		t.Errorf("changes = %q", changes)
