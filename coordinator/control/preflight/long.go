@@ -12,7 +12,7 @@ import (
 const mostShort = 256
 
 const isShortSQL = `SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2 AND attlen > 0)
- OR EXISTS (SELECT FROM pg_catalog.pg_stats WHERE schemaname = $3 AND tablename = $4 AND attname = $5 AND avg_width <= $6)`
+ OR EXISTS (SELECT FROM pg_catalog.pg_stats WHERE schemaname = $3 AND tablename = $4 AND attname = $5 AND avg_width <= $6 AND null_frac < 1)`
 
 // isLong says that values of a column may be so long that rows hold them elsewhere: its type does not bound them, and
 // statistics do not say that they are short.
