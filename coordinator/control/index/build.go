@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -172,11 +173,26 @@ func (r *Registry) make(ctx context.Context, p BuildPlan) error {
 	if err == nil {
 		return nil
 	}
-	again := context.WithoutCancel(ctx)
-	for _, statement := range steps.Undo {
-		_, _ = r.DB.Exec(again, statement) // the next build begins with it
+	return errors.Join(fmt.Errorf("build the index of tokens: %w", pg.Safe(err)), r.takeAway(ctx, steps))
+}
+
+const dropPatience = 30 * time.Second
+
+// takeAway drops what a build left that failed or was called off; the next build begins with it, too.
+func (r *Registry) takeAway(ctx context.Context, steps ddl.Step) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropPatience)
+	defer cancel()
+	conn, err := r.DB.Acquire(ctx)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("build the index of tokens: %w", pg.Safe(err))
+	defer conn.Release()
+	for _, statement := range steps.Undo {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("take the invalid index of tokens away: %w", pg.Safe(err))
+		}
+	}
+	return nil
 }
 
 const mostDoubled = 100 // rows whose keys are listed
