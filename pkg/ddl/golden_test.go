@@ -27,12 +27,16 @@ func TestGolden(t *testing.T) {
 	leaf := pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}
 	beside := c
 	beside.Beside = []string{`iv "1"`, `salt`}
+	token := ddl.Token{Index: 4294967295, Table: c.Table, Cell: c.Target, Name: `b"idx %s`, Bytes: 16, Unique: true, Key: c.Key}
 	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
 		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "capture_beside": beside.Capture(), "strict": c.Strict(), "bare": c.Bare(false), "bare_bytes": c.Bare(true), "reverse": c.ReverseCapture(),
 		"reverse_index":     c.ReverseUncoveredIndex(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}),
 		"reverse_uncovered": {Do: []string{c.ReverseUncovered(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name})}},
 		"reverse_missed":    {Do: []string{ddl.ReverseMissed(c.ID)}},
+
+		"token_add": token.Add(), "token_capture": token.Capture(), "token_build": token.Build(), "token_drop": {Do: token.Drop()},
+		"token_doubled": {Do: []string{token.Doubled(), token.DoubledKeys(), ddl.TokenMissed(token.Index)}},
 
 		"uncovered_index": c.UncoveredIndex(leaf), "uncovered": {Do: []string{c.Uncovered(leaf)}},
 		"present": c.Present(), "validate_present": c.ValidatePresent(), "require": c.Require(),

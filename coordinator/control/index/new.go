@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -76,6 +77,9 @@ func (p *NewPlan) define(ctx context.Context, q pg.Querier, w Wanted) error {
 	c := p.column
 	if w.Name == "" || len(w.Name) > mostName {
 		return standing.Reject("name", "the column of tokens gets this name", "the name has %d bytes; accepted is 1 to %d", len(w.Name), mostName)
+	}
+	if strings.Contains(w.Name, "$") { // it stands in the body of a function
+		return standing.Reject("name", "name the index otherwise", "the name holds a dollar sign")
 	}
 	var newest lifecycle.Index
 	generation := 0

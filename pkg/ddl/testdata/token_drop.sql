@@ -1,0 +1,10 @@
+DROP TRIGGER IF EXISTS "~cipherfleet_z4294967295_clear_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_z4294967295_clear_update" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_z4294967295_keep_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_z4294967295_keep_update" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_z4294967295_miss_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_z4294967295_miss_update" ON "My ""Shop"""."or.ders\";
+DROP FUNCTION IF EXISTS cipherfleet.token_4294967295();
+DROP FUNCTION IF EXISTS cipherfleet.token_4294967295_stale;
+DROP SEQUENCE IF EXISTS cipherfleet.token_4294967295_missed;
+ALTER TABLE "My ""Shop"""."or.ders\" DROP COLUMN IF EXISTS "b""idx %s";
