@@ -46,9 +46,6 @@ func (p *look) checkColumns(ctx context.Context) error {
 		}
 		column, err := p.column(ctx, i, external, made, origin)
 		if err == nil {
-			column.long, err = p.isLong(ctx, column.Source)
-		}
-		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
 		}
 		if err == nil {

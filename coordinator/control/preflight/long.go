@@ -3,8 +3,6 @@ package preflight
 import (
 	"context"
 	"fmt"
-
-	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // mostShort is the width of values, in bytes on average, up to which hardly one is stored outside its row: that begins
@@ -14,12 +12,16 @@ const mostShort = 256
 const isShortSQL = `SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2 AND attlen > 0)
  OR EXISTS (SELECT FROM pg_catalog.pg_stats WHERE schemaname = $3 AND tablename = $4 AND attname = $5 AND avg_width <= $6 AND null_frac < 1)`
 
-// isLong says that values of a column may be so long that rows hold them elsewhere: its type does not bound them, and
-// statistics do not say that they are short.
-func (p *look) isLong(ctx context.Context, source pg.Column) (bool, error) {
-	short, table := false, p.plan.Relation.Table()
-	if err := p.q.QueryRow(ctx, isShortSQL, p.plan.Relation.OID, source.Attnum, table.Schema, table.Name, source.Name, mostShort).Scan(&short); err != nil {
-		return false, fmt.Errorf("look at the width of %s: %w", table, err)
+// measure finds out which columns' values may be so long that rows hold them elsewhere: their type does not bound them,
+// and statistics do not say that they are short. It refuses nothing, so only a plan that is carried out needs it.
+func (p *look) measure(ctx context.Context) error {
+	table := p.plan.Relation.Table()
+	for i, c := range p.plan.Columns {
+		short := false
+		if err := p.q.QueryRow(ctx, isShortSQL, p.plan.Relation.OID, c.Source.Attnum, table.Schema, table.Name, c.Source.Name, mostShort).Scan(&short); err != nil {
+			return fmt.Errorf("look at the width of %s: %w", table, err)
+		}
+		p.plan.Columns[i].long = !short
 	}
-	return !short, nil
+	return nil
 }

@@ -116,7 +116,7 @@ func (p *look) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return p.measure(ctx)
 }
 
 // checks are in the order in which one builds on what another found.
