@@ -314,6 +314,14 @@ func led(err error) error {
 	return err
 }
 
+// doneWord is what a job that is done did.
+func doneWord(job messages.Job) string {
+	if job.Scheme > 0 {
+		return fmt.Sprintf("rotated to scheme %d", job.Scheme)
+	}
+	return "backfilled"
+}
+
 // end prints the job and turns its state into the command's outcome.
 func (o *backfillOptions) end(out io.Writer, job messages.Job, err error) error {
 	if err != nil {
@@ -332,7 +340,7 @@ func (o *backfillOptions) end(out io.Writer, job messages.Job, err error) error 
 	switch backfill.JobState(job.State) {
 	case backfill.Done:
 		if !o.asJSON {
-			fmt.Fprintf(out, "backfilled %s: %d rows in %v\n", job.Table, job.Rows, time.Since(job.CreatedAt).Round(time.Millisecond))
+			fmt.Fprintf(out, "%s %s: %d rows in %v\n", doneWord(job), job.Table, job.Rows, time.Since(job.CreatedAt).Round(time.Millisecond))
 		}
 		return nil
 	case backfill.Paused:
@@ -348,5 +356,15 @@ func (o *backfillOptions) end(out io.Writer, job messages.Job, err error) error 
 		return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy),
 			Hint: fmt.Sprintf("cipherfleet job show %s --quarantined says why; mend it, then cipherfleet job retry %s --quarantined", job.ID, job.ID)}
 	}
-	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy), Hint: "mend what it names; the same command starts a new job, which goes on with what is left"}
+	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy), Hint: mendHint(job) + "; the same command starts a new job, which goes on with what is left"}
 }
+
+// mendHint says what to do about what stopped a job, as far as its name tells.
+func mendHint(job messages.Job) string {
+	if strings.HasSuffix(job.StoppedBy, ": "+insufficientPrivilege) {
+		return "a worker's role lacks a right: docs/operations.md lists what it needs, on the table and its target too; grant it"
+	}
+	return "mend what it names"
+}
+
+const insufficientPrivilege = "42501"

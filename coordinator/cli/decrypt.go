@@ -16,8 +16,12 @@ without such a record, whatever a message or a job says.
 
 The plaintext's column is added again, with the type it had, and watched; then every cell is opened into it, by the
 fleet (NATS_URL) or by this process, and the names are swapped back as by cipherfleet rollback: the column is
-backfilled, its cells beside it. cipherfleet rollback --drop-target then takes those away, if they are not wanted any
-more. A column that was not dropped yet needs no more than cipherfleet rollback.
+backfilled, its cells beside it. cipherfleet rollback --to schema-added --drop-target then takes those away, if they are
+not wanted any more. Indexes, constraints and defaults that were dropped with the plaintext do not come back: make them
+anew. A column that was not dropped yet needs no more than cipherfleet rollback.
+
+The table is locked (ACCESS EXCLUSIVE) for a moment when the column is added, and for another when the names are swapped.
+In between rows are locked a chunk at a time; every row gets a new version, as in a backfill.
 
 Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
 
@@ -55,10 +59,12 @@ func newDecrypt(read settings) *cobra.Command {
 		l := &ladder.Ladder{DB: s.db}
 		p, err := restore.Plan(c.Context(), l, name)
 		if err == nil && o.dryRun {
+			fmt.Fprintf(c.ErrOrStderr(), "decrypt %s, which is %s, into column %s; about %d rows\n", name, p.State.Phase, p.Plain, p.Relation.Rows())
 			for _, step := range p.Steps {
 				fmt.Fprintln(c.ErrOrStderr(), "  "+step)
 			}
-			fmt.Fprintln(c.ErrOrStderr(), "  open every cell into it, and swap the names back\nnothing was changed")
+			fmt.Fprintln(c.ErrOrStderr(), "  open every cell into it (a job; rows are locked a chunk at a time)\n"+
+				"  swap the names back (ACCESS EXCLUSIVE, for a moment)\nnothing was changed")
 		} else if err == nil {
 			err = restore.Restore(c.Context(), l, p, o.request.Reason)
 		}

@@ -65,6 +65,9 @@ func TestTheLifeOfAnExpression(t *testing.T) {
 		t.Errorf("after the cutover flags are %v", flags)
 	}
 	s.must("rollback", "users.E-mail")
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_constraint WHERE conname ~ '^cipherfleet_.*_bare$'`); n != 0 {
+		t.Errorf("%d constraints keep cells out of a column of which none was ever made", n)
+	}
 	db.Run(t, `UPDATE users SET "E-mail" = 'AGAIN' WHERE id = 8`)
 	if n := testenv.One[int](t, db, wrong); n != 0 {
 		t.Errorf("%d rows have another value after the rollback", n)

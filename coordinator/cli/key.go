@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -108,23 +110,43 @@ func newKeyRotate(read settings) *cobra.Command {
 			return usage(errors.New("--create makes the file of a file: key, and --to names another kind"), c)
 		}
 		return withRegistry(c, read, true, o.reason, func(s *station, r *scheme.Registry) error {
-			if create && !o.dryRun {
+			if create {
+				if absent := !exists(kms.Path(to, "")); absent && o.dryRun {
+					return o.rehearse(c, r, to, false)
+				}
 				if err := kms.CreateFile(kms.Path(to, "")); err != nil {
 					return err
 				}
 			}
 			next, err := s.config.OpenKEK(c.Context(), to, "")
 			if err != nil {
-				return err
+				return unmade(err)
 			}
 			if next.URI() == r.KEK.URI() {
 				return &app.Fail{Code: app.CodeRefused, Err: fmt.Errorf("the keys are wrapped under %s now", next.URI()),
 					Hint: "name another one; cipherfleet key rewrap takes its newest version"}
 			}
-			return o.run(c, r, next, false)
+			if err := o.run(c, r, next, false); err != nil || o.dryRun || o.asJSON {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "next: name %s in CIPHERFLEET_KEK, or as kek in the manifest, and restart what runs with it within 12 hours; keep a copy of the key\n", next.URI())
+			return err
 		})
 	}
 	return c
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// unmade says how a key that is to come gets its file: nothing was wrapped under it yet.
+func unmade(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return &app.Fail{Code: app.CodeUnavailable, Err: err, Hint: "--create makes the file of a new key; one that is there already is named by its path, which begins here"}
 }
 
 // wrapOptions are those of wrapping keys anew.
@@ -145,30 +167,36 @@ type wrapDone struct {
 	DryRun bool `json:"dry_run"`
 }
 
-func (o *wrapOptions) run(c *cobra.Command, r *scheme.Registry, to cell.KEK, same bool) (err error) {
-	done := wrapDone{DryRun: o.dryRun}
+func (o *wrapOptions) run(c *cobra.Command, r *scheme.Registry, to cell.KEK, same bool) error {
 	if o.dryRun {
-		done.Wrapping, err = planWrap(c, r, to, same)
-	} else {
-		done.Wrapping, err = r.Wrap(c.Context(), to)
+		return o.rehearse(c, r, to.URI(), same)
 	}
+	done, err := r.Wrap(c.Context(), to)
 	if err != nil {
 		return err
 	}
+	return o.print(c, wrapDone{Wrapping: done}, "wrapped")
+}
+
+func (o *wrapOptions) rehearse(c *cobra.Command, r *scheme.Registry, to string, same bool) error {
+	plan, err := planWrap(c, r, to, same)
+	if err != nil {
+		return err
+	}
+	return o.print(c, wrapDone{plan, true}, "would wrap")
+}
+
+func (o *wrapOptions) print(c *cobra.Command, done wrapDone, verb string) error {
 	if o.asJSON {
 		return json.NewEncoder(c.OutOrStdout()).Encode(done)
 	}
-	verb := "wrapped"
-	if o.dryRun {
-		verb = "would wrap"
-	}
-	_, err = fmt.Fprintf(c.OutOrStdout(), "%s %d keys under %s; %d were under it already\n", verb, done.Changed, done.KEK, done.Kept)
+	_, err := fmt.Fprintf(c.OutOrStdout(), "%s %d keys under %s; %d were under it already\n", verb, done.Changed, done.KEK, done.Kept)
 	return err
 }
 
 // planWrap says how many keys there are to wrap.
-func planWrap(c *cobra.Command, r *scheme.Registry, to cell.KEK, same bool) (scheme.Wrapping, error) {
-	w := scheme.Wrapping{V: messages.Version, KEK: to.URI()}
+func planWrap(c *cobra.Command, r *scheme.Registry, to string, same bool) (scheme.Wrapping, error) {
+	w := scheme.Wrapping{V: messages.Version, KEK: to}
 	keys, err := r.Keys(c.Context())
 	if err != nil {
 		return w, err
@@ -176,7 +204,7 @@ func planWrap(c *cobra.Command, r *scheme.Registry, to cell.KEK, same bool) (sch
 	for _, k := range keys.Keys {
 		switch {
 		case k.Destroyed != nil:
-		case same || k.KEK != to.URI():
+		case same || k.KEK != to:
 			w.Changed++
 		default:
 			w.Kept++

@@ -136,11 +136,16 @@ func (o *rollbackOptions) runRehearsal(c *cobra.Command, l *ladder.Ladder) error
 	return err
 }
 
+const nextRung = "next: --to schema-added takes back what was prepared, too, and --drop-target with it the column of cells"
+
 // announce says what would be done.
 func (o *rollbackOptions) announce(c *cobra.Command, plan ladder.RollbackPlan) error {
 	w := c.ErrOrStderr()
 	if plan.Already {
 		fmt.Fprintln(w, "nothing is left to take back")
+		if plan.To == lifecycle.PhaseBackfilled {
+			fmt.Fprintln(w, nextRung)
+		}
 	} else {
 		fmt.Fprintf(w, "roll %s.%s back from %s to %s\n", plan.Relation.Table(), plan.Source, plan.State.Phase, plan.To)
 	}
@@ -171,7 +176,7 @@ func (o *rollbackOptions) print(w io.Writer, r ladder.Rollback) error {
 	case r.Already:
 		_, err = fmt.Fprintf(w, "%s.%s is rolled back already: it is %s\n", r.Table, r.Column, r.To)
 		if err == nil && r.To == lifecycle.PhaseBackfilled {
-			_, err = fmt.Fprintln(w, "next: --to schema-added takes back what was prepared, too, and --drop-target with it the column of cells")
+			_, err = fmt.Fprintln(w, nextRung)
 		}
 	case r.From == lifecycle.PhaseCutOver:
 		_, err = fmt.Fprintf(w, "rolled %s.%s back from cut-over to %s; the table was locked for %.1f ms\n", r.Table, r.Column, r.To, r.Locked)

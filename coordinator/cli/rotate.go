@@ -249,7 +249,8 @@ func unrotated(plan ladder.RotationPlan, job messages.Job) error {
 		return &app.Fail{Code: app.CodePaused, Err: errors.New("the job was cancelled"), Hint: again + " starts a new one, which goes on with what is left"}
 	case job.Quarantined > 0:
 		return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy),
-			Hint: fmt.Sprintf("cipherfleet job show %s --quarantined --keys names the rows; write their cells anew through the application, then cipherfleet job retry %s --quarantined", job.ID, job.ID)}
+			Hint: fmt.Sprintf("cipherfleet job show %s --quarantined --keys names the rows, and why; write their cells anew through the application, or, where the key was destroyed, "+
+				"delete the rows or set their cells to NULL; then cipherfleet job retry %s --quarantined", job.ID, job.ID)}
 	}
-	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy), Hint: "mend what it names; " + again + " starts a new job, which goes on with what is left"}
+	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy), Hint: mendHint(job) + "; " + again + " starts a new job, which goes on with what is left"}
 }

@@ -17,6 +17,10 @@ away, and nothing was changed. From then on whoever still writes one is refused,
 
 It must not be the scheme that is written with. It waits until every program that holds a lease has heard of that one, at
 most for as long as --wait says. Who has not is named; then nothing was changed.
+
+The two changes of the table take an ACCESS EXCLUSIVE lock for a moment each, waited for one second at a time; the
+validation reads every row under SHARE UPDATE EXCLUSIVE, which lets reads and writes go on, but no other DDL and no vacuum.
+
 The constraint stays. Later schemes need no other one, so rotating again does not alter the table.
 
 Killed in between, the same command goes on.
@@ -61,7 +65,7 @@ func newSchemeRetire(read settings) *cobra.Command {
 			}
 			if dryRun {
 				for _, statement := range p.Statements {
-					fmt.Fprintln(c.ErrOrStderr(), statement+";")
+					fmt.Fprintf(c.ErrOrStderr(), "-- lock: %s\n%s;\n", statement.Lock, statement.SQL)
 				}
 			}
 			return printScheme(c, asJSON, done, "retired", "free of cells of scheme %d, proved by Postgres: the scheme is retired")

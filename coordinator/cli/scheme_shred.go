@@ -13,7 +13,8 @@ const schemeShredLong = `Delete every wrapped key of one tenant of a column, for
 where they are. A tenant is a value of the column that the scheme's --tenant names, as Postgres prints it.
 
 Programs that hold a key drop it at their next refresh, within seconds; one that is cut off from Postgres, when it is
-back. What this cannot reach are backups and replicas of the database: the wrapped keys are in them until they are
+back. While the column has its plaintext beside the cells, the values are still there: delete them yourself, or
+cipherfleet drop first; a warning names the column. What this cannot reach either are backups and replicas of the database: the wrapped keys are in them until they are
 gone, and whoever may use the key-encryption key can unwrap them. Where the law wants more, keep cipherfleet.deks out
 of long-lived backups, or destroy the key-encryption key too.
 
@@ -73,6 +74,9 @@ func printShred(c *cobra.Command, s scheme.Shredding, dryRun bool) (err error) {
 		_, err = fmt.Fprintf(w, "%s.%s: would delete %d keys of the tenant\n", s.Table, s.Column, s.Keys)
 	default:
 		_, err = fmt.Fprintf(w, "%s.%s: deleted %d keys of the tenant; backups of the database still have them, wrapped, until they are gone\n", s.Table, s.Column, s.Keys)
+	}
+	if err == nil && s.Plain != "" {
+		_, err = fmt.Fprintf(c.ErrOrStderr(), "warning: the tenant's values still stand in column %s, as plaintext: a key that is gone does not reach them\n", s.Plain)
 	}
 	return err
 }

@@ -53,7 +53,8 @@ func (o serveOptions) check(c *cobra.Command, config app.Coordinator) error {
 	case o.port < 0 || o.port > 65535:
 		return usage(fmt.Errorf("--nats-port was %d; accepted is 0 to 65535", o.port), c)
 	case o.embedded && config.NATSURL != "":
-		return usage(errors.New("--embedded runs NATS in this process, but NATS_URL names one elsewhere"), c)
+		return &app.Fail{Code: app.CodeUsage, Err: errors.New("--embedded runs NATS in this process, but NATS_URL names one elsewhere"),
+			Hint: "unset NATS_URL for this one: `env -u NATS_URL cipherfleet serve --embedded`; or leave out --embedded"}
 	case !o.embedded && config.NATSURL == "":
 		return &app.Fail{Code: app.CodeUsage, Err: errors.New("there is no NATS: NATS_URL is not set"), Hint: "set it, or let --embedded run NATS in this process"}
 	}

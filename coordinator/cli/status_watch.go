@@ -40,7 +40,7 @@ func watchStatus(ctx context.Context, s *station, request status.Request, every 
 	}
 }
 
-const redraw = "\x1b[H\x1b[2J\x1b[3J" // home, and nothing below or behind
+const redraw = "\x1b[H\x1b[2J" // home, and nothing below; what was on the terminal before stays in its scrollback
 
 // watcher draws in place on a terminal; elsewhere each column is a line each time.
 func watcher(w io.Writer) func(status.Report) error {

@@ -152,6 +152,10 @@ func verifyHint(v verify.Result) string {
 		if c.Nonces.Repeated > 0 {
 			return "trust nothing that is sealed under that key: find out what drew its nonces (a copied machine image, a broken source of random numbers)"
 		}
+		if c.Stale == 0 && c.Broken > 0 && c.Broken == c.Unknown {
+			return "nobody can open a cell whose scheme or key the registry does not have: if a tenant was shredded, or a scheme destroyed, that is as it should be, " +
+				"and those rows are deleted, or their cells set to NULL; else bring the rows of cipherfleet.deks back from a backup"
+		}
 		if c.Stale+c.Broken > 0 {
 			return "find out who writes the target without cipherfleet, and whether capture is in place (cipherfleet status); " +
 				"set the target of those rows to NULL, run cipherfleet backfill, and verify again"

@@ -198,6 +198,7 @@ func (p *Plane) describe(ctx context.Context, j backfill.Job) (messages.Job, err
 func problem(err error) error {
 	var refusal *standing.Refusal
 	var damage *lifecycle.DamageError
+	var key *cell.KEKError
 	var early *lifecycle.NotReadyError
 	var state *backfill.JobStateError
 	switch {
@@ -205,6 +206,9 @@ func problem(err error) error {
 		return refusal.Problem()
 	case errors.As(err, &damage):
 		return &messages.Problem{Code: messages.CodeRefused, Message: damage.Error(), Hint: damage.Hint()}
+	case errors.As(err, &key):
+		return &messages.Problem{Code: keyCode(key.Class), Message: "the coordinator cannot use the column's keys: its key-encryption key is " + string(key.Class),
+			Hint: "cipherfleet key ls names the one that each key was wrapped under: CIPHERFLEET_KEK, or kek in the manifest, must name it where the coordinator runs; its log says more"}
 	case errors.As(err, &early):
 		return &messages.Problem{Code: messages.CodeWaiting, Field: "scheme", Message: early.Error(), Hint: early.Hint()}
 	case errors.Is(err, backfill.ErrNoJob):
@@ -223,4 +227,15 @@ func problem(err error) error {
 		return &messages.Problem{Code: messages.CodeUnavailable, Message: "this coordinator no longer leads", Hint: "repeat the request; the one that leads now will answer"}
 	}
 	return err
+}
+
+// keyCode says whether the key may come back by itself.
+func keyCode(class cell.KEKClass) string {
+	switch class {
+	case cell.KEKUnavailable:
+		return messages.CodeUnavailable
+	case cell.KEKDenied:
+		return messages.CodeDenied
+	}
+	return messages.CodeRefused
 }

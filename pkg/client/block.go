@@ -44,7 +44,7 @@ func (b *Block) Next(ctx context.Context) (int64, error) {
 	if len(b.keys) == 0 {
 		keys, err := b.draw(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("draw keys of %s.%s: %w", b.table, b.column, err)
+			return 0, fmt.Errorf("draw keys of %s.%s, which takes USAGE on its sequence: %w", b.table, b.column, err)
 		}
 		b.keys = keys
 	}

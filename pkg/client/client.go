@@ -95,6 +95,9 @@ type Client struct {
 // an error; one that refuses a key is not: whoever needs the key finds out.
 func Open(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client, error) {
 	c, err := prepare(ctx, pool, config)
+	if pg.ClassOf(err) == pg.ClassDenied {
+		err = fmt.Errorf("docs/client.md lists the rights that the role needs in schema cipherfleet: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open a client: %w", err)
 	}

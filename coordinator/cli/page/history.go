@@ -26,6 +26,9 @@ func History(w io.Writer, h status.History) error {
 		if e.Checkpoints > 0 {
 			event = fmt.Sprintf("%d checkpoints", e.Checkpoints)
 		}
+		if e.Quarantined > 1 {
+			event = fmt.Sprintf("%d rows set aside", e.Quarantined)
+		}
 		if e.Kind == lifecycle.KindCheckpoint {
 			rows = strconv.FormatInt(e.Rows, 10)
 		}

@@ -21,7 +21,10 @@ func Progress(j messages.Job) string {
 	if j.State == string(backfill.Running) && j.Rows == 0 && j.Ranges.Pending > 0 && j.Ranges.Leased == 0 {
 		eta += ", no worker has taken a range yet"
 	}
-	return fmt.Sprintf("%s %s: %.0f %% (%d of about %d rows, %.0f rows/s%s), ranges %d open, %d done, %d conflicts, %d in quarantine",
+	if j.State == string(backfill.Planning) {
+		return fmt.Sprintf("%s %s: ranges are being cut", j.Table, j.State)
+	}
+	return fmt.Sprintf("%s %s: %.0f %% (%d of about %d rows, %.0f rows/s%s), ranges %d open, %d done; %d rows read again, %d in quarantine",
 		j.Table, j.State, percent, j.Rows, j.Total, j.RowsPerSecond, eta, j.Ranges.Pending, j.Ranges.Done, j.Conflicts, j.Quarantined)
 }
 

@@ -18,3 +18,11 @@ func TestOnlyARunningJobHasTimeLeft(t *testing.T) {
 		}
 	}
 }
+
+// While ranges are cut nothing is counted yet: there are no zeros to read.
+func TestAJobThatIsPlannedCountsNothing(t *testing.T) {
+	t.Parallel()
+	if line := page.Progress(messages.Job{Table: "public.users", State: "planning"}); line != "public.users planning: ranges are being cut" {
+		t.Errorf("%q", line)
+	}
+}

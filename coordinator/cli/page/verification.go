@@ -23,9 +23,7 @@ func Verification(w io.Writer, v verify.Result) error {
 		for _, number := range slices.Sorted(maps.Keys(c.Schemes)) {
 			fmt.Fprintf(&b, "  scheme %d: %d cells\n", number, c.Schemes[number])
 		}
-		for _, id := range slices.Sorted(maps.Keys(c.Keys)) {
-			fmt.Fprintf(&b, "  key %d: %d cells\n", id, c.Keys[id])
-		}
+		keyLines(&b, c.Keys)
 		if c.Unknown > 0 {
 			fmt.Fprintf(&b, "  %d of the broken cells are of a scheme or key that the registry does not have\n", c.Unknown)
 		}
@@ -50,6 +48,24 @@ func Verification(w io.Writer, v verify.Result) error {
 	fmt.Fprintf(&b, "in %.1f s\n", v.Seconds)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+const mostKeys = 10 // that have a line of their own: a scheme with tenants may have millions
+
+// keyLines say how many cells each key has.
+func keyLines(b *strings.Builder, cells map[uint32]int64) {
+	ids := slices.Sorted(maps.Keys(cells))
+	more := int64(0)
+	for i, id := range ids {
+		if i >= mostKeys {
+			more += cells[id]
+			continue
+		}
+		fmt.Fprintf(b, "  key %d: %d cells\n", id, cells[id])
+	}
+	if len(ids) > mostKeys {
+		fmt.Fprintf(b, "  %d more keys: %d cells (--json and --report list each)\n", len(ids)-mostKeys, more)
+	}
 }
 
 func verdict(v verify.Result, c verify.ColumnReport) string {

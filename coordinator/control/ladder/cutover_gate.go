@@ -45,16 +45,16 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 			return g, err
 		}
 	}
-	if g.Detail.Proof, err = g.proof(ctx, tx, r.Reason, trusted); err != nil {
-		return g, err
-	}
-	if err := l.quiet(ctx, tx, g.Standing, r.Soak); err != nil {
-		return g, err
-	}
 	if err := g.checkDomain(ctx, tx); err != nil {
 		return g, err
 	}
 	if g.Detail.Acknowledged, err = g.checkDependents(ctx, tx, standing.Dependents, r.Despite); err != nil {
+		return g, err
+	}
+	if g.Detail.Proof, err = g.proof(ctx, tx, r.Reason, trusted); err != nil {
+		return g, err
+	}
+	if err := l.quiet(ctx, tx, g.Standing, r.Soak); err != nil { // last: it may mean to wait for a day
 		return g, err
 	}
 	if g.column, err = Steps(ctx, tx, g.Standing); err != nil {

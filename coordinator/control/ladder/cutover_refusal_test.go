@@ -50,6 +50,7 @@ func cutRefusals() map[string]cutRefusal {
 		"unknown column":    {ask: func(r *ladder.CutoverRequest) { r.Column.Column = "phone" }, message: `"phone" of public.users is not registered`, hint: "cipherfleet status"},
 		"unknown table":     {ask: func(r *ladder.CutoverRequest) { r.Column.Table = "user" }, message: "user", hint: "did you mean"},
 		"view and index":    {make: `CREATE VIEW v AS SELECT email FROM users; CREATE INDEX i ON users (email)`, message: "index public.i; view public.v", hint: "--despite 'public.i'"},
+		"index in the soak": {make: `CREATE INDEX i ON users (email)`, ask: func(r *ladder.CutoverRequest) { r.Soak = time.Hour }, message: "index public.i", hint: "--despite 'public.i'"},
 		"one acknowledged":  {make: `CREATE VIEW v AS SELECT email FROM users; CREATE INDEX i ON users (email)`, ask: func(r *ladder.CutoverRequest) { r.Despite = []string{"public.i"} }, message: "mean: view public.v", hint: "--despite 'public.v'"},
 		"publication":       {make: `CREATE PUBLICATION p FOR TABLE users`, message: "publication p", hint: "--despite 'p'"},
 		"by name, a filter": {make: `CREATE PUBLICATION p FOR TABLE users WHERE (email > ''); ALTER TABLE users REPLICA IDENTITY FULL`, ask: func(r *ladder.CutoverRequest) { r.Strategy = standing.StrategyByName }, message: "publication p", hint: "--despite 'p'"},

@@ -33,7 +33,7 @@ func (p *RollbackPlan) bare() ddl.Step {
 	c := p.column
 	c.Source = p.detail.PlainWas
 	isBytes := p.Plain.Base.OID == pgtype.ByteaOID
-	if p.detail.Strategy == standing.StrategySwap && (isBytes || p.Plain.Base.Category == "S") {
+	if p.Expression == nil && p.detail.Strategy == standing.StrategySwap && (isBytes || p.Plain.Base.Category == "S") {
 		return c.Bare(isBytes)
 	}
 	return ddl.Step{}

@@ -89,7 +89,7 @@ func (x *search) leaf(ctx context.Context, leaf pg.Leaf, schema string, super bo
 		return fmt.Errorf("find the dropped column in %s: %w", leaf.Table(), err)
 	}
 	f := Finding{Kind: Heap, Where: leaf.Table().String(), Cleans: true, Rewrites: true,
-		Then: "`cipherfleet residue --clean --rewrite`, or any other way to write the table anew (VACUUM FULL, pg_repack)"}
+		Then: "--clean --rewrite, or any other way to write the table anew (VACUUM FULL, pg_repack)"}
 	switch {
 	case schema == "":
 		f.Says = "not measurable without extension pageinspect: dropping a column leaves its values in every row version that nobody has written since"

@@ -63,7 +63,7 @@ func Plan(ctx context.Context, l *ladder.Ladder, n standing.Name) (r Restoration
 		return r, standing.Refuse("column", "give that column another name", "%s has a column %q already, which is what the plaintext was called", r.Relation.Table(), r.Plain)
 	}
 	r.Steps = []string{"record in cipherfleet.decryptions who wants it, and why",
-		fmt.Sprintf("add column %s of type %s, and watch for cells that are written from now on (in the same transaction)", r.Plain, r.Type)}
+		fmt.Sprintf("add column %s of type %s, and watch for cells that are written from now on (in the same transaction; ACCESS EXCLUSIVE, for a moment)", r.Plain, r.Type)}
 	return r, nil
 }
 

@@ -97,7 +97,8 @@ type Shredding struct {
 	V      int    `json:"v"`
 	Table  string `json:"table"`
 	Column string `json:"column"`
-	Keys   int    `json:"keys"` // that were deleted; 0: there was nothing left to delete
+	Keys   int    `json:"keys"`                // that were deleted; 0: there was nothing left to delete
+	Plain  string `json:"plaintext,omitempty"` // the column in which the tenant's values still stand as they are; empty: there is none
 }
 
 // PlanShred says how many keys of a tenant there are.
@@ -111,6 +112,9 @@ func (r *Registry) PlanShred(ctx context.Context, n standing.Name, tenant string
 		return Shredding{}, err
 	}
 	s := Shredding{V: messages.Version, Table: c.Relation.Table().String(), Column: c.Source}
+	if c.Plain.Attnum != 0 && c.Origin == nil {
+		s.Plain = c.Plain.Name
+	}
 	known := false
 	for _, k := range rows {
 		if k.Column != c.ID || k.Tenant != tenant {

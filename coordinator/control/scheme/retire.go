@@ -17,12 +17,20 @@ import (
 type RetirePlan struct {
 	Table, Column string
 	Scheme        Scheme
-	Already       bool     // it is retired or destroyed, and fenced
-	Statements    []string // that the fence takes, in order
+	Already       bool        // it is retired or destroyed, and fenced
+	Statements    []Statement // that the fence takes, in order
 
 	column  column
 	retired []uint16 // the numbers that the fence is against
 }
+
+// Statement is one statement with the lock on the table that it takes.
+type Statement struct{ SQL, Lock string }
+
+const (
+	briefly = "ACCESS EXCLUSIVE, for a moment; no row is read"
+	beside  = "SHARE UPDATE EXCLUSIVE, while every row is read, beside readers and writers"
+)
 
 const mostCounted = 1_000_000 // cells of a scheme that is to retire; more are as bad
 
@@ -58,8 +66,13 @@ func (r *Registry) PlanRetire(ctx context.Context, n standing.Name, number uint1
 		return p, standing.Deny("table", "run this as the owner of the table", "role %q may not alter %s", c.Relation.Server.User, p.Table)
 	}
 	steps := c.steps()
-	for _, step := range []ddl.Step{steps.Fence(p.retired), steps.ValidateFence(), steps.RaiseFence()} {
-		p.Statements = append(p.Statements, step.Do...)
+	for _, part := range []struct {
+		step ddl.Step
+		lock string
+	}{{steps.Fence(p.retired), briefly}, {steps.ValidateFence(), beside}, {steps.RaiseFence(), briefly}} {
+		for _, sql := range part.step.Do {
+			p.Statements = append(p.Statements, Statement{sql, part.lock})
+		}
 	}
 	return p, nil
 }
@@ -81,7 +94,7 @@ func (c column) leftBehind(ctx context.Context, q pg.Querier, number uint16) err
 		count = fmt.Sprintf("at least %d", left)
 	}
 	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("cells of %s are left in %s of %s: %s", schemeWord(number), c.Sealed.Name, c.Relation.Table(), count),
-		Hint: "`" + c.command("rotate") + "` seals them anew; nothing was changed"}
+		Hint: "`" + c.command("rotate") + "` seals them anew; those whose key was destroyed are set to NULL first, or their rows deleted; nothing was changed"}
 }
 
 const checkViolation = "23514"

@@ -32,7 +32,8 @@ type History struct {
 	Events []Entry `json:"events"`
 }
 
-// Entry is one event, or checkpoints with nothing else between them as one.
+// Entry is one event, or checkpoints with nothing else between them as one, and so rows that were set aside: the two
+// stand side by side where both come.
 type Entry struct {
 	ID          int64           `json:"id"`
 	At          time.Time       `json:"at"`
@@ -42,6 +43,7 @@ type Entry struct {
 	Skipped     int64           `json:"skipped,omitempty"`
 	Total       int64           `json:"total,omitempty"`
 	Checkpoints int             `json:"checkpoints,omitempty"` // that this entry sums up
+	Quarantined int             `json:"quarantined,omitempty"` // rows set aside that this entry sums up
 	Until       *time.Time      `json:"until,omitempty"`       // when the last of them was
 	Job         string          `json:"job,omitempty"`
 	Range       string          `json:"range,omitempty"`
@@ -115,8 +117,7 @@ func (h *History) read(ctx context.Context, q pg.Querier, r HistoryRequest) erro
 
 // add appends an event, or counts a checkpoint in with those before it. Now and then it forgets what the limit will.
 func (h *History) add(e lifecycle.Event, r HistoryRequest) {
-	if n := len(h.Events); e.Kind == lifecycle.KindCheckpoint && !r.Checkpoints && n > 0 && h.Events[n-1].sums(e) {
-		h.Events[n-1].count(e)
+	if !r.Checkpoints && h.summed(e) {
 		return
 	}
 	if n := len(h.Events); r.Limit > 0 && n >= 2*r.Limit {
@@ -130,17 +131,36 @@ func (h *History) add(e lifecycle.Event, r HistoryRequest) {
 	if e.Kind == lifecycle.KindCheckpoint && !r.Checkpoints {
 		entry.Checkpoints, entry.Cursor = 1, ""
 	}
+	if e.Kind == lifecycle.KindRowQuarantined && !r.Checkpoints {
+		entry.Quarantined = 1
+	}
 	h.Events = append(h.Events, entry)
 }
 
-// sums says whether a checkpoint belongs into the entry.
-func (x *Entry) sums(e lifecycle.Event) bool {
-	return x.Checkpoints > 0 && x.Job == e.Job && x.Phase == e.Phase
+// summed counts a checkpoint, or a row that was set aside, in with those before it, if there are any.
+func (h *History) summed(e lifecycle.Event) bool {
+	for i := len(h.Events) - 1; i >= max(0, len(h.Events)-2); i-- {
+		x := &h.Events[i]
+		if x.Checkpoints+x.Quarantined == 0 || x.Job != e.Job || x.Phase != e.Phase {
+			return false
+		}
+		if x.Kind == e.Kind {
+			x.count(e)
+			return true
+		}
+	}
+	return false
 }
 
-// count adds a checkpoint. What differs among them is left out.
+// count adds one. What differs among them is left out.
 func (x *Entry) count(e lifecycle.Event) {
-	x.Rows, x.Skipped, x.Checkpoints, x.Until = x.Rows+e.Rows, x.Skipped+e.Skipped, x.Checkpoints+1, &e.At
+	x.Rows, x.Skipped, x.Until = x.Rows+e.Rows, x.Skipped+e.Skipped, &e.At
+	if x.Kind == lifecycle.KindCheckpoint {
+		x.Checkpoints++
+	} else {
+		x.Quarantined++
+		x.Detail = nil
+	}
 	for _, field := range []struct {
 		have *string
 		now  string
