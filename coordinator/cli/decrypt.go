@@ -17,7 +17,7 @@ without such a record, whatever a message or a job says.
 The plaintext's column is added again, with the type it had, and watched; then every cell is opened into it, by the
 fleet (NATS_URL) or by this process, and the names are swapped back as by cipherfleet rollback: the column is
 backfilled, its cells beside it. cipherfleet rollback --to schema-added --drop-target then takes those away, if they are
-not wanted any more. Indexes, constraints and defaults that were dropped with the plaintext do not come back: make them
+not wanted any more. Indexes and constraints that were dropped with the plaintext do not come back: make them
 anew. A column that was not dropped yet needs no more than cipherfleet rollback.
 
 The table is locked (ACCESS EXCLUSIVE) for a moment when the column is added, and for another when the names are swapped.

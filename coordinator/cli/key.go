@@ -129,7 +129,7 @@ func newKeyRotate(read settings) *cobra.Command {
 			if err := o.run(c, r, next, false); err != nil || o.dryRun || o.asJSON {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "next: name %s in CIPHERFLEET_KEK, or as kek in the manifest, and restart what runs with it within 12 hours; keep a copy of the key\n", next.URI())
+			_, err = fmt.Fprintf(c.OutOrStdout(), "next: keep a copy of that key; CIPHERFLEET_KEK, or kek in the manifest, has to name %s everywhere, and a program that does not is restarted with it within 12 hours (docs/keys.md)\n", next.URI())
 			return err
 		})
 	}

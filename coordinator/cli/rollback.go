@@ -217,7 +217,7 @@ func opened(job messages.Job) error {
 	}
 	err := fmt.Errorf("the column is still cut over: the job that opens its cells failed: %s", job.StoppedBy)
 	if job.Quarantined == 0 {
-		return &app.Fail{Code: app.CodeUnproven, Err: err, Hint: "mend what it names, and repeat the command"}
+		return &app.Fail{Code: app.CodeUnproven, Err: err, Hint: mendHint(job) + ", and repeat the command"}
 	}
 	return &app.Fail{Code: app.CodeUnproven, Err: err, Hint: fmt.Sprintf("cipherfleet job show %s --quarantined --keys names the rows; "+
 		"write their cells anew through the application, or put in the plaintext that is right, and repeat the command", job.ID)}

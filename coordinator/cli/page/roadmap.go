@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/roadmap"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
 // Roadmap is what comes first, a paragraph for each column, and a conclusion.
@@ -20,6 +22,7 @@ func Roadmap(w io.Writer, r roadmap.Roadmap) error {
 	for _, c := range r.Columns {
 		printRoad(&b, c, said)
 	}
+	printPasses(&b, r.Columns)
 	for _, u := range r.Unlisted {
 		fmt.Fprintf(&b, "not in the manifest: %s.%s, which is %s\n", u.Table, u.Column, cmp.Or(string(u.Phase), "not begun"))
 	}
@@ -118,5 +121,28 @@ func conclusion(r roadmap.Roadmap) string {
 	case roadmap.VerdictBlocked:
 		return fmt.Sprintf("blocked: of %d columns %d have steps to take, and %d are blocked", len(r.Columns), work, blocked)
 	}
+	if work == 0 {
+		return "work to do: no column has a step to take, but what differs, or is flagged, is for a person: change the manifest or the column"
+	}
 	return fmt.Sprintf("work to do: of %d columns %d have steps to take", len(r.Columns), work)
+}
+
+// printPasses names the columns of one table that one backfill can do together.
+func printPasses(b *strings.Builder, columns []roadmap.Column) {
+	var tables []string
+	filled := map[string][]string{}
+	for _, c := range columns {
+		if !slices.ContainsFunc(c.Steps, func(s roadmap.Step) bool { return s.To == lifecycle.PhaseBackfilled }) {
+			continue
+		}
+		if filled[c.Table] == nil {
+			tables = append(tables, c.Table)
+		}
+		filled[c.Table] = append(filled[c.Table], c.Column)
+	}
+	for _, table := range tables {
+		if names := filled[table]; len(names) > 1 {
+			fmt.Fprintf(b, "together: one backfill of %s that names each with --column writes every row once: %s\n", table, strings.Join(names, ", "))
+		}
+	}
 }
