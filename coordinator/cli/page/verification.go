@@ -44,10 +44,46 @@ func Verification(w io.Writer, v verify.Result) error {
 		if len(c.Examples) > 0 {
 			fmt.Fprintf(&b, "  hashes of the first keys: %s\n", strings.Join(c.Examples, " "))
 		}
+		for _, x := range c.Indexes {
+			tokenLines(&b, v, c, x)
+		}
 	}
 	fmt.Fprintf(&b, "in %.1f s\n", v.Seconds)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// tokenLines are about one blind index of a column.
+func tokenLines(b *strings.Builder, v verify.Result, c verify.ColumnReport, x verify.IndexReport) {
+	word := "proven"
+	switch {
+	case !x.Proven:
+		word = "NOT PROVEN"
+	case v.Sample > 0:
+		word = "nothing wrong in the sample"
+	case x.Missing > 0:
+		word = "none is wrong"
+	}
+	fmt.Fprintf(b, "  blind index %s, %s: %s\n", Tokens(c, x), x.State, word)
+	if len(x.Examples) > 0 {
+		fmt.Fprintf(b, "    hashes of the first keys: %s\n", strings.Join(x.Examples, " "))
+	}
+}
+
+// Tokens is a blind index of a column and what was found of its tokens, in one line.
+func Tokens(c verify.ColumnReport, x verify.IndexReport) string {
+	name := fmt.Sprintf("%s by %s", c.Column, x.Index)
+	if x.Generation > 1 {
+		name += fmt.Sprintf(" generation %d", x.Generation)
+	}
+	if x.Unread != "" {
+		return name + " (no token was looked at: " + x.Unread + ")"
+	}
+	counts := fmt.Sprintf("%d right, %d missing, %d wrong", x.Right, x.Missing, x.Wrong)
+	if x.Unopened > 0 {
+		counts += fmt.Sprintf(", %d beside cells that do not open", x.Unopened)
+	}
+	return name + " (" + counts + ")"
 }
 
 const mostKeys = 10 // that have a line of their own: a scheme with tenants may have millions

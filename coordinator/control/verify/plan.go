@@ -21,6 +21,7 @@ type tested struct {
 	relation               pg.Relation
 	keys                   *lifecycle.Keys
 	passes                 []*testPass
+	indexes                []lifecycle.Index // of every column, as far as they may be known
 	sample                 float64
 	seen                   int64
 	began                  time.Time
@@ -31,7 +32,8 @@ type tested struct {
 type testPass struct {
 	key     []string
 	columns []testColumn
-	reports []backfill.Report
+	tokens  []testTokens
+	reports []backfill.Report // of the columns, and behind them of the tokens
 }
 
 type testColumn struct {
@@ -85,12 +87,16 @@ func (v *Verifier) open(ctx context.Context, r Request) (*tested, error) {
 				return err
 			}
 		}
-		return nil
+		t.indexes, err = lifecycle.KnownIndexes(ctx, tx)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return t, v.openKeys(ctx, t)
+	if err := v.openKeys(ctx, t); err != nil {
+		return nil, err
+	}
+	return t, v.openTokens(ctx, t)
 }
 
 // checkMayRecord asks before hours of reading.

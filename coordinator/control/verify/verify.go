@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type Result struct {
 	Columns      []ColumnReport `json:"columns"`
 	Sample       float64        `json:"sample,omitempty"` // percent of the blocks that were read; 0: every row
 	Proven       bool           `json:"proven"`           // every row of every column that was read is covered
+	TokensProven bool           `json:"tokens_proven"`    // so is every blind index: see [IndexReport]
 	Began        time.Time      `json:"began"`            // the server's clock
 	Ended        time.Time      `json:"ended"`
 	Seconds      float64        `json:"seconds"`
@@ -43,7 +45,8 @@ type ColumnReport struct {
 	// Made says that an expression made the values: Postgres compared them, and none was read.
 	Made bool `json:"made,omitempty"`
 	backfill.Report
-	Proven bool `json:"proven"`
+	Proven  bool          `json:"proven"`
+	Indexes []IndexReport `json:"indexes"` // those that are filling or ready
 }
 
 // Request names what to verify.
@@ -65,7 +68,7 @@ type Verifier struct {
 }
 
 // Verify reads every row of every leaf once, chunk by chunk, or of a sample of its blocks, and appends a verified event
-// for each column. It writes nothing else, and its memory does not grow with the table. It may be run in any phase: where
+// for each column, whatever becomes of the tokens beside it. It writes nothing else, and its memory does not grow with the table. It may be run in any phase: where
 // the plaintext is gone, cells are opened and have nothing to be compared with. A [*standing.Refusal] is returned before the
 // first row is read.
 func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
@@ -78,11 +81,12 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
 			return Result{}, fmt.Errorf("verify %s: %w", t.relation.Table(), err)
 		}
 	}
-	result := Result{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, Began: t.began}
+	result := Result{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, TokensProven: true, Began: t.began}
 	for _, pass := range t.passes {
 		for i, c := range pass.columns {
-			report := ColumnReport{Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Made: c.expression != nil, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			report := ColumnReport{Indexes: pass.indexReports(c.ID), Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Made: c.expression != nil, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
 			result.Columns, result.Proven = append(result.Columns, report), result.Proven && report.Proven
+			result.TokensProven = result.TokensProven && !slices.ContainsFunc(report.Indexes, func(x IndexReport) bool { return !x.Proven })
 		}
 	}
 	return v.record(ctx, t, result)
@@ -97,6 +101,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
 			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, Expression: c.expression, Origin: c.origin, LogColumn: c.Source, Reverse: c.cutOver})
 	}
+	job.Spec.Columns = append(job.Spec.Columns, p.tokenColumns()...)
 	job, err := job.Reading(ctx, v.Foreign)
 	if err != nil {
 		return lacking(err)

@@ -135,24 +135,7 @@ func (r Registrar) insert(ctx context.Context, tx pg.Tx, x lifecycle.Index) erro
 
 // prove unwraps the key as it was stored and compares its canary.
 func prove(ctx context.Context, x lifecycle.Index, registry [16]byte, kek cell.KEK) error {
-	dek, err := unwrap(ctx, x, registry, kek)
+	dek, err := x.Unwrap(ctx, registry, kek)
 	dek.Wipe()
 	return err
-}
-
-var errKeyGone = errors.New("its wrapped key is gone")
-
-func unwrap(ctx context.Context, x lifecycle.Index, registry [16]byte, kek cell.KEK) (cell.DEK, error) {
-	if x.Wrapped == nil {
-		return cell.DEK{}, x.Damage(errKeyGone)
-	}
-	dek, err := cell.UnwrapDEK(ctx, cell.Under(kek, x.KEK), x.Blind().ID(registry), x.Wrapped)
-	if err != nil {
-		return cell.DEK{}, err
-	}
-	if err := x.Blind().CheckCanary(registry, dek, x.Canary); err != nil {
-		dek.Wipe()
-		return cell.DEK{}, x.Damage(err)
-	}
-	return dek, nil
 }

@@ -40,7 +40,7 @@ func (r Registrar) wrap(ctx context.Context, registry [16]byte, x lifecycle.Inde
 	if x.KEK == to.URI() && r.KEK.URI() != to.URI() {
 		return false, prove(ctx, x, registry, to)
 	}
-	dek, err := unwrap(ctx, x, registry, r.KEK)
+	dek, err := x.Unwrap(ctx, registry, r.KEK)
 	if err != nil {
 		return false, err
 	}
