@@ -85,6 +85,60 @@ func TestPlanLeadsAllTheWay(t *testing.T) {
 	}
 }
 
+// TestPlanLeadsToABlindIndex: it comes behind the cells, and when it is ready nothing is left; rows that lose their token
+// are work again. What is indexed by somebody else, or cannot be, stays a difference.
+func TestPlanLeadsToABlindIndex(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 100)
+	s := newShell(t, db.URL).withKey()
+	wants := ", indexes: [{name: email_bidx, normalise: lower-trim}]"
+	s.intent(usersTable(wants))
+	makes := []string{"cipherfleet index new users.email email_bidx", "cipherfleet index build users.email email_bidx"}
+	steps := func(what string, code int, want ...string) {
+		t.Helper()
+		r := s.plan(code)
+		equal(t, what, commands(r.Columns[0]), want)
+		if len(r.Columns[0].Differences) > 0 || (code == app.CodeDone) != (r.Verdict == roadmap.VerdictDone) {
+			t.Errorf("%s: %s, %+v", what, r.Verdict, r.Columns[0].Differences)
+		}
+	}
+	if all := commands(s.plan(app.CodeWaiting).Columns[0]); len(all) < 3 || !slices.Equal(all[len(all)-2:], makes) {
+		t.Errorf("before the cells: %q", all)
+	}
+	s.must(backfillUsers()...)
+	steps("cells", app.CodeWaiting, makes...)
+	s.must("index", "new", "users.email", "email_bidx")
+	steps("a column of tokens", app.CodeWaiting, makes[1])
+	s.must("index", "build", "users.email", "email_bidx")
+	steps("ready", app.CodeDone)
+	db.Run(t, `UPDATE users SET email_bidx = NULL WHERE id = 1`)
+	steps("a row without its token", app.CodeWaiting, makes[1])
+	s.must("index", "build", "users.email", "email_bidx")
+	s.must("index", "new", "users.email", "email_bidx", "--next")
+	steps("another generation", app.CodeWaiting, makes[1]+" --generation 2")
+	s.intent(usersTable(", reach: dual-writing, indexes: [{name: other_bidx}]"))
+	c := s.plan(app.CodeWaiting).Columns[0]
+	equal(t, "another is listed", commands(c), []string{"cipherfleet index new users.email other_bidx", "cipherfleet index build users.email other_bidx"})
+	if len(c.Differences) != 2 || c.Differences[0].What != "index email_bidx" || c.Differences[0].Wanted != "not there" { // of two generations
+		t.Errorf("what the manifest does not list: %+v", c.Differences)
+	}
+}
+
+// TestPlanKnowsWhatHasNoBlindIndex: no step makes one of a partitioned table.
+func TestPlanKnowsWhatHasNoBlindIndex(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	db.Run(t, `CREATE TABLE users (id bigint PRIMARY KEY, email text) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF users DEFAULT; INSERT INTO users VALUES (1, 'a')`)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	s.intent(usersTable(", indexes: [{name: email_bidx}]"))
+	c := s.plan(app.CodeWaiting).Columns[0]
+	if len(c.Steps) != 0 || len(c.Differences) != 1 || c.Differences[0] != (roadmap.Difference{What: "index email_bidx", Wanted: "there", Is: "not there"}) {
+		t.Errorf("%+v", c)
+	}
+}
+
 // planned is what a plan says of a database that was altered.
 type planned struct {
 	sql, manifest string

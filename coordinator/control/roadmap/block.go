@@ -97,7 +97,7 @@ func elsewhere(l *status.Look) bool {
 // needsKey says that a step makes, seals or opens something under the key.
 func needsKey(l *status.Look, steps []Step) bool {
 	return slices.ContainsFunc(steps, func(s Step) bool {
-		return s.To == lifecycle.PhaseDualWriting || s.To == lifecycle.PhaseBackfilled || s.Command == verifyLine(l)
+		return s.To == lifecycle.PhaseDualWriting || s.To == lifecycle.PhaseBackfilled || s.Command == verifyLine(l) || strings.HasPrefix(s.Command, "cipherfleet index ")
 	})
 }
 

@@ -63,6 +63,9 @@ func large(t *testing.T, tables, registered int) (*pg.DB, manifest.Manifest, *co
 		for _, source := range []string{"c4", "c8"} {
 			c := manifest.DefaultColumn(source)
 			c.Scheme, c.Schemes, c.Reach = 1, map[int]manifest.Scheme{1: manifest.DefaultScheme()}, "cut-over"
+			x := manifest.DefaultIndex()
+			x.Name = source + "_bidx"
+			c.Indexes = []manifest.Index{x}
 			table.Columns = append(table.Columns, c)
 		}
 		m.Tables = append(m.Tables, table)

@@ -45,6 +45,7 @@ func steps(l *status.Look) (steps []Step) {
 		add("", "look at the rows in quarantine, and try them again", "cipherfleet job retry "+l.Status.Job.ID+" --quarantined", "of rows, a chunk at a time")
 	}
 	schemeSteps(l, add)
+	indexSteps(l, add)
 	if want >= 5 && at < 5 {
 		cutoverSteps(l, add)
 	}
@@ -141,6 +142,9 @@ func differences(l *status.Look) []Difference {
 	}
 	list = append(list, schemeDifferences(l)...)
 	for _, x := range l.Status.Indexes {
+		if x.Wanted && indexable(l) { // a step makes it
+			continue
+		}
 		if l.State.Phase.Rung() >= lifecycle.PhaseBackfilled.Rung() || x.Present {
 			differ("index "+x.Name, there(x.Wanted), there(x.Present))
 		}

@@ -1,0 +1,55 @@
+package roadmap
+
+import (
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+)
+
+// indexSteps make the blind indexes that the manifest lists, once every row has its cell: those that are not there, and
+// those that are not ready or do not find every row.
+func indexSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock string)) {
+	if !indexable(l) {
+		return
+	}
+	for _, x := range l.Status.Indexes {
+		if !x.Wanted {
+			continue
+		}
+		command := func(verb string) string { return nameOf(l).Command("index "+verb) + " " + standing.Quoted(x.Name) }
+		state := lifecycle.IndexState(x.State)
+		if unborn(x) {
+			add("", fmt.Sprintf("make blind index %q, with a key of its own", x.Name), command("new"), "SHARE ROW EXCLUSIVE and ACCESS EXCLUSIVE for a moment; no row is read")
+		}
+		if unborn(x) || state == lifecycle.IndexFilling || state == lifecycle.IndexReady && (!x.Valid || x.Behind) {
+			build := command("build")
+			if generations(l, x.Name) > 1 {
+				build += fmt.Sprintf(" --generation %d", x.Generation)
+			}
+			add("", fmt.Sprintf("write the tokens that blind index %q lacks, and build what lookups use", x.Name), build, "of rows, a chunk at a time, then SHARE UPDATE EXCLUSIVE")
+		}
+	}
+}
+
+// indexable says that blind indexes can be made of the column's cells when the steps before are done.
+func indexable(l *status.Look) bool {
+	reached := max(l.State.Phase.Rung(), lifecycle.Phase(l.Wanted.Reach).Rung())
+	return reached >= lifecycle.PhaseBackfilled.Rung() && !elsewhere(l) && len(unable(l)) == 0 && !l.Relation.IsPartitioned
+}
+
+// unborn says that an index has no column of tokens yet.
+func unborn(x status.Index) bool {
+	return !x.Present || lifecycle.IndexState(x.State) == lifecycle.IndexPrepared
+}
+
+// generations counts those of an index that are not dropped.
+func generations(l *status.Look, name string) (n int) {
+	for _, x := range l.Status.Indexes {
+		if x.Name == name && x.State != "" {
+			n++
+		}
+	}
+	return n
+}
