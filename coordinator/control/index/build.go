@@ -31,7 +31,8 @@ type BuildPlan struct {
 	steps  ddl.Token
 }
 
-// PlanBuild looks over what an index needs to be ready.
+// PlanBuild looks over what an index needs to be ready. Where nothing seems to be left, it reads the table for rows without
+// a token: some may have lost theirs while the triggers that count them were off.
 func (r *Registry) PlanBuild(ctx context.Context, n standing.Name, name string, generation int) (p BuildPlan, err error) {
 	err = standing.Reading(ctx, r.DB, "30s", func(tx pg.Tx) error {
 		if p.column, err = find(ctx, tx, n); err != nil {
@@ -45,7 +46,23 @@ func (r *Registry) PlanBuild(ctx context.Context, n standing.Name, name string, 
 		}
 		return p.look(ctx, tx)
 	})
+	if err != nil || !p.Already {
+		return p, err
+	}
+	p.Filled, err = r.covers(ctx, p)
+	p.Already = p.Filled
 	return p, err
+}
+
+// covers says that every row has its token; it takes as long as reading the table.
+func (r *Registry) covers(ctx context.Context, p BuildPlan) (all bool, err error) {
+	err = standing.Reading(ctx, r.DB, "0", func(tx pg.Tx) error {
+		return tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT EXISTS (SELECT FROM %s t WHERE %s)", p.steps.Table.SQL(), p.steps.Uncovered())).Scan(&all)
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for rows without a token: %w", err)
+	}
+	return all, nil
 }
 
 func (p *BuildPlan) look(ctx context.Context, q pg.Querier) (err error) {
