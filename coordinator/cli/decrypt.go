@@ -3,11 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/restore"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/scheme"
 )
 
 const decryptLong = `Bring the plaintext of a dropped column back from its cells: an operator's act, recorded with who did it and why. It
@@ -20,13 +22,16 @@ backfilled, its cells beside it. cipherfleet rollback --to schema-added --drop-t
 not wanted any more. Indexes and constraints that were dropped with the plaintext do not come back: make them
 anew. A column that was not dropped yet needs no more than cipherfleet rollback.
 
+Before cells are opened it waits until every program with a lease has noticed that the plaintext is back (--wait): one
+that had not would write cells under the name that is the plaintext's after the swap.
+
 The table is locked (ACCESS EXCLUSIVE) for a moment when the column is added, and for another when the names are swapped.
 In between rows are locked a chunk at a time; every row gets a new version, as in a backfill.
 
 Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
 
 Exit codes: 0 the plaintext is back · 2 bad flag, name or environment · 3 the column is written faster than its cells
-are opened · 4 refused, nothing changed · 5 rows are in quarantine, or the job failed · 6 Postgres, NATS or key
+are opened, or a program has not noticed · 4 refused, nothing changed · 5 rows are in quarantine, or the job failed · 6 Postgres, NATS or key
 unavailable · 7 denied · 75 paused, the same command resumes · 130 a second signal, the same command resumes`
 
 const decryptExample = `  cipherfleet decrypt users.email --reason "the column is not personal data" --dry-run
@@ -34,11 +39,13 @@ const decryptExample = `  cipherfleet decrypt users.email --reason "the column i
 
 func newDecrypt(read settings) *cobra.Command {
 	o := &rollbackOptions{}
+	var wait time.Duration
 	c := &cobra.Command{Use: "decrypt TABLE.COLUMN --reason TEXT", Short: "Bring the plaintext of a dropped column back", Long: decryptLong, Example: decryptExample, DisableFlagsInUseLine: true}
 	f := c.Flags()
 	o.column.flags(f)
 	f.StringVar(&o.request.Reason, "reason", "", "why; it stays in the log")
 	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when cells are opened (default: as in its last job)")
+	f.DurationVar(&wait, "wait", time.Minute, "how long to wait for programs that have not noticed that the plaintext is back")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what was done as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -66,7 +73,9 @@ func newDecrypt(read settings) *cobra.Command {
 			fmt.Fprintln(c.ErrOrStderr(), "  open every cell into it (a job; rows are locked a chunk at a time)\n"+
 				"  swap the names back (ACCESS EXCLUSIVE, for a moment)\nnothing was changed")
 		} else if err == nil {
-			err = restore.Restore(c.Context(), l, p, o.request.Reason)
+			if err = restore.Restore(c.Context(), l, p, o.request.Reason); err == nil {
+				err = scheme.Await(c.Context(), wait, func() error { return restore.Noticed(c.Context(), l, p) })
+			}
 		}
 		s.close(c.Context())
 		if err != nil || o.dryRun {

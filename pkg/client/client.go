@@ -124,7 +124,7 @@ func prepare(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client, e
 	c.chain, err = lifecycle.OpenKeychain(ctx, db, config.KEK, lifecycle.KeychainConfig{
 		Lifetimes: config.Lifetimes, Poll: config.Poll, Now: config.Now, Log: config.Log})
 	if err == nil {
-		err = c.renew(ctx)
+		err = c.renew(ctx, c.chain.Revision())
 	}
 	if pg.ClassOf(err) == pg.ClassSchema {
 		err = fmt.Errorf("schema cipherfleet is not there, or of another version (cipherfleet install brings it up to date): %w", err)
@@ -187,7 +187,13 @@ func (c *Client) run(ctx context.Context, hints <-chan struct{}) {
 // Refresh looks at the registry now, follows every column to where it stands, and renews the lease. It is what happens
 // in the background all the time.
 func (c *Client) Refresh(ctx context.Context) error {
-	err := errors.Join(c.chain.Refresh(ctx), c.look(ctx, nil), c.renew(ctx))
+	err := c.chain.Refresh(ctx)
+	revision := c.chain.Revision() // of before the look: whoever waits for a lease waits for where columns stand, too
+	looked := c.look(ctx, nil)
+	if looked != nil {
+		revision = min(revision, c.carried.Load())
+	}
+	err = errors.Join(err, looked, c.renew(ctx, revision))
 	c.troubled.Store(&err)
 	return err
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// renew takes the lease, or renews it, with the revision of the keys that are loaded. Counted from before the call, so
+// renew takes the lease, or renews it, with a revision whose keys are loaded and whose columns were looked at. Counted from before the call, so
 // the client believes in its lease for no longer than the server does. A server that takes no writes gives no lease:
 // then the client reads.
-func (c *Client) renew(ctx context.Context) error {
-	asked, revision := c.config.Now(), c.chain.Revision()
+func (c *Client) renew(ctx context.Context, revision int64) error {
+	asked := c.config.Now()
 	err := lifecycle.Present(ctx, c.db, lifecycle.Lease{ID: c.id, Kind: lifecycle.LeaseClient, Revision: revision, For: c.config.Lease})
 	if pg.ClassOf(err) == pg.ClassReadOnly {
 		c.standby.Store(true)

@@ -77,20 +77,48 @@ func Restore(ctx context.Context, l *ladder.Ladder, r Restoration, reason string
 	if err != nil {
 		return fmt.Errorf("write the cutover of %s: %w", r.Source, err)
 	}
-	why, err := json.Marshal(map[string]string{"reason": reason, "what": "decrypt"})
-	if err != nil {
-		return fmt.Errorf("write the reason: %w", err)
-	}
 	return l.Transition(ctx, r.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: again}, func(tx pg.Tx) error {
 		if err := lifecycle.Decrypt(ctx, tx, r.ID, l.Actor, reason); err != nil {
 			return err
 		}
-		_, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: r.Column.Table.String(), Column: r.Source, Kind: lifecycle.KindAdvanced,
-			Phase: lifecycle.PhaseCutOver, Detail: why, Actor: l.Actor})
+		if err := addPlain(ctx, tx, r); err != nil {
+			return err
+		}
+		now, err := lifecycle.ReadInstallation(ctx, tx)
 		if err != nil {
 			return err
 		}
-		return addPlain(ctx, tx, r)
+		why, err := json.Marshal(restored{Reason: reason, What: decrypts, Revision: now.Revision})
+		if err != nil {
+			return fmt.Errorf("write the reason: %w", err)
+		}
+		_, err = (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: r.Column.Table.String(), Column: r.Source, Kind: lifecycle.KindAdvanced,
+			Phase: lifecycle.PhaseCutOver, Detail: why, Actor: l.Actor})
+		return err
+	})
+}
+
+// restored is what the log says of a restoration.
+type restored struct {
+	Reason   string `json:"reason"`
+	What     string `json:"what"`
+	Revision int64  `json:"revision"` // of the registry, with which it begins
+}
+
+const decrypts = "decrypt"
+
+const restoredSQL = `SELECT coalesce((SELECT (e.details ->> 'revision')::pg_catalog.int8 FROM cipherfleet.events e
+ WHERE e.table_name = $1 AND e.column_name = $2 AND e.event = $3 AND e.details ->> 'what' = $4 ORDER BY e.id DESC LIMIT 1), 0)`
+
+// Noticed refuses, with a [*lifecycle.NotReadyError], while a program with a live lease has not looked since the plaintext
+// came back. It writes cells alone, under the name that is the plaintext's once it is swapped back.
+func Noticed(ctx context.Context, l *ladder.Ladder, r Restoration) error {
+	return standing.Reading(ctx, l.DB, "30s", func(tx pg.Tx) error {
+		var revision int64
+		if err := tx.QueryRow(ctx, restoredSQL, r.Column.Table.String(), r.Source, lifecycle.KindAdvanced, decrypts).Scan(&revision); err != nil {
+			return fmt.Errorf("read when the plaintext came back: %w", err)
+		}
+		return lifecycle.Heard(ctx, tx, r.ID, revision, "swapped back")
 	})
 }
 
