@@ -32,7 +32,8 @@ another value are sealed anew.
 With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT
 drains: chunks in hand commit, the rest stays; the same command resumes.
 
-A column that another system encrypted is opened and sealed as the manifest says (transform: reencrypt, docs/foreign.md).
+A column that another system encrypted is opened and sealed as the manifest says (transform: reencrypt,
+docs/foreign.md).
 
 The same engine makes values of values inside Postgres, without any key: with --transform expression those of an
 expression over the row, with --transform copy the source's own. docs/transforms.md says which rows are done, and how.

@@ -25,14 +25,15 @@ anew. A column that was not dropped yet needs no more than cipherfleet rollback.
 Before cells are opened it waits until every program with a lease has noticed that the plaintext is back (--wait): one
 that had not would write cells under the name that is the plaintext's after the swap.
 
-The table is locked (ACCESS EXCLUSIVE) for a moment when the column is added, and for another when the names are swapped.
-In between rows are locked a chunk at a time; every row gets a new version, as in a backfill.
+The table is locked (ACCESS EXCLUSIVE) for a moment when the column is added, and for another when the names are
+swapped. In between rows are locked a chunk at a time; every row gets a new version, as in a backfill.
 
 Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
 
 Exit codes: 0 the plaintext is back · 2 bad flag, name or environment · 3 the column is written faster than its cells
-are opened, or a program has not noticed · 4 refused, nothing changed · 5 rows are in quarantine, or the job failed · 6 Postgres, NATS or key
-unavailable · 7 denied · 75 paused, the same command resumes · 130 a second signal, the same command resumes`
+are opened, or a program has not noticed · 4 refused, nothing changed · 5 rows are in quarantine, or the job failed ·
+6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes · 130 a second signal, the same
+command resumes`
 
 const decryptExample = `  cipherfleet decrypt users.email --reason "the column is not personal data" --dry-run
   cipherfleet decrypt crm.contacts.phone --reason "order 17 of the court" --json`

@@ -17,8 +17,9 @@ const historyLong = `Print what happened to a column, the oldest first: when, wh
 did it, the note or reason, and the trace. The column may be dropped, renamed or cut over, and its table gone: the log
 knows it by the names it was registered under.
 
-Checkpoints with nothing else between them are one line, and so are rows that were set aside; --all prints each. Keys are data: cursors are printed only
-with --keys. Nothing is written, and no more is needed than the right to read the tables of schema cipherfleet.
+Checkpoints with nothing else between them are one line, and so are rows that were set aside; --all prints each. Keys
+are data: cursors are printed only with --keys. Nothing is written, and no more is needed than the right to read the
+tables of schema cipherfleet.
 
 Exit codes: 0 printed · 2 bad flag or environment · 4 refused: the schema is not installed, or no such column was ever
 registered · 6 Postgres unavailable · 7 denied`

@@ -24,10 +24,10 @@ own, and changes with no scheme.
 Another key is another generation: index new --next, index build, index drop --generation. While there are two, clients
 write both and look up in both. docs/search.md says what an index gives away.
 
-Exit codes: 0 done, or it was already · 2 bad flag, name, environment or manifest · 3 a program that is there still works
-with the index; ask again · 4 refused, nothing changed · 5 build: rows in quarantine, the job failed, or rows share a
-token; drop nothing, mend what it names · 6 Postgres, NATS or key unavailable · 7 denied · 75 build: paused, the same
-command resumes · 130 a second signal, the same command resumes`
+Exit codes: 0 done, or it was already · 2 bad flag, name, environment or manifest · 3 a program that is there still
+works with the index; ask again · 4 refused, nothing changed · 5 build: rows in quarantine, the job failed, or rows
+share a token; drop nothing, mend what it names · 6 Postgres, NATS or key unavailable · 7 denied · 75 build: paused,
+the same command resumes · 130 a second signal, the same command resumes`
 
 const indexExample = `  cipherfleet index new users.email email_bidx --normalise lower-trim --unique
   cipherfleet index build users.email email_bidx

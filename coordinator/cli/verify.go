@@ -40,7 +40,8 @@ of HMACs of key and value, keyed by the column's oldest key: two verifies of the
 order and whatever the rows are sealed under, and it tells nothing to those who have no key.
 
 Exit codes: 0 proven, or nothing wrong in the sample · 2 bad flag, environment or manifest · 4 refused, the table or
-column was never prepared, or the key does not fit · 5 a column or a blind index is not proven · 6 Postgres or key unavailable · 7 denied`
+column was never prepared, or the key does not fit · 5 a column or a blind index is not proven · 6 Postgres or key
+unavailable · 7 denied`
 
 const verifyExample = `  cipherfleet verify --table users
   cipherfleet verify --schema crm --table "Contacts" --column phone --json

@@ -207,8 +207,7 @@ func problem(err error) error {
 	case errors.As(err, &damage):
 		return &messages.Problem{Code: messages.CodeRefused, Message: damage.Error(), Hint: damage.Hint()}
 	case errors.As(err, &key):
-		return &messages.Problem{Code: keyCode(key.Class), Message: "the coordinator cannot use the column's keys: its key-encryption key is " + string(key.Class),
-			Hint: "cipherfleet key ls names the one that each key was wrapped under: CIPHERFLEET_KEK, or kek in the manifest, must name it where the coordinator runs; its log says more"}
+		return &keyError{key, err}
 	case errors.As(err, &early):
 		return &messages.Problem{Code: messages.CodeWaiting, Field: "scheme", Message: early.Error(), Hint: early.Hint()}
 	case errors.Is(err, backfill.ErrNoJob):
@@ -227,6 +226,22 @@ func problem(err error) error {
 		return &messages.Problem{Code: messages.CodeUnavailable, Message: "this coordinator no longer leads", Hint: "repeat the request; the one that leads now will answer"}
 	}
 	return err
+}
+
+// keyError is that the coordinator's key-encryption key does not do. Who runs the coordinator reads all of it, who asks
+// from elsewhere what it comes to.
+type keyError struct {
+	key *cell.KEKError
+	error
+}
+
+// Unwrap is for who runs it.
+func (e *keyError) Unwrap() error { return e.error }
+
+// Problem is for who asks; it shows neither the key's place nor the cause.
+func (e *keyError) Problem() *messages.Problem {
+	return &messages.Problem{Code: keyCode(e.key.Class), Message: "the coordinator cannot use the column's keys: its key-encryption key is " + string(e.key.Class),
+		Hint: "cipherfleet key ls names the one that each key was wrapped under: CIPHERFLEET_KEK, or kek in the manifest, must name it where the coordinator runs; its log says more"}
 }
 
 // keyCode says whether the key may come back by itself.

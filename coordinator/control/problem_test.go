@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
@@ -16,10 +17,11 @@ func TestAKeyThatDoesNotFitIsAProblemOfTheCoordinator(t *testing.T) {
 	for class, code := range map[cell.KEKClass]string{cell.KEKCorrupt: messages.CodeRefused, cell.KEKDestroyed: messages.CodeRefused,
 		cell.KEKDenied: messages.CodeDenied, cell.KEKUnavailable: messages.CodeUnavailable} {
 		cause := &cell.KEKError{Class: class, URI: "file:/secret/place", Err: errors.New("inner")}
-		var got *messages.Problem
-		if err := problem(fmt.Errorf("prove key: %w", cause)); !errors.As(err, &got) {
-			t.Fatalf("%s: no problem but %v", class, err)
+		var told bus.Told
+		if err := problem(fmt.Errorf("prove key: %w", cause)); !errors.As(err, &told) || !errors.Is(err, cause) {
+			t.Fatalf("%s: nothing to tell but %v", class, err)
 		}
+		got := told.Problem()
 		if got.Code != code || !strings.Contains(got.Message, string(class)) || !strings.Contains(got.Hint, "cipherfleet key ls") {
 			t.Errorf("%s: %+v", class, got)
 		}

@@ -156,11 +156,21 @@ func (s *Service) respond(request micro.Request, body []byte, err error) {
 	}
 }
 
+// Told is an error that has another text for who asks from elsewhere than for who has it at hand.
+type Told interface {
+	error
+	Problem() *messages.Problem
+}
+
 // problemOf hides the text of errors that were not made for the requester.
 func problemOf(err error) *messages.Problem {
 	var problem *messages.Problem
 	if errors.As(err, &problem) {
 		return problem
+	}
+	var told Told
+	if errors.As(err, &told) {
+		return told.Problem()
 	}
 	return &messages.Problem{Code: messages.CodeInternal, Message: "the coordinator failed", Hint: "its log says why"}
 }
