@@ -51,6 +51,7 @@
 //   - Rollback: with a swap, a write names the plaintext's other name, which is gone, and fails. By name, as before.
 //     Other programs' plaintext makes the cell NULL: until it notices, a client behind reads NULL there.
 //   - Dropped: a write names the plaintext, which is gone, and fails.
+//   - A plaintext that comes back after its drop: cells alone are right until the swap, which waits for every lease.
 //   - A new scheme: it becomes active when every lease carries it; who has none looks it up at the first cell.
 //   - A retired scheme: the fence refuses its cells (23514), with nothing done.
 //

@@ -34,7 +34,7 @@ func (e *NotReadyError) Error() string {
 			e.Index, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 	}
 	if e.Scheme == 0 {
-		return fmt.Sprintf("the plaintext of column %d cannot be %s yet: %s still look at revisions of before %d of the registry",
+		return fmt.Sprintf("the plaintext of column %d cannot be %s yet: %s have not looked since revision %d of the registry",
 			e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 	}
 	return fmt.Sprintf("scheme %d of column %d cannot be %s yet: %s still work with keys of before revision %d of the registry",
