@@ -2,6 +2,7 @@ package transform
 
 import (
 	"context"
+	"crypto/fips140"
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -14,7 +15,8 @@ type Reader interface {
 }
 
 // OpenReader makes the reader of an origin's values. It is a [foreign.ErrNoKey] if a key is missing here, and a
-// [foreign.ErrUnsupported] if nobody here reads such values; no error shows a key.
+// [foreign.ErrUnsupported] if nobody here reads such values; no error shows a key. Where only approved modes may run, it
+// is transit alone: the others derive keys, or open values, in ways that Go's module ends the process for.
 func OpenReader(ctx context.Context, o messages.Origin, keys *foreign.Keys) (Reader, error) {
 	if o.Format == messages.FormatTransit {
 		key, err := keys.Remote(ctx, o.Key)
@@ -22,6 +24,9 @@ func OpenReader(ctx context.Context, o messages.Origin, keys *foreign.Keys) (Rea
 			return nil, err
 		}
 		return foreign.NewTransit(key), nil
+	}
+	if fips140.Enforced() {
+		return nil, fmt.Errorf("format %s takes ciphers that are not approved, and GODEBUG=fips140=only: %w", o.Format, foreign.ErrUnsupported)
 	}
 	key, err := named(o, keys)
 	if err != nil {
