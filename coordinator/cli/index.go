@@ -74,17 +74,9 @@ func (o *oneIndex) read(c *cobra.Command, args []string) (err error) {
 
 // withIndexes opens what a command on blind indexes needs; the key only if it is asked for.
 func withIndexes(c *cobra.Command, read settings, key bool, reason string, f func(*station, *index.Registry) error) error {
-	s, err := read.open(c)
-	if err != nil {
-		return err
-	}
-	defer s.close(c.Context())
-	if key {
-		if err := s.openKey(c.Context()); err != nil {
-			return err
-		}
-	}
-	return f(s, &index.Registry{DB: s.db, KEK: s.kek, Reason: reason})
+	return withStation(c, read, key, func(s *station) error {
+		return f(s, &index.Registry{DB: s.db, KEK: s.kek, Reason: reason})
+	})
 }
 
 // indexDone is what a command on a blind index did, or would do.

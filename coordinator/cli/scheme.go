@@ -69,6 +69,13 @@ func (o *oneScheme) read(c *cobra.Command, args []string) (err error) {
 
 // withRegistry opens what a command on schemes and keys needs; the key only if it is asked for.
 func withRegistry(c *cobra.Command, read settings, key bool, reason string, f func(*station, *scheme.Registry) error) error {
+	return withStation(c, read, key, func(s *station) error {
+		return f(s, &scheme.Registry{DB: s.db, KEK: s.kek, Reason: reason})
+	})
+}
+
+// withStation opens a station for as long as f takes, with its key if that is asked for.
+func withStation(c *cobra.Command, read settings, key bool, f func(*station) error) error {
 	s, err := read.open(c)
 	if err != nil {
 		return err
@@ -79,5 +86,5 @@ func withRegistry(c *cobra.Command, read settings, key bool, reason string, f fu
 			return err
 		}
 	}
-	return f(s, &scheme.Registry{DB: s.db, KEK: s.kek, Reason: reason})
+	return f(s)
 }
