@@ -29,6 +29,9 @@ type drift struct {
 	again string // backfill with these flags leaves no flag; empty: nothing to mend
 }
 
+// askNothing has the condition of capture's trigger for updates never hold.
+const askNothing = `DO $$ BEGIN EXECUTE (SELECT replace(pg_get_functiondef(oid), prosrc, E'\nBEGIN RETURN false; END\n') FROM pg_proc WHERE proname = 'misses_1'); END $$`
+
 func drifts() map[string]drift {
 	const same = "--table users --column email"
 	return map[string]drift{
@@ -45,7 +48,10 @@ func drifts() map[string]drift {
 		"capture incomplete": {sql: `DROP TRIGGER "~cipherfleet_1_insert" ON users`, flags: []string{status.FlagCaptureMissing}, again: same},
 		"capture disabled":   {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`, flags: []string{status.FlagCaptureDisabled}, again: same},
 		"capture not always": {sql: `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_1_update"`, flags: []string{status.FlagCaptureNotAlways}, again: same},
-		"key retired":        {sql: `UPDATE cipherfleet.schemes SET state = 'readable'`, flags: []string{status.FlagKeyMissing}, again: same},
+		"condition altered":  {sql: askNothing, flags: []string{status.FlagCaptureAltered}, again: same},
+		"condition replaced": {sql: `CREATE OR REPLACE TRIGGER "~cipherfleet_1_update" BEFORE UPDATE ON users FOR EACH ROW WHEN (false) EXECUTE FUNCTION cipherfleet.capture_1();
+			ALTER TABLE users ENABLE ALWAYS TRIGGER "~cipherfleet_1_update"`, flags: []string{status.FlagCaptureAltered}, again: same},
+		"key retired": {sql: `UPDATE cipherfleet.schemes SET state = 'readable'`, flags: []string{status.FlagKeyMissing}, again: same},
 	}
 }
 

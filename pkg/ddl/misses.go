@@ -40,6 +40,11 @@ const conditionSQL = `CREATE OR REPLACE FUNCTION cipherfleet.%s(%s) RETURNS bool
 LANGUAGE plpgsql STABLE AS $misses$%s$misses$`
 
 func (c Column) misses() string {
+	arguments, body := c.missesParts()
+	return fmt.Sprintf(conditionSQL, missesFunction(c.ID), arguments, body)
+}
+
+func (c Column) missesParts() (list, body string) {
 	bound := c.bound()
 	arguments := []string{"new_target " + c.typeOf(c.Target), "old_target " + c.typeOf(c.Target)}
 	var images [2][]string
@@ -55,8 +60,7 @@ func (c Column) misses() string {
 		sealed = fmt.Sprintf(sealedBody, unlike)
 	}
 	now, before := strings.Join(images[0], ", "), strings.Join(images[1], ", ")
-	body := fmt.Sprintf(missesBody, c.unchanged(images), sealed, images[0][len(bound)-1], now, before)
-	return fmt.Sprintf(conditionSQL, missesFunction(c.ID), strings.Join(arguments, ", "), body)
+	return strings.Join(arguments, ", "), fmt.Sprintf(missesBody, c.unchanged(images), sealed, images[0][len(bound)-1], now, before)
 }
 
 func (c Column) missesInsert() string {

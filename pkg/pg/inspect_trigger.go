@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -40,6 +41,26 @@ type Trigger struct {
 	When     bool     // it has a condition
 	Reads    []string // columns that the condition names, and those of UPDATE OF; in the table's order
 	Parent   bool     // on a partitioned table: its row triggers fire in the leaves, its statement triggers only through it
+
+	Condition string     // what WHEN asks, as Postgres prints it; "" without a condition
+	Asks      []Function // that the condition calls, but for Postgres's own
+}
+
+// Function is one of SQL.
+type Function struct {
+	Name   string // qualified and quoted
+	Body   string // as it was written
+	Strict bool   // of NULL it makes NULL, without being asked
+}
+
+// conditionOf is what stands in WHEN of a trigger's printed definition.
+func conditionOf(definition string) string {
+	_, condition, found := strings.Cut(definition, " WHEN (")
+	end := strings.LastIndex(condition, ") EXECUTE FUNCTION ")
+	if !found || end < 0 {
+		return ""
+	}
+	return condition[:end]
 }
 
 // FiresOnUpdate says whether an UPDATE of the leaves that sets just these columns fires the trigger, in a session of
@@ -103,7 +124,11 @@ SELECT c.oid, n.nspname::text, c.relname::text, t.tgname::text, pg_catalog.forma
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum IN (
          SELECT d.refobjsubid FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid
            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = t.tgrelid AND d.refobjsubid > 0) ORDER BY a.attnum),
-       c.relkind = 'p'
+       c.relkind = 'p', pg_catalog.pg_get_triggerdef(t.oid),
+       (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('Name', pg_catalog.format('%I.%I', an.nspname, a.proname), 'Body', a.prosrc, 'Strict', a.proisstrict) ORDER BY a.oid)
+        FROM pg_catalog.pg_proc a JOIN pg_catalog.pg_namespace an ON an.oid = a.pronamespace
+        WHERE a.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace
+          AND a.oid IN (SELECT m[1]::pg_catalog.oid FROM pg_catalog.regexp_matches(t.tgqual::pg_catalog.text, ':funcid ([0-9]+)', 'g') AS m))
 FROM ` + treeSQL + ` tree
      JOIN pg_catalog.pg_trigger t ON t.tgrelid = tree.oid
      JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -116,8 +141,13 @@ ORDER BY c.oid, t.tgname`
 
 func inspectTriggers(ctx context.Context, q Querier, all []*Relation) error {
 	found, err := readEach(ctx, q, triggersSQL, func(row pgx.CollectableRow) (t Trigger, err error) {
-		return t, row.Scan(&t.Table.OID, &t.Table.Schema, &t.Table.Name, &t.Name, &t.Function, &t.Body, &t.Enabled, &t.Timing, &t.Row, &t.Events,
-			&t.Columns, &t.When, &t.Reads, &t.Parent)
+		var definition string
+		err = row.Scan(&t.Table.OID, &t.Table.Schema, &t.Table.Name, &t.Name, &t.Function, &t.Body, &t.Enabled, &t.Timing, &t.Row, &t.Events,
+			&t.Columns, &t.When, &t.Reads, &t.Parent, &definition, &t.Asks)
+		if t.When {
+			t.Condition = conditionOf(definition)
+		}
+		return t, err
 	}, all)
 	if err != nil {
 		return fmt.Errorf("read triggers: %w", err)

@@ -106,10 +106,13 @@ func TestTheSoakGateNamesTheLatestWriters(t *testing.T) {
 func TestTheSoakGateStaysShutWithoutCapture(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]string{
-		"a trigger dropped":      `DROP TRIGGER "~cipherfleet_7_insert" ON users`,
-		"a trigger disabled":     `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_7_insert"`,
-		"a trigger not for all":  `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_7_update"`,
-		"the function was empty": `CREATE OR REPLACE FUNCTION cipherfleet.capture_7() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
+		"a trigger dropped":        `DROP TRIGGER "~cipherfleet_7_insert" ON users`,
+		"a trigger disabled":       `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_7_insert"`,
+		"a trigger not for all":    `ALTER TABLE users ENABLE TRIGGER "~cipherfleet_7_update"`,
+		"its condition was empty":  `DO $$ BEGIN EXECUTE (SELECT replace(pg_get_functiondef(oid), prosrc, E'\nBEGIN RETURN false; END\n') FROM pg_proc WHERE proname = 'misses_7'); END $$`,
+		"its condition was strict": `ALTER FUNCTION cipherfleet.misses_insert_7 STRICT`,
+		"another condition":        `CREATE OR REPLACE TRIGGER "~cipherfleet_7_update" BEFORE UPDATE ON users FOR EACH ROW WHEN (false) EXECUTE FUNCTION cipherfleet.capture_7(); ALTER TABLE users ENABLE ALWAYS TRIGGER "~cipherfleet_7_update"`,
+		"the function was empty":   `CREATE OR REPLACE FUNCTION cipherfleet.capture_7() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -59,7 +59,7 @@ func guarded(r pg.Relation, steps ddl.Column) bool {
 	checked := slices.ContainsFunc(r.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(steps.ID) && c.Validated })
 	guards, capturing := steps.Guards(), 0
 	for _, t := range r.Triggers {
-		if body, is := guards[t.Name]; is && standing.IsOurs(t) && t.Table.OID == r.OID && t.Enabled == "A" && t.Body == body {
+		if standing.IsOurs(t) && t.Table.OID == r.OID && t.Enabled == "A" && steps.IsGuard(t) {
 			capturing++
 		}
 	}

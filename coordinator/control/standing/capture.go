@@ -60,15 +60,16 @@ func IsOurs(t pg.Trigger) bool {
 	return strings.HasPrefix(t.Name, ddl.TriggerPrefix) && strings.HasPrefix(t.Function, "cipherfleet.")
 }
 
-// Watched says that the column's capture triggers stand, there and in every partition, and fire for every writer.
+// Watched says that the column's capture triggers stand, there and in every partition, as this version installs them, and
+// fire for every writer.
 func (s Standing) Watched() bool {
-	own, guards := 0, s.DDL().Guards()
+	c := s.DDL()
+	own, guards := 0, c.Guards()
 	for _, t := range s.Relation.Triggers {
-		body, is := guards[t.Name]
-		if !is {
+		if _, is := guards[t.Name]; !is {
 			continue
 		}
-		if t.Enabled != "A" || t.Body != body {
+		if t.Enabled != "A" || !c.IsGuard(t) {
 			return false
 		}
 		if t.Table.OID == s.Relation.OID {

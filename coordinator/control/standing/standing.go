@@ -24,7 +24,8 @@ type Standing struct {
 
 // DDL is the column as package ddl takes it, without its key.
 func (s Standing) DDL() ddl.Column {
-	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Beside: s.beside(), Expression: s.Expression}
+	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Beside: s.beside(), Expression: s.Expression,
+		Types: ddl.TypesOf(s.Relation.Columns...)}
 	if s.Expression == nil {
 		c.Form = ddl.FormOf(s.Sealed)
 	}

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -72,7 +73,8 @@ func (l *Look) SetFlags() {
 	switch l.State.Phase {
 	case lifecycle.PhaseDualWriting, lifecycle.PhaseBackfilling, lifecycle.PhaseBackfilled:
 		l.flagCheck()
-		l.flagCapture(l.ddl().Guards())
+		c := l.ddl()
+		l.flagCapture(slices.Collect(maps.Keys(c.Guards())), c.IsGuard)
 		l.flag(FlagUnwatched, (l.State.Unnoticed || l.State.Uncompared && !l.foreign()) && l.hasValues())
 		l.flagKeys()
 	case lifecycle.PhaseSchemaAdded:
@@ -80,11 +82,7 @@ func (l *Look) SetFlags() {
 	case lifecycle.PhaseCutOver:
 		l.flagCheck()
 		if l.Plain.Attnum != 0 {
-			reverse := map[string]string{}
-			for _, name := range ddl.ReverseTriggers(l.Column.ID) {
-				reverse[name] = ""
-			}
-			l.flagCapture(reverse)
+			l.flagCapture(ddl.ReverseTriggers(l.Column.ID), func(pg.Trigger) bool { return true })
 			l.flag(FlagPlaintextWritten, len(l.Status.MissedBy) > 0)
 		}
 		l.flagKeys()
@@ -171,13 +169,11 @@ func (l *Look) flagCheck() {
 	l.flag(FlagCheckNotValidated, !check.Validated)
 }
 
-// flagCapture looks at the table's own triggers, and at those of partitions that differ from them. A body of "" may be
-// any.
-func (l *Look) flagCapture(guards map[string]string) {
+// flagCapture looks at the table's own triggers of these names, and at those of partitions that differ from them.
+func (l *Look) flagCapture(guards []string, asInstalled func(pg.Trigger) bool) {
 	own, disabled, notAlways, altered := 0, false, false, false
 	for _, t := range l.Relation.Triggers {
-		body, is := guards[t.Name]
-		if !is || !standing.IsOurs(t) {
+		if !slices.Contains(guards, t.Name) || !standing.IsOurs(t) {
 			continue
 		}
 		if t.Table.OID == l.Relation.OID {
@@ -185,7 +181,7 @@ func (l *Look) flagCapture(guards map[string]string) {
 		}
 		disabled = disabled || t.Enabled == "D"
 		notAlways = notAlways || t.Enabled == "O" || t.Enabled == "R"
-		altered = altered || body != "" && t.Body != body
+		altered = altered || !asInstalled(t)
 	}
 	l.flag(FlagCaptureMissing, own < len(guards))
 	l.flag(FlagCaptureAltered, altered)

@@ -235,5 +235,6 @@ func (l *Look) inPlace() bool { return l.Sealed.Attnum != 0 && l.Sealed.Attnum =
 
 // ddl is the column as package ddl takes it.
 func (l *Look) ddl() ddl.Column {
-	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression()}
+	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression(),
+		Types: ddl.TypesOf(l.Relation.Columns...)}
 }
