@@ -15,7 +15,7 @@ type Watch struct {
 
 // doesSQL is what a function does. What Postgres prints as its definition differs with the search path, and a shape is
 // taken at home while a chunk is written abroad.
-const doesSQL = `pg_catalog.md5(pg_catalog.concat_ws(' ', f.prolang, f.prosecdef, f.provolatile, f.proargtypes, f.prorettype, f.proconfig, f.prosrc))`
+const doesSQL = `pg_catalog.md5(pg_catalog.concat_ws(' ', f.prolang, f.prosecdef, f.provolatile, f.proisstrict, f.proargtypes, f.prorettype, f.proconfig, f.prosrc))`
 
 // partsSQL looks at the relation $1. Each branch is a part: what it is, how it stands in numbers, and in words. A part
 // that is not there is missing from the result. Of triggers it lists ours, and whatever fires after them before the
