@@ -1,6 +1,8 @@
 package backfill
 
 import (
+	"slices"
+
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -135,4 +137,31 @@ func (s span) subset(keep []int) span {
 		}
 	}
 	return part
+}
+
+// unlike is the span without the rows that have their cells, and whose cells stay.
+func (s span) unlike() span {
+	if !slices.ContainsFunc(s.rows, func(r row) bool { return r.suspect }) {
+		return s
+	}
+	keep := make([]int, 0, len(s.rows))
+	for i := range s.rows {
+		if !s.settled(i) {
+			keep = append(keep, i)
+		}
+	}
+	return s.subset(keep)
+}
+
+// settled says of a row that was sealed that nothing is to be written to it.
+func (s span) settled(i int) bool {
+	if !s.rows[i].suspect {
+		return false
+	}
+	for _, values := range s.values {
+		if v := values[i]; v.Is != nil && !v.Kept {
+			return false
+		}
+	}
+	return true
 }

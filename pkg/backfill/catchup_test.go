@@ -151,7 +151,7 @@ func TestALateSweepReadsTheIndexOfUncoveredRows(t *testing.T) {
 			k.index()
 			k.db.Run(t, `UPDATE public.items SET secret = 'missed' WHERE id IN (7, 4711); ANALYZE public.items`)
 			shape := k.shape(ctx, k.relation.Leaves[0].OID)
-			for _, g := range shape.Generated() {
+			for _, g := range backfill.GeneratedBy(shape) {
 				if g.Name != "read, sparse true, lower bound false, upper bound false" {
 					continue
 				}

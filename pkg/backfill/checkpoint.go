@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -111,7 +113,7 @@ func (w *writer) bindCursor(s *pg.Statement, to bound) string {
 	parts := make([]string, len(to.parts))
 	for i, k := range w.shape.Key {
 		if to.asText {
-			s.Add(to.parts[i], oidText, 0)
+			s.Add(to.parts[i], pgtype.TextOID, 0)
 			parts[i] = fmt.Sprintf("$%d", len(s.Params))
 			continue
 		}
@@ -126,7 +128,7 @@ func textArray(k Key) []byte {
 		return nil
 	}
 	var a array
-	a.reset(oidText, false)
+	a.reset(pgtype.TextOID, false)
 	for _, part := range k {
 		a.add([]byte(part))
 	}

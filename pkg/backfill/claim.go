@@ -42,10 +42,6 @@ type Ranges struct {
 	Lease  time.Duration // how long a claim lasts without a chunk or a renewal
 }
 
-// durable makes a commit synchronous whatever the database's default is, and leaves a stricter one alone.
-const durable = `SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
- THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
-
 // claimSQL fences: whoever claimed before can no longer commit.
 const claimSQL = `UPDATE cipherfleet.ranges r
    SET epoch = r.epoch + 1, attempts = r.attempts + 1, owner = $2, worker = $4, lease_until = clock_timestamp() + $3
@@ -57,7 +53,7 @@ RETURNING r.id, r.job_id::text, r.relid, r.pass, r.after_key, r.through_key, r.c
 // Claim takes a range, committed synchronously, or says why not; for Leased also for how long still.
 func (r *Ranges) Claim(ctx context.Context, id int64) (claim Claim, standing Standing, wait time.Duration, err error) {
 	err = r.DB.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, durable); err != nil {
+		if _, err := tx.Exec(ctx, pg.Durable); err != nil {
 			return err
 		}
 		err := tx.QueryRow(ctx, claimSQL, id, uuid.New(), r.Lease, r.Worker).Scan(&claim.ID, &claim.Job, &claim.Leaf, &claim.Pass,

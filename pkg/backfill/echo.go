@@ -8,18 +8,8 @@ import (
 // errAltered says that a plaintext is stored otherwise than it was sent. The transaction must not commit.
 var errAltered = errors.New("a value was altered on its way into the table")
 
-// echoFormats are the wire formats of what is read back.
-func (s *Shape) echoFormats() (formats []int16) {
-	for _, c := range s.Columns {
-		if out := c.output(); out.echoed {
-			formats = append(formats, formatCode(out.isBinary))
-		}
-	}
-	return formats
-}
-
 // compareEcho compares what is stored now with what was sent for a row of the span, under the same pinned settings.
-func (s *Shape) compareEcho(sent span, row int, stored [][]byte) error {
+func compareEcho(s *Shape, sent span, row int, stored [][]byte) error {
 	next := 0
 	for i, c := range s.Columns {
 		if !c.output().echoed {

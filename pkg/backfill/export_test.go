@@ -1,6 +1,10 @@
 package backfill
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
 
 // Generated is one statement that a shape makes, with the types of its parameters as they are sent; 0 is inferred.
 type Generated struct {
@@ -8,8 +12,8 @@ type Generated struct {
 	OIDs      []uint32
 }
 
-// Generated lists every statement of the engine for a shape, in all its variants.
-func (s *Shape) Generated() []Generated {
+// GeneratedBy lists every statement of the engine for a shape, in all its variants.
+func GeneratedBy(s *Shape) []Generated {
 	var all []Generated
 	add := func(name, sql string, oids ...[]uint32) {
 		g := Generated{Name: name, SQL: sql}
@@ -22,13 +26,13 @@ func (s *Shape) Generated() []Generated {
 	for _, k := range s.Key {
 		key, arrays = append(key, k.OID), append(arrays, k.ArrayOID)
 	}
-	arrays = append(arrays, oidXidArray)
+	arrays = append(arrays, pgtype.XIDArrayOID)
 	for _, c := range s.Columns {
 		if out := c.output(); out.sends() {
 			arrays, cells = append(arrays, out.list), append(cells, out.oid)
 		}
 	}
-	count := []uint32{oidInt8}
+	count := []uint32{pgtype.Int8OID}
 	if1 := func(wanted bool, oids []uint32) []uint32 {
 		if wanted {
 			return oids
@@ -52,20 +56,20 @@ func (s *Shape) Generated() []Generated {
 		}
 	}
 	if s.proxied() {
-		add("through the proxy", s.plainSQL(), cells, key, []uint32{oidXid})
+		add("through the proxy", s.plainSQL(), cells, key, []uint32{pgtype.XIDOID})
 		add("lock through the proxy", s.plainLockSQL(), key)
 		add("present", s.presentSQL(), key)
 		add("proof", s.proofSQL(true, true), key, key)
-		add("take back", s.takeBackSQL(), key, []uint32{oidXid})
+		add("take back", s.takeBackSQL(), key, []uint32{pgtype.XIDOID})
 	} else {
 		add("lock", s.lockSQL(), key)
 		add("write one", s.writeOneSQL(), key, cells)
 	}
 	add("verify", s.verifySQL(false), count)
 	add("verify, lower bound", s.verifySQL(true), key, count)
-	add("run of a verified sample", s.sampleRunSQL(), []uint32{oidTid, oidTid}, count)
+	add("run of a verified sample", s.sampleRunSQL(), []uint32{pgtype.TIDOID, pgtype.TIDOID}, count)
 	add("hops", s.hopsSQL())
 	add("sample", s.sampleSQL())
-	add("middle", s.middleSQL(true, true), key, key)
+	add("middle", s.middleSQL(true, true, 200_000, 64), key, key)
 	return all
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
@@ -52,12 +54,6 @@ type foreign struct {
 	out     result
 }
 
-// Types of targets that are no cells (pg_type.dat).
-const (
-	oidJSON      = 3802 // jsonb
-	oidJSONArray = 3807
-)
-
 // EQLType is the name of the type in which EQL keeps its payloads, whatever its schema: a composite around jsonb.
 const EQLType = "eql_v2_encrypted"
 
@@ -66,11 +62,11 @@ func PayloadOf(target pg.Column) (ddl.Payload, bool) {
 	switch {
 	case target.TypeOID != target.Base.OID:
 		return "", false
-	case target.TypeOID == oidBytea:
+	case target.TypeOID == pgtype.ByteaOID:
 		return ddl.PayloadBytea, true
-	case target.TypeOID == oidText:
+	case target.TypeOID == pgtype.TextOID:
 		return ddl.PayloadText, true
-	case target.TypeOID == oidJSON:
+	case target.TypeOID == pgtype.JSONBOID:
 		return ddl.PayloadJSON, true
 	case target.Base.Kind == "c" && target.Base.Name == EQLType:
 		return ddl.PayloadEQL, true
@@ -86,16 +82,16 @@ func openForeign(c SpecColumn, source, target pg.Column) (kind, error) {
 	}
 	k := foreign{sides: sides{c.Source, c.Target}, reverse: c.Reverse, proxied: c.External.Proxy, payload: payload,
 		of: ddl.Column{Table: c.External.Table, Source: c.LogColumn, Target: c.External.Target}}
-	k.out = result{name: c.Target, oid: oidText, list: oidTextArray}
+	k.out = result{name: c.Target, oid: pgtype.TextOID, list: pgtype.TextArrayOID}
 	if k.proxied { // a proxy takes a value of the source's type, and knows what that becomes
 		k.out.oid = source.Base.OID
 		return k, nil
 	}
 	switch payload {
 	case ddl.PayloadBytea:
-		k.out.oid, k.out.list = oidBytea, oidByteaArray
+		k.out.oid, k.out.list = pgtype.ByteaOID, pgtype.ByteaArrayOID
 	case ddl.PayloadJSON, ddl.PayloadEQL:
-		k.out.oid, k.out.list = oidJSON, oidJSONArray
+		k.out.oid, k.out.list = pgtype.JSONBOID, pgtype.JSONBArrayOID
 	}
 	if payload == ddl.PayloadEQL { // ROW and no cast: EQL has casts of its own from text and jsonb
 		k.out.around = "ROW(%s)::" + target.Base.SQL
@@ -144,19 +140,6 @@ type Ask func(ctx context.Context, request messages.ExternalRequest) (messages.E
 func (c Column) Encrypter(ask Ask) transform.Transform {
 	k := c.kind.(foreign)
 	return &transform.External{Table: k.of.Table.String(), Column: k.of.Source, Key: c.External.Key, Fits: k.fits, Ask: ask}
-}
-
-// foreignAlone is how long a row that is held in a transaction may wait for an encrypter: the server ends idle transactions.
-const foreignAlone = idleTimeout * 3 / 4
-
-// withinLock bounds what an encrypter may take while a row is locked for it.
-func (s *Shape) withinLock(ctx context.Context) (context.Context, context.CancelFunc) {
-	for _, c := range s.Columns {
-		if c.Foreign() {
-			return context.WithTimeout(ctx, foreignAlone)
-		}
-	}
-	return ctx, func() {}
 }
 
 // judge looks: the payload is there exactly if its source is, it is one of this column, and it does not show its source.

@@ -63,7 +63,7 @@ func TestGolden(t *testing.T) {
 			}
 			k.columns[0].Compare = strings.HasPrefix(name, "comparing")
 			k.start(ctx, 1000)
-			statements := k.shape(ctx, k.relation.OID).Generated()
+			statements := backfill.GeneratedBy(k.shape(ctx, k.relation.OID))
 			var text strings.Builder
 			for _, g := range statements {
 				fmt.Fprintf(&text, "-- %s\n%s;\n\n", g.Name, g.SQL)

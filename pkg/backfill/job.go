@@ -73,7 +73,7 @@ type SpecColumn struct {
 
 	Origin *Origin `json:"origin,omitempty"` // who encrypted the values of the source, if somebody else did
 
-	reader transform.Reader // of the origin's values; see [Job.Reading]
+	Reader transform.Reader `json:"-"` // of the origin's values; see [Job.Reading]
 
 	Tenant string `json:"-"` // column whose value chooses the key that Scheme seals with; see [Job.Following]
 }
@@ -277,7 +277,7 @@ func (s *Jobs) Create(ctx context.Context, j Job) (Job, error) {
 // change runs f in a transaction that the fence opens and that commits synchronously.
 func (s *Jobs) change(ctx context.Context, f func(pg.Tx) error) error {
 	return s.DB.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, durable); err != nil {
+		if _, err := tx.Exec(ctx, pg.Durable); err != nil {
 			return err
 		}
 		if s.Fence != nil {

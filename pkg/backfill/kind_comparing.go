@@ -61,48 +61,6 @@ func (s *Shape) stored() (list []operand) {
 	return list
 }
 
-// take puts what was read of [Shape.stored] into a row and its values: of is that of a column.
-func (s *Shape) take(r *row, wire [][]byte, of func(column int, stored []byte)) {
-	if len(wire) == 0 {
-		return
-	}
-	r.suspect = wire[0][0] == 1
-	next := 1
-	for i, c := range s.Columns {
-		if c.compares() {
-			of(i, wire[next])
-			next++
-		}
-	}
-}
-
-// unlike is the span without the rows that have their cells, and whose cells stay.
-func (s span) unlike() span {
-	if !slices.ContainsFunc(s.rows, func(r row) bool { return r.suspect }) {
-		return s
-	}
-	keep := make([]int, 0, len(s.rows))
-	for i := range s.rows {
-		if !s.settled(i) {
-			keep = append(keep, i)
-		}
-	}
-	return s.subset(keep)
-}
-
-// settled says of a row that was sealed that nothing is to be written to it.
-func (s span) settled(i int) bool {
-	if !s.rows[i].suspect {
-		return false
-	}
-	for _, values := range s.values {
-		if v := values[i]; v.Is != nil && !v.Kept {
-			return false
-		}
-	}
-	return true
-}
-
 // comparingStill are the job's columns as the next pass takes them.
 func (j Job) comparingStill(c SpecColumn) SpecColumn {
 	c.Compare = c.Compare && !j.Spec.Compared

@@ -103,7 +103,7 @@ func (j Job) Reading(ctx context.Context, keys *readers.Keys) (Job, error) {
 		if err != nil {
 			return j, fmt.Errorf("open the values of %s: %w", c.LogColumn, err)
 		}
-		j.Spec.Columns[i].reader = reader
+		j.Spec.Columns[i].Reader = reader
 	}
 	return j, nil
 }
@@ -148,10 +148,10 @@ func openResealing(relation pg.Relation, c SpecColumn, source, target pg.Column,
 	if err != nil {
 		return nil, err
 	}
-	if c.reader == nil {
+	if c.Reader == nil {
 		return nil, fmt.Errorf("column %s of %s: %w", c.Source, relation.Table(), errNoReader)
 	}
-	return resealing{sealing: sealed, opener: c.Origin.Opener(c.reader, codec), sql: foreignSQL(relation, c), cutOver: c.Reverse}, nil
+	return resealing{sealing: sealed, opener: c.Origin.Opener(c.Reader, codec), sql: foreignSQL(relation, c), cutOver: c.Reverse}, nil
 }
 
 // foreignSQL is the source of a row of alias t, or a record of it and what stands beside it; NULL where it is NULL. Texts

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -32,7 +34,7 @@ func openIndexing(relation pg.Relation, c SpecColumn, keyring *cell.Keyring) (Co
 	source, found := relation.Column(c.Source)
 	form, holds := formOf(source)
 	target, both := relation.Column(c.Target)
-	if !found || !both || !holds || source.Attnum != c.SourceAttnum || target.Attnum != c.TargetAttnum || target.TypeOID != oidBytea {
+	if !found || !both || !holds || source.Attnum != c.SourceAttnum || target.Attnum != c.TargetAttnum || target.TypeOID != pgtype.ByteaOID {
 		return Column{}, fmt.Errorf("column %s or %s of %s: %w", c.Source, c.Target, relation.Table(), ErrShape)
 	}
 	blinder, err := keyring.Blinder(c.Index.ID)
@@ -47,7 +49,7 @@ func (k indexing) input() operand { return operand{present(k.source), k.form == 
 
 // output is not marked: the fleet leaves the cell alone, and a token that is sent beside another cell is thrown away.
 func (k indexing) output() result {
-	return result{name: k.target, oid: oidBytea, isBinary: true, list: oidByteaArray}
+	return result{name: k.target, oid: pgtype.ByteaOID, isBinary: true, list: pgtype.ByteaArrayOID}
 }
 
 func (k indexing) uncovered() string { return ddl.Token{Name: k.target, Cell: k.source}.Uncovered() }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -147,7 +149,7 @@ func arrays(t pg.Type) bool { return t.ArrayOID != 0 && t.Kind != "c" && t.Delim
 func openOpening(s sealing, source pg.Type) opening {
 	k := opening{sealing: s, typ: TypeInfo(source), array: source.ArrayOID}
 	if !arrays(source) {
-		k.array, k.cast = oidTextArray, "::"+source.SQL
+		k.array, k.cast = pgtype.TextArrayOID, "::"+source.SQL
 	}
 	return k
 }
@@ -155,16 +157,16 @@ func openOpening(s sealing, source pg.Type) opening {
 // formOf is how a column of this type holds cells; false: it does not.
 func formOf(target pg.Column) (cell.Form, bool) {
 	form := ddl.FormOf(target)
-	return form, form != cell.FormBytes || target.TypeOID == oidBytea
+	return form, form != cell.FormBytes || target.TypeOID == pgtype.ByteaOID
 }
 
 // cells is a column that is written cells to.
 func cells(name string, form cell.Form) result {
 	switch form {
 	case cell.FormText:
-		return result{name: name, oid: oidText, list: oidTextArray}
+		return result{name: name, oid: pgtype.TextOID, list: pgtype.TextArrayOID}
 	case cell.FormJSON:
-		return result{name: name, oid: oidJSON, list: oidJSONArray}
+		return result{name: name, oid: pgtype.JSONBOID, list: pgtype.JSONBArrayOID}
 	}
-	return result{name: name, oid: oidBytea, isBinary: true, list: oidByteaArray}
+	return result{name: name, oid: pgtype.ByteaOID, isBinary: true, list: pgtype.ByteaArrayOID}
 }

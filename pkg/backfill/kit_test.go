@@ -207,8 +207,8 @@ func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
 	return k.executorOf(k.shape(ctx, leaf))
 }
 
-func (k *kit) executorOf(shape *backfill.Shape) *backfill.Executor {
-	return &backfill.Executor{DB: k.db.DB, Shape: shape, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: k.budget, Lease: k.lease,
+func (k *kit) executorOf(s *backfill.Shape) *backfill.Executor {
+	return &backfill.Executor{DB: k.db.DB, Shape: s, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: k.budget, Lease: k.lease,
 		Log: &lifecycle.Log{}, Columns: k.job.Events(), Worker: "w1", Tracer: noop.NewTracerProvider().Tracer(""), Drain: make(chan struct{}),
 		Proxy: func(ctx context.Context) (*pg.Conn, error) { return k.through.Acquire(ctx) },
 		Transform: func(c backfill.Column) (transform.Transform, error) {

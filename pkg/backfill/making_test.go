@@ -213,7 +213,7 @@ func TestGoldenOfExpressions(t *testing.T) {
 			ctx := t.Context()
 			k := making(t, ctx, table, "mail", "norm", e)
 			k.start(ctx, 1000)
-			statements := k.shape(ctx, k.relation.OID).Generated()
+			statements := backfill.GeneratedBy(k.shape(ctx, k.relation.OID))
 			var text strings.Builder
 			for _, g := range statements {
 				fmt.Fprintf(&text, "-- %s\n%s;\n\n", g.Name, g.SQL)

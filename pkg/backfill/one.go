@@ -86,8 +86,8 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 		}
 		s.values[i] = []transform.Value{v}
 	}
-	w.shape.take(&s.rows[0], choosers, func(column int, stored []byte) { s.values[column][0].Is = stored })
-	asking, done := w.shape.withinLock(ctx)
+	take(w.shape, &s.rows[0], choosers, func(column int, stored []byte) { s.values[column][0].Is = stored })
+	asking, done := withinLock(ctx, w.shape)
 	defer done()
 	if err := seal(asking, w.transforms, s); err != nil {
 		return oneGone, err
@@ -103,18 +103,8 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte, found bool, err error) {
 	print := ""
 	keys := len(w.shape.Key)
-	statement := pg.Statement{SQL: w.shape.lockSQL(), Results: []int16{1}}
+	statement := pg.Statement{SQL: w.shape.lockSQL(), Results: w.shape.lockFormats()}
 	w.shape.bind(&statement, bound{parts: r.key})
-	for _, k := range w.shape.Key {
-		statement.Results = append(statement.Results, k.format())
-	}
-	for _, c := range w.shape.Columns {
-		statement.Results = append(statement.Results, formatCode(c.input().isBinary))
-	}
-	statement.Results = append(statement.Results, make([]int16, len(w.shape.choosers()))...) // as text
-	for _, stored := range w.shape.stored() {
-		statement.Results = append(statement.Results, formatCode(stored.isBinary))
-	}
 	statement.Row = func(wire [][]byte) error {
 		found = wire[0][0] == 1
 		var own [][]byte
@@ -144,7 +134,7 @@ func (w *writer) writeLocked(ctx context.Context, r row, s span) (ending, error)
 	w.shape.bind(&statement, bound{parts: r.key})
 	for i, c := range w.shape.Columns {
 		if out := c.output(); out.sends() {
-			statement.Add(s.values[i][0].Out, out.oid, formatCode(out.isBinary))
+			statement.Add(s.values[i][0].Out, out.oid, pg.Format(out.isBinary))
 		}
 	}
 	statement.Row = func(wire [][]byte) error {
@@ -153,8 +143,21 @@ func (w *writer) writeLocked(ctx context.Context, r row, s span) (ending, error)
 			result = oneCleared
 			return nil
 		}
-		return w.shape.compareEcho(s, 0, wire[1:])
+		return compareEcho(w.shape, s, 0, wire[1:])
 	}
 	err := w.conn.Flight(ctx, statement)
 	return result, err
+}
+
+// foreignAlone is how long a row that is held in a transaction may wait for an encrypter: the server ends idle transactions.
+const foreignAlone = idleTimeout * 3 / 4
+
+// withinLock bounds what an encrypter may take while a row is locked for it.
+func withinLock(ctx context.Context, s *Shape) (context.Context, context.CancelFunc) {
+	for _, c := range s.Columns {
+		if c.Foreign() {
+			return context.WithTimeout(ctx, foreignAlone)
+		}
+	}
+	return ctx, func() {}
 }

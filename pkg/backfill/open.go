@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
@@ -40,7 +41,7 @@ func openLeaf(ctx context.Context, db *pg.DB, job Job, leaf uint32, keyring *cel
 	if at < 0 {
 		return nil, fmt.Errorf("a partition of %s is gone: %w", relation.Table(), ErrShape)
 	}
-	s := &Shape{Leaf: leaf, Table: relation.Leaves[at].Table()}
+	s := &Shape{Space: Space{Leaf: leaf, Table: relation.Leaves[at].Table()}}
 	if s.Key, s.Keys, err = keyColumns(relation, job.Spec.Key); err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func keyColumns(relation pg.Relation, names []string) ([]KeyColumn, *cell.KeyEnc
 		types[i] = TypeInfo(column.Base)
 		columns[i] = KeyColumn{Name: k.Name, OID: column.Base.OID, ArrayOID: column.Base.ArrayOID, Operators: k.Operators}
 		if column.Base.ArrayOID == 0 || column.Base.Kind == "c" { // unnest takes arrays of arrays, and of records, to pieces
-			columns[i].ArrayOID, columns[i].Cast = oidTextArray, "::"+column.Base.SQL
+			columns[i].ArrayOID, columns[i].Cast = pgtype.TextArrayOID, "::"+column.Base.SQL
 		}
 	}
 	encoder, err := cell.NewKeyEncoder(types)

@@ -81,31 +81,31 @@ func (p *Planner) cut(ctx context.Context, tx pg.Tx, job Job, relation pg.Relati
 	total := int64(0)
 	for _, leaf := range relation.Leaves {
 		total += leaf.Rows
-		shape := &Shape{Leaf: leaf.OID, Table: leaf.Table(), Key: key}
-		if err := p.cutLeaf(ctx, tx, job, shape, leaf); err != nil {
+		space := &Space{Leaf: leaf.OID, Table: leaf.Table(), Key: key}
+		if err := p.cutLeaf(ctx, tx, job, space, leaf); err != nil {
 			return 0, fmt.Errorf("cut %s: %w", leaf.Table(), err)
 		}
 	}
 	return total, nil
 }
 
-func (p *Planner) cutLeaf(ctx context.Context, tx pg.Tx, job Job, shape *Shape, leaf pg.Leaf) error {
+func (p *Planner) cutLeaf(ctx context.Context, tx pg.Tx, job Job, space *Space, leaf pg.Leaf) error {
 	step := p.RangeRows
 	if step <= 0 {
 		step = min(max(leaf.Rows/rangesWanted, fewestRangeRows), mostRangeRows)
 	}
 	if leaf.Pages <= cmp.Or(p.HopPages, hopPages) {
-		_, err := tx.Exec(ctx, shape.hopsSQL(), job.ID, shape.Leaf, step)
+		_, err := tx.Exec(ctx, space.hopsSQL(), job.ID, space.Leaf, step)
 		return err
 	}
 	percent := min(100*max(float64(samplesPerRange)/float64(step), samplePages/float64(leaf.Pages)), 100)
 	sampled := max(int64(float64(step)*percent/100), 1)
-	_, err := tx.Exec(ctx, shape.sampleSQL(), job.ID, shape.Leaf, sampled, percent)
+	_, err := tx.Exec(ctx, space.sampleSQL(), job.ID, space.Leaf, sampled, percent)
 	return err
 }
 
 // hopsSQL cuts by index probes: every $3-th key is a boundary. Parameters: job, leaf, rows per range.
-func (s *Shape) hopsSQL() string {
+func (s *Space) hopsSQL() string {
 	first := fmt.Sprintf("(SELECT %s FROM ONLY %s t ORDER BY %s OFFSET $3::int8 - 1 LIMIT 1)", s.keyAs(), s.Table.SQL(), s.keyList())
 	next := fmt.Sprintf("SELECT n.* FROM hop, LATERAL (SELECT %s FROM ONLY %s t WHERE %s ORDER BY %s OFFSET $3::int8 - 1 LIMIT 1) n",
 		s.keyAs(), s.Table.SQL(), s.boundBy(">", s.numbered("hop.k%d")), s.keyList())
@@ -114,14 +114,14 @@ func (s *Shape) hopsSQL() string {
 
 // sampleSQL cuts by a sample of whole rows' keys, so that composite keys are cut as well as single ones. Parameters:
 // job, leaf, sampled rows per range, percent of the pages.
-func (s *Shape) sampleSQL() string {
+func (s *Space) sampleSQL() string {
 	return fmt.Sprintf(`WITH sample AS (SELECT %s FROM ONLY %s t TABLESAMPLE SYSTEM ($4::float8)),
  ranked AS (SELECT *, row_number() OVER (ORDER BY %s) AS n FROM sample), b AS (SELECT * FROM ranked WHERE n %% $3::int8 = 0) %s`,
 		s.keyAs(), s.Table.SQL(), strings.Join(s.numbered("k%d"), ", "), s.insertRanges())
 }
 
 // insertRanges turns the boundaries in b, with columns k0…, into ranges; the last one is open.
-func (s *Shape) insertRanges() string {
+func (s *Space) insertRanges() string {
 	parts := s.numbered("pg_catalog.format('%%s', k%d)")
 	order := strings.Join(s.numbered("k%d"), ", ")
 	return fmt.Sprintf(`, cut AS (SELECT ARRAY[%s]::text[] AS key, row_number() OVER (ORDER BY %s) AS n FROM b)
@@ -131,7 +131,7 @@ UNION ALL SELECT $1::uuid, $2::oid, NULL, NULL WHERE NOT EXISTS (SELECT FROM cut
 }
 
 // keyAs is the key's columns under the names k0….
-func (s *Shape) keyAs() string {
+func (s *Space) keyAs() string {
 	names := make([]string, len(s.Key))
 	for i, k := range s.Key {
 		names[i] = fmt.Sprintf("t.%s AS k%d", pg.Ident(k.Name), i)
@@ -139,7 +139,7 @@ func (s *Shape) keyAs() string {
 	return strings.Join(names, ", ")
 }
 
-func (s *Shape) numbered(pattern string) []string {
+func (s *Space) numbered(pattern string) []string {
 	list := make([]string, len(s.Key))
 	for i := range list {
 		list[i] = fmt.Sprintf(pattern, i)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -59,7 +61,7 @@ func (s *Shape) plainLockSQL() string {
 }
 
 // plainKey is the condition that finds one row, and the parameter behind it.
-func (s *Shape) plainKey(first int) (string, int) {
+func (s *Space) plainKey(first int) (string, int) {
 	where := ""
 	for i, k := range s.Key {
 		if i > 0 {
@@ -78,7 +80,7 @@ func (w *writer) sending(sql string, s span, i int, affected *int64) pg.Statemen
 		statement.Add(s.values[c][i].Out, column.output().oid, 0)
 	}
 	w.shape.bind(&statement, bound{parts: s.rows[i].key})
-	statement.Add([]byte(strconv.FormatUint(uint64(binary.BigEndian.Uint32(s.rows[i].xmin[:])), 10)), oidXid, 0)
+	statement.Add([]byte(strconv.FormatUint(uint64(binary.BigEndian.Uint32(s.rows[i].xmin[:])), 10)), pgtype.XIDOID, 0)
 	return statement
 }
 
@@ -179,11 +181,8 @@ func (s *Shape) presentSQL() string {
 // present reads a row that nobody can change now, and hands its sources on; a span of no row: it is covered, or gone.
 func (w *writer) present(ctx context.Context, r row) (span, error) {
 	var s span
-	statement := pg.Statement{SQL: w.shape.presentSQL(), Results: []int16{1, 1}}
+	statement := pg.Statement{SQL: w.shape.presentSQL(), Results: w.shape.presentFormats()}
 	w.shape.bind(&statement, bound{parts: r.key})
-	for range w.shape.Columns {
-		statement.Results = append(statement.Results, 0)
-	}
 	statement.Row = func(wire [][]byte) error {
 		if wire[0][0] == 0 {
 			return nil

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -127,16 +129,9 @@ func (w *writer) prove(ctx context.Context, s span, told []int64) (found proof, 
 }
 
 func (w *writer) proofStatement(s span) pg.Statement {
-	statement := pg.Statement{SQL: w.shape.proofSQL(!s.after.open(), !s.last.open())}
+	statement := pg.Statement{SQL: w.shape.proofSQL(!s.after.open(), !s.last.open()), Results: w.shape.proofFormats()}
 	w.shape.bind(&statement, s.after)
 	w.shape.bind(&statement, s.last)
-	for _, k := range w.shape.Key {
-		statement.Results = append(statement.Results, k.format())
-	}
-	statement.Results = append(statement.Results, 1)
-	for range w.shape.Columns {
-		statement.Results = append(statement.Results, 0, 0)
-	}
 	return statement
 }
 
@@ -190,8 +185,8 @@ func (w *writer) clear(ctx context.Context, r row) (bool, error) {
 	var cleared int64
 	statement := pg.Statement{SQL: w.shape.takeBackSQL(), Affected: &cleared}
 	w.shape.bind(&statement, bound{parts: r.key})
-	statement.Add(r.xmin[:], oidXid, 1)
-	err := w.conn.Flight(ctx, pg.Statement{SQL: beginSQL}, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: durable}, statement, pg.Statement{SQL: "COMMIT"})
+	statement.Add(r.xmin[:], pgtype.XIDOID, 1)
+	err := w.conn.Flight(ctx, pg.Statement{SQL: beginSQL}, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: pg.Durable}, statement, pg.Statement{SQL: "COMMIT"})
 	if err != nil {
 		_, _ = w.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
 	}

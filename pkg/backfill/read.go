@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -25,7 +27,7 @@ type reader struct {
 
 func newReader(conn *pg.Conn, shape *Shape, limits Limits, timeout time.Duration, sparse bool) *reader {
 	return &reader{shape: shape, conn: conn, limits: limits, sparse: sparse,
-		settings: fmt.Sprintf("%s, pg_catalog.set_config('statement_timeout','%d',true)", pg.Pinned, cmp.Or(timeout, readTimeout).Milliseconds())}
+		settings: pg.PinnedFor(cmp.Or(timeout, readTimeout))}
 }
 
 // read fills b with the uncovered rows among the next rows of (after, through], at most most rows and the byte bound.
@@ -60,18 +62,8 @@ func (r *reader) statement(after, through bound, most int) pg.Statement {
 	s := pg.Statement{SQL: r.shape.readSQL(!after.open(), !through.open(), r.sparse)}
 	r.shape.bind(&s, after)
 	r.shape.bind(&s, through)
-	s.Add(strconv.AppendInt(nil, int64(most), 10), oidInt8, 0)
-	for _, k := range r.shape.Key {
-		s.Results = append(s.Results, k.format())
-	}
-	s.Results = append(s.Results, 1, 1)
-	for _, c := range r.shape.Columns {
-		s.Results = append(s.Results, formatCode(c.input().isBinary))
-	}
-	s.Results = append(s.Results, make([]int16, len(r.shape.choosers()))...) // as text
-	for _, stored := range r.shape.stored() {
-		s.Results = append(s.Results, formatCode(stored.isBinary))
-	}
+	s.Add(strconv.AppendInt(nil, int64(most), 10), pgtype.Int8OID, 0)
+	s.Results = r.shape.readFormats()
 	return s
 }
 
@@ -102,7 +94,7 @@ func (r *reader) keep(b *batch, wire [][]byte) error {
 		b.values[i] = append(b.values[i], v)
 	}
 	last := len(b.rows) - 1
-	r.shape.take(&b.rows[last], wire[chooser:], func(column int, stored []byte) {
+	take(r.shape, &b.rows[last], wire[chooser:], func(column int, stored []byte) {
 		b.values[column][last].Is = b.keep(stored)
 		b.bytes += int64(len(stored))
 	})
@@ -120,7 +112,7 @@ func (r *reader) address(b *batch, key [][]byte) ([]byte, error) {
 }
 
 // bind appends the parameters of one bound.
-func (s *Shape) bind(statement *pg.Statement, b bound) {
+func (s *Space) bind(statement *pg.Statement, b bound) {
 	for i, part := range b.parts {
 		format := s.Key[i].format()
 		if b.asText {
@@ -130,13 +122,17 @@ func (s *Shape) bind(statement *pg.Statement, b bound) {
 	}
 }
 
-// Types of our own parameters (pg_type.dat).
-const (
-	oidInt8       = 20
-	oidXid        = 28
-	oidXidArray   = 1011
-	oidBytea      = 17
-	oidText       = 25
-	oidTextArray  = 1009
-	oidByteaArray = 1001
-)
+// take puts what was read of [Shape.stored] into a row and its values: of is that of a column.
+func take(s *Shape, r *row, wire [][]byte, of func(column int, stored []byte)) {
+	if len(wire) == 0 {
+		return
+	}
+	r.suspect = wire[0][0] == 1
+	next := 1
+	for i, c := range s.Columns {
+		if c.compares() {
+			of(i, wire[next])
+			next++
+		}
+	}
+}

@@ -272,7 +272,7 @@ func (k *kit) within(ctx context.Context, most int) (rows int64, err error) {
 	k.job = backfill.Job{Relation: k.relation.OID, Spec: backfill.Spec{Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns}}
 	shape := k.shape(ctx, k.relation.OID)
 	err = k.db.InTx(ctx, func(tx pg.Tx) (err error) {
-		rows, err = shape.Within(ctx, tx, k.keyring, most)
+		rows, err = backfill.Within(ctx, tx, shape, k.keyring, most)
 		return err
 	})
 	return rows, err

@@ -10,18 +10,22 @@ import (
 // Shape is what one leaf table looks like to the engine: enough to write every statement, and the fingerprint under
 // which they are true.
 type Shape struct {
-	Leaf        uint32 // oid
-	Table       pg.Table
-	Key         []KeyColumn
+	Space
 	Columns     []Column
 	Fingerprint string // what the fingerprint query answered when the shape was taken
 	CheckSQL    string // the fingerprint query; its parameter is Leaf
 	SkipUser    bool   // users' triggers do not fire on the fleet's writes
 
-	Keys *cell.KeyEncoder // how the key enters a cell's address
-
 	watch ddl.Watch
 	parts []ddl.Part // what the watch answered when the shape was taken
+}
+
+// Space is the key space of one leaf table.
+type Space struct {
+	Leaf  uint32 // oid
+	Table pg.Table
+	Key   []KeyColumn
+	Keys  *cell.KeyEncoder // how the key enters a cell's address
 }
 
 // KeyColumn is one column of the key.
@@ -68,11 +72,4 @@ func (c Column) Transform(keyring *cell.Keyring) (transform.Transform, error) {
 }
 
 // format is the protocol's format code of a key column.
-func (k KeyColumn) format() int16 { return formatCode(k.Binary) }
-
-func formatCode(isBinary bool) int16 {
-	if isBinary {
-		return 1
-	}
-	return 0
-}
+func (k KeyColumn) format() int16 { return pg.Format(k.Binary) }

@@ -92,18 +92,18 @@ func middleOf(ctx context.Context, tx pg.Tx, job Job, relation pg.Relation, slow
 		if leaf.OID != slow.Leaf {
 			continue
 		}
-		shape := &Shape{Leaf: leaf.OID, Table: leaf.Table(), Key: key}
-		return shape.middle(ctx, tx, textBound(slow.start()), textBound(slow.Through))
+		space := &Space{Leaf: leaf.OID, Table: leaf.Table(), Key: key}
+		return middle(ctx, tx, space, textBound(slow.start()), textBound(slow.Through))
 	}
 	return nil, nil
 }
 
 // middle asks by the raw protocol, because a bound of some types can be read only as a parameter of that very type.
-func (s *Shape) middle(ctx context.Context, tx pg.Tx, lower, upper bound) (Key, error) {
+func middle(ctx context.Context, tx pg.Tx, s *Space, lower, upper bound) (Key, error) {
 	var q pg.Statement
 	s.bind(&q, lower)
 	s.bind(&q, upper)
-	answer := tx.Conn().PgConn().ExecParams(ctx, s.middleSQL(!lower.open(), !upper.open()), q.Params, q.OIDs, q.Formats, nil).Read()
+	answer := tx.Conn().PgConn().ExecParams(ctx, s.middleSQL(!lower.open(), !upper.open(), mostSplitRows, fewestSplitRows), q.Params, q.OIDs, q.Formats, nil).Read()
 	if answer.Err != nil || len(answer.Rows) == 0 {
 		return nil, pg.Safe(answer.Err)
 	}
@@ -114,14 +114,14 @@ func (s *Shape) middle(ctx context.Context, tx pg.Tx, lower, upper bound) (Key, 
 	return middle, nil
 }
 
-// middleSQL finds the middle row of those between the bounds, or of the first [mostSplitRows] of them, if they are not
-// too few. Parameters: the bounds.
-func (s *Shape) middleSQL(lower, upper bool) string {
+// middleSQL finds the middle row of those between the bounds, or of the first most of them, if they are not
+// fewer than fewest. Parameters: the bounds.
+func (s *Space) middleSQL(lower, upper bool, most, fewest int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "WITH rest AS (SELECT %s FROM ONLY %s t", s.keyAs(), s.Table.SQL())
 	s.where(&b, lower, upper, 1)
 	order := strings.Join(s.numbered("k%d"), ", ")
 	fmt.Fprintf(&b, ` ORDER BY %s LIMIT %d), counted AS (SELECT *, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS rows FROM rest)
-SELECT %s FROM counted WHERE n OPERATOR(pg_catalog.=) (rows OPERATOR(pg_catalog./) 2) AND rows OPERATOR(pg_catalog.>=) %d`, s.keyList(), mostSplitRows, order, strings.Join(s.numbered("pg_catalog.format('%%s', k%d)"), ", "), fewestSplitRows)
+SELECT %s FROM counted WHERE n OPERATOR(pg_catalog.=) (rows OPERATOR(pg_catalog./) 2) AND rows OPERATOR(pg_catalog.>=) %d`, s.keyList(), most, order, strings.Join(s.numbered("pg_catalog.format('%%s', k%d)"), ", "), fewest)
 	return b.String()
 }

@@ -13,7 +13,7 @@ import (
 // qualified: users' triggers rely on their own search_path, so ours must not matter. testdata/*.sql holds them.
 
 // rowOperator is the one operator that compares all columns of the key, or "" if they have several.
-func (s *Shape) rowOperator(op string) string {
+func (s *Space) rowOperator(op string) string {
 	first := s.Key[0].operator(op)
 	for _, k := range s.Key[1:] {
 		if k.operator(op) != first {
@@ -24,7 +24,7 @@ func (s *Shape) rowOperator(op string) string {
 }
 
 // keyList is the key's columns of alias t, comma-separated.
-func (s *Shape) keyList() string {
+func (s *Space) keyList() string {
 	names := make([]string, len(s.Key))
 	for i, k := range s.Key {
 		names[i] = "t." + pg.Ident(k.Name)
@@ -34,7 +34,7 @@ func (s *Shape) keyList() string {
 
 // bound is "the key stands in relation op (one of >, <=) to parameters $first…". A row comparison collapses to one
 // index condition; operators of several schemas cannot be written as one, so they are spelled out.
-func (s *Shape) bound(op string, first int) string {
+func (s *Space) bound(op string, first int) string {
 	params := make([]string, len(s.Key))
 	for i := range s.Key {
 		params[i] = "$" + strconv.Itoa(first+i)
@@ -43,7 +43,7 @@ func (s *Shape) bound(op string, first int) string {
 }
 
 // boundBy is the same for any expressions.
-func (s *Shape) boundBy(op string, params []string) string {
+func (s *Space) boundBy(op string, params []string) string {
 	if len(s.Key) == 1 {
 		return s.Key[0].compare(op, params[0])
 	}
@@ -53,7 +53,7 @@ func (s *Shape) boundBy(op string, params []string) string {
 	return s.boundSpelled(op, params)
 }
 
-func (s *Shape) boundSpelled(op string, params []string) string {
+func (s *Space) boundSpelled(op string, params []string) string {
 	strict := op[:1]
 	var terms []string
 	for i, k := range s.Key {
@@ -151,7 +151,7 @@ func (s *Shape) readSQL(lower, upper, sparse bool) string {
 }
 
 // where appends the bounds and says which parameter comes next.
-func (s *Shape) where(b *strings.Builder, lower, upper bool, next int) int {
+func (s *Space) where(b *strings.Builder, lower, upper bool, next int) int {
 	word := " WHERE "
 	if lower {
 		b.WriteString(word + s.bound(">", next))
@@ -253,7 +253,7 @@ func (s *Shape) writeOneSQL() string {
 	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s RETURNING %s%s", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), s.uncovered(), s.echo())
 }
 
-func (s *Shape) rowIs(first int) string {
+func (s *Space) rowIs(first int) string {
 	terms := make([]string, len(s.Key))
 	for i, k := range s.Key {
 		terms[i] = k.compare("=", "$"+strconv.Itoa(first+i))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -59,7 +60,7 @@ func (v *Verifier) Verify(ctx context.Context, reports []Report, seen func(rows 
 		return err
 	}
 	defer conn.Release()
-	w := &walk{Verifier: v, reader: newReader(conn, v.Shape, v.Limits.WithDefaults(), 0, false), reports: reports, seen: seen, most: firstPage}
+	w := &walk{Verifier: v, conn: conn, limits: v.Limits.WithDefaults(), settings: pg.PinnedFor(pageTimeout), reports: reports, seen: seen, most: firstPage}
 	for i, c := range v.Shape.Columns {
 		if reports[i].nonces == nil {
 			reports[i].nonces = newNonces()
@@ -87,16 +88,21 @@ func (v *Verifier) Verify(ctx context.Context, reports []Report, seen func(rows 
 	return nil
 }
 
-const firstPage = 64 // rows: how heavy they are is not known yet
+const (
+	firstPage   = 64 // rows: how heavy they are is not known yet
+	pageTimeout = 10 * time.Second
+)
 
 // walk reads pages of one leaf, and judges their rows.
 type walk struct {
 	*Verifier
-	reader  *reader
-	reports []Report
-	digests []*cell.Digest // by column; nil: none
-	seen    func(int)
-	most    int // rows of the next page
+	conn     *pg.Conn
+	limits   Limits
+	settings string
+	reports  []Report
+	digests  []*cell.Digest // by column; nil: none
+	seen     func(int)
+	most     int // rows of the next page
 }
 
 // all reads the leaf from end to end, in the order of its key.
@@ -116,11 +122,11 @@ func (w *walk) all(ctx context.Context) error {
 // A row that raises an error when it is judged is found by reading ever fewer, and then read without.
 func (w *walk) page(ctx context.Context, sql func(*Shape) string, bind func(*pg.Statement)) (*page, error) {
 	for shape := w.Shape; ; {
-		w.most = min(w.most, w.reader.limits.Rows)
+		w.most = min(w.most, w.limits.Rows)
 		p := w.newPage(ctx)
 		statement := pg.Statement{SQL: sql(shape), Row: p.row}
 		bind(&statement)
-		err := w.reader.page(ctx, statement, w.most)
+		err := w.read(ctx, statement, w.most)
 		switch {
 		case pg.ClassOf(err) == pg.ClassLock && w.most > 1:
 			w.most = max(1, w.most/16)

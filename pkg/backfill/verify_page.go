@@ -6,25 +6,19 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// page reads the rows of a statement, at most most: the key, each column's source and target, and the place of the row.
-func (r *reader) page(ctx context.Context, statement pg.Statement, most int) error {
-	statement.Add(strconv.AppendInt(nil, int64(most), 10), oidInt8, 0)
-	for _, k := range r.shape.Key {
-		statement.Results = append(statement.Results, k.format())
-	}
-	for _, c := range r.shape.Columns {
-		for _, read := range c.evidence() {
-			statement.Results = append(statement.Results, formatCode(read.isBinary))
-		}
-	}
-	statement.Results = append(statement.Results, 1)
-	err := r.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: r.settings, Keep: true},
+// read reads the rows of a statement, at most most: the key, each column's source and target, and the place of the row.
+func (w *walk) read(ctx context.Context, statement pg.Statement, most int) error {
+	statement.Add(strconv.AppendInt(nil, int64(most), 10), pgtype.Int8OID, 0)
+	statement.Results = w.Shape.verifyFormats()
+	err := w.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: w.settings, Keep: true},
 		statement, pg.Statement{SQL: "COMMIT"})
 	if err != nil {
-		_, _ = r.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
+		_, _ = w.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
 	}
 	return err
 }
@@ -70,7 +64,8 @@ type page struct {
 	end   bool  // nothing is left behind it
 	last  bound
 	place []byte // of the last row: its ctid
-	witness
+
+	witness witness
 }
 
 func (w *walk) newPage(ctx context.Context) *page {
@@ -96,16 +91,17 @@ func (p *page) row(wire [][]byte) error {
 	for _, value := range values {
 		p.bytes += int64(len(value))
 	}
-	p.full = p.bytes >= p.reader.limits.Bytes
+	p.full = p.bytes >= p.limits.Bytes
 	p.rows++
 	p.last, p.place = bound{parts: wire[:keys]}.clone(), append(p.place[:0], wire[len(wire)-1]...)
 	var err error
-	if p.address.Key, err = p.Shape.Keys.Append(p.address.Key[:0], wire[:keys]); err != nil {
+	if p.witness.address.Key, err = p.Shape.Keys.Append(p.witness.address.Key[:0], wire[:keys]); err != nil {
 		return err
 	}
 	for i, c := range p.Shape.Columns {
-		p.before, p.address.Column, p.source, p.target = p.Before[c.ID], c.ID, values[2*i], values[2*i+1]
-		v, err := c.judge(&p.witness)
+		w := &p.witness
+		w.before, w.address.Column, w.source, w.target = p.Before[c.ID], c.ID, values[2*i], values[2*i+1]
+		v, err := c.judge(w)
 		if err != nil {
 			return err
 		}
@@ -119,10 +115,10 @@ func (p *page) note(i int, v verdict) {
 	report := &p.found[i]
 	report.Rows++
 	if v.imaged && p.digests[i] != nil {
-		report.sum = report.sum.Add(p.digests[i].Row(p.address.Key, v.image))
+		report.sum = report.sum.Add(p.digests[i].Row(p.witness.address.Key, v.image))
 	}
 	if v.opened {
-		if x, has := report.nonces.of(p.target); has {
+		if x, has := report.nonces.of(p.witness.target); has {
 			p.noted[i] = append(p.noted[i], x)
 		}
 	}
@@ -164,6 +160,6 @@ func (r *Report) covered(v verdict) {
 // example notes the row by a hash of its encoded key: keys stay in Postgres.
 func (p *page) example(report *Report) {
 	if len(report.Examples) < mostExamples {
-		report.Examples = append(report.Examples, KeyHash(Key{string(p.address.Key)}))
+		report.Examples = append(report.Examples, KeyHash(Key{string(p.witness.address.Key)}))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -16,7 +18,7 @@ const sampleRun = 16 // blocks that are read in one go
 func (w *walk) sample(ctx context.Context, percent float64) error {
 	blocks := int64(0)
 	const blocksSQL = `SELECT pg_catalog.pg_relation_size($1::pg_catalog.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8`
-	if err := w.reader.conn.QueryRow(ctx, blocksSQL, w.Shape.Leaf).Scan(&blocks); err != nil {
+	if err := w.conn.QueryRow(ctx, blocksSQL, w.Shape.Leaf).Scan(&blocks); err != nil {
 		return err
 	}
 	runs := (blocks + sampleRun - 1) / sampleRun
@@ -37,8 +39,8 @@ func (w *walk) run(ctx context.Context, block uint32) error {
 	at, through := place(block), place(block+sampleRun)
 	for {
 		p, err := w.page(ctx, (*Shape).sampleRunSQL, func(s *pg.Statement) {
-			s.Add(at, oidTid, 1)
-			s.Add(through, oidTid, 1)
+			s.Add(at, pgtype.TIDOID, 1)
+			s.Add(through, pgtype.TIDOID, 1)
 		})
 		if err != nil || p.end {
 			return err
@@ -46,8 +48,6 @@ func (w *walk) run(ctx context.Context, block uint32) error {
 		at = p.place
 	}
 }
-
-const oidTid = 27 // pg_type.dat
 
 // place is the wire form of the ctid before the first row of a block.
 func place(block uint32) []byte {

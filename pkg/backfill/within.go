@@ -21,9 +21,9 @@ var ErrMany = errors.New("too many rows are uncovered")
 // who keeps writers away from the leaf. It returns the rows written. [ErrMany]: there are more than most, and none was
 // written; any error means that the transaction must not commit. It pins the transaction's settings; users' triggers
 // fire abroad, and everything else is at home.
-func (s *Shape) Within(ctx context.Context, tx pg.Tx, keyring *cell.Keyring, most int) (int64, error) {
+func Within(ctx context.Context, tx pg.Tx, s *Shape, keyring *cell.Keyring, most int) (int64, error) {
 	conn := tx.Conn().PgConn()
-	if err := s.beginWithin(ctx, tx); err != nil {
+	if err := beginWithin(ctx, tx, s); err != nil {
 		return 0, err
 	}
 	if !s.echoes() {
@@ -59,14 +59,14 @@ func (s *Shape) Within(ctx context.Context, tx pg.Tx, keyring *cell.Keyring, mos
 	if _, err := tx.Exec(ctx, pg.Abroad); err != nil {
 		return 0, err
 	}
-	written, err := s.writeWithin(ctx, conn, b.span)
+	written, err := writeWithin(ctx, conn, s, b.span)
 	if err == nil {
 		_, err = tx.Exec(ctx, pg.Home)
 	}
 	return written, err
 }
 
-func (s *Shape) beginWithin(ctx context.Context, tx pg.Tx) error {
+func beginWithin(ctx context.Context, tx pg.Tx, s *Shape) error {
 	settings := []string{pg.Pinned, "SELECT pg_catalog.set_config('cipherfleet.writer','fleet',true)"}
 	if s.SkipUser {
 		settings = append(settings, "SELECT pg_catalog.set_config('session_replication_role','replica',true)")
@@ -87,7 +87,7 @@ func (s *Shape) beginWithin(ctx context.Context, tx pg.Tx) error {
 }
 
 // writeWithin demands that every row of the span is written, covered, and stored as it was sent.
-func (s *Shape) writeWithin(ctx context.Context, conn *pgconn.PgConn, sp span) (int64, error) {
+func writeWithin(ctx context.Context, conn *pgconn.PgConn, s *Shape, sp span) (int64, error) {
 	w := &writer{shape: s}
 	statement := w.updateStatement(sp, false)
 	statement.Results = append([]int16{1, 1}, s.echoFormats()...)
@@ -102,7 +102,7 @@ func (s *Shape) writeWithin(ctx context.Context, conn *pgconn.PgConn, sp span) (
 		if wire[1][0] == 1 {
 			return 0, fmt.Errorf("write what was uncovered in %s: %w", s.Table, errAltered)
 		}
-		if err := s.compareEcho(sp, int(binary.BigEndian.Uint64(wire[0]))-1, wire[2:]); err != nil {
+		if err := compareEcho(s, sp, int(binary.BigEndian.Uint64(wire[0]))-1, wire[2:]); err != nil {
 			return 0, fmt.Errorf("write what was uncovered in %s: %w", s.Table, err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -61,7 +63,7 @@ const asynchronous = "SET LOCAL synchronous_commit = off"
 
 func commitMode(done bool) string {
 	if done {
-		return durable
+		return pg.Durable
 	}
 	return asynchronous
 }
@@ -131,7 +133,7 @@ func (w *writer) update(ctx context.Context, s span) (affected, cleared int64, e
 				cleared++
 				return nil
 			}
-			return w.shape.compareEcho(s, int(binary.BigEndian.Uint64(wire[0]))-1, wire[2:])
+			return compareEcho(w.shape, s, int(binary.BigEndian.Uint64(wire[0]))-1, wire[2:])
 		}
 	case look:
 		statement.Row = func(wire [][]byte) (err error) {
@@ -184,7 +186,7 @@ func (w *writer) updateStatement(s span, look bool) pg.Statement {
 	for k, column := range w.shape.Key {
 		send(column.OID, column.ArrayOID, column.Binary, func(i int) []byte { return s.rows[i].key[k] })
 	}
-	send(oidXid, oidXidArray, true, func(i int) []byte { return s.rows[i].xmin[:] })
+	send(pgtype.XIDOID, pgtype.XIDArrayOID, true, func(i int) []byte { return s.rows[i].xmin[:] })
 	for c, column := range w.shape.Columns {
 		out := column.output()
 		if !out.sends() {

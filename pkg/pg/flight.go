@@ -27,6 +27,14 @@ func (s *Statement) Add(value []byte, oid uint32, format int16) {
 	s.Params, s.OIDs, s.Formats = append(s.Params, value), append(s.OIDs, oid), append(s.Formats, format)
 }
 
+// Format is the protocol's format code of a parameter or a result.
+func Format(isBinary bool) int16 {
+	if isBinary {
+		return 1
+	}
+	return 0
+}
+
 // AddText appends one parameter in its text form, its type inferred.
 func (s *Statement) AddText(value string) { s.Add([]byte(value), 0, 0) }
 

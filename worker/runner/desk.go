@@ -51,23 +51,23 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (x *backfill.
 	if err != nil {
 		return nil, nil, err
 	}
-	shape := f.shapes[claim.Leaf]
-	if shape == nil {
-		shape, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
+	open := f.shapes[claim.Leaf]
+	if open == nil {
+		open, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
 		if f.chain != nil && f.chain.Learn(ctx, err) {
-			shape, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
+			open, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		f.shapes[claim.Leaf] = shape
+		f.shapes[claim.Leaf] = open
 	}
 	done = func() {}
 	if f.chain != nil {
 		done = d.keys.begin(f.revision)
 	}
 	x = &backfill.Executor{
-		DB: d.db, Shape: shape, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
+		DB: d.db, Shape: open, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
 		Log: &lifecycle.Log{}, Columns: f.job.Events(),
 		Transform: func(c backfill.Column) (transform.Transform, error) {
 			if c.External.Subject != "" {

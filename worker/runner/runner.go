@@ -43,10 +43,10 @@ type Runner struct {
 
 const fetchWait = 5 * time.Second
 
-// Run works until drain ends, then finishes the chunks in hand; the end of work gives them up. It returns nil after a
+// Run works until drain ends, then finishes the chunks in hand; the end of ctx gives them up. It returns nil after a
 // drain, and an error only if it cannot work at all.
-func (r *Runner) Run(work, drain context.Context) error {
-	present, leave := context.WithCancel(work)
+func (r *Runner) Run(ctx, drain context.Context) error {
+	present, leave := context.WithCancel(ctx)
 	defer leave()
 	keys := &keys{Runner: r}
 	desk := &desk{db: r.DB, proxy: r.Proxy, keys: keys, foreign: r.Foreign, bus: r.Bus}
@@ -64,7 +64,7 @@ func (r *Runner) Run(work, drain context.Context) error {
 	var slots errgroup.Group
 	for range r.Slots {
 		s := &slot{Runner: r, desk: desk, ranges: ranges, jobs: jobs, drained: drain.Done()}
-		slots.Go(func() error { return s.run(work, drain) })
+		slots.Go(func() error { return s.run(ctx, drain) })
 	}
 	err := slots.Wait()
 	leave()
@@ -81,17 +81,17 @@ type slot struct {
 	drained <-chan struct{}
 }
 
-func (s *slot) run(work, drain context.Context) error {
-	for drain.Err() == nil && work.Err() == nil {
+func (s *slot) run(ctx, drain context.Context) error {
+	for drain.Err() == nil && ctx.Err() == nil {
 		delivery, err := s.Bus.Fetch(drain, fetchWait)
 		switch {
 		case errors.Is(err, bus.ErrClosed):
 			return fmt.Errorf("fetch a task: %w", err)
 		case err != nil && drain.Err() == nil:
-			s.Log.WarnContext(work, "no tasks for now", "error", err)
+			s.Log.WarnContext(ctx, "no tasks for now", "error", err)
 			pause(drain, time.Second)
 		case delivery != nil:
-			s.handle(work, delivery)
+			s.handle(ctx, delivery)
 		}
 	}
 	return nil

@@ -22,8 +22,8 @@ const (
 )
 
 // handle carries one task to its end and settles it.
-func (s *slot) handle(work context.Context, d *bus.Delivery) {
-	ctx, span := d.Span(work)
+func (s *slot) handle(running context.Context, d *bus.Delivery) {
+	ctx, span := d.Span(running)
 	defer span.End()
 	claim, standing, wait, err := s.ranges.Claim(ctx, d.Task.Range)
 	if err != nil {

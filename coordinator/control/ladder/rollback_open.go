@@ -54,7 +54,7 @@ func (o opener) open(ctx context.Context, tx pg.Tx) (rows int64, err error) {
 		return 0, errBehind
 	}
 	for _, shape := range o.shapes {
-		n, err := shape.Within(ctx, tx, o.keyring, mostUnderLock)
+		n, err := backfill.Within(ctx, tx, shape, o.keyring, mostUnderLock)
 		if errors.Is(err, backfill.ErrMany) || backfill.Resists(err) {
 			return 0, errBehind
 		}
