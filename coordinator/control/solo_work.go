@@ -103,10 +103,8 @@ func (s *Solo) desk(ctx context.Context, job backfill.Job) (*soloDesk, error) {
 }
 
 func (d *soloDesk) execute(ctx context.Context, claim backfill.Claim) error {
-	if d.job.Opens() {
-		if err := d.chain.Refresh(ctx); err != nil { // what was taken away is gone all the same
-			d.plane.Log.WarnContext(ctx, "the keys could not be refreshed", "error", err)
-		}
+	if err := d.chain.Refresh(ctx); err != nil { // what was taken away is gone all the same
+		d.plane.Log.WarnContext(ctx, "the keys could not be refreshed", "error", err)
 	}
 	shape, err := backfill.OpenShape(ctx, d.DB, d.job, claim.Leaf, d.chain.Keyring())
 	if err != nil {

@@ -132,12 +132,6 @@ func (j Job) choosing(tenant func(column uint32, scheme uint16) string) Job {
 	return j
 }
 
-// Opens says that cells are opened for what the job writes. Who works at such a job looks with each claim whether keys were
-// taken away: see [Fence].
-func (j Job) Opens() bool {
-	return slices.ContainsFunc(j.Spec.Columns, func(c SpecColumn) bool { return c.Rotate || c.Reverse })
-}
-
 // ErrNoJob says that there is no such job.
 var ErrNoJob = errors.New("there is no such job")
 

@@ -24,6 +24,17 @@ func (k *kit) openChain(ctx context.Context) {
 	k.keyring = k.chain.Keyring()
 }
 
+// shred deletes a customer's keys, and fences who may hold them.
+func (k *kit) shred(ctx context.Context, customer string) {
+	k.t.Helper()
+	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
+		if n := must(k.registrar().Shred(ctx, tx, k.columns[0].ID, customer))(k.t); n == 0 {
+			k.t.Error("there was nothing to shred")
+		}
+		return backfill.Fence(ctx, tx, k.columns[0].ID)
+	}))
+}
+
 func (k *kit) registrar() lifecycle.Registrar { return lifecycle.Registrar{DB: k.db.DB, KEK: k.kek} }
 
 // successor makes the next scheme of the first column the active one, as alter says.
@@ -178,10 +189,7 @@ func TestATenantIsShreddedInTheMiddleOfARotation(t *testing.T) {
 				}
 				shredded = true
 				before = testenv.One[string](t, k.db, ofCustomerSQL)
-				fence := func(ctx context.Context, tx pg.Tx) error { return backfill.Fence(ctx, tx, k.columns[0].ID) }
-				if n := must(k.registrar().Shred(ctx, k.columns[0].ID, "2", fence))(t); n == 0 {
-					t.Error("there was nothing to shred")
-				}
+				k.shred(ctx, "2")
 			}))
 			k.turn(ctx, k.successor(ctx, "customer", bound))
 			k.rotate(ctx, k.successor(ctx, to, bound))

@@ -59,14 +59,14 @@ const bumpSQL = `UPDATE cipherfleet.ranges SET epoch = epoch + 1, owner = NULL, 
 
 const fenceSQL = `UPDATE cipherfleet.ranges SET epoch = epoch + 1, owner = NULL, lease_until = NULL, published_at = NULL
  WHERE state = 'pending' AND job_id IN (SELECT j.id FROM cipherfleet.jobs j, pg_catalog.jsonb_array_elements(j.spec->'columns') c
-  WHERE j.state NOT IN ('done', 'failed', 'cancelled') AND (c->>'id')::bigint = $1 AND (c->>'rotate' = 'true' OR c->>'reverse' = 'true'))`
+  WHERE j.state NOT IN ('done', 'failed', 'cancelled') AND (c->>'id')::bigint = $1)`
 
-// Fence ends every claim by which somebody may be opening cells of a column: what he has opened with a key that the
-// caller's transaction takes away is not written any more once that has committed. Such ranges are offered again, and
-// whoever claims them knows which keys there are: see [Job.Opens].
+// Fence ends every claim by which somebody may be opening or sealing cells of a column: what he has opened or sealed with
+// a key that the caller's transaction takes away is not written any more once that has committed. Such ranges are offered
+// again, and whoever claims them knows which keys there are.
 func Fence(ctx context.Context, tx pg.Tx, column uint32) error {
 	if _, err := tx.Exec(ctx, fenceSQL, column); err != nil {
-		return fmt.Errorf("fence the jobs that open cells of column %d: %w", column, err)
+		return fmt.Errorf("fence the jobs over column %d: %w", column, err)
 	}
 	return nil
 }

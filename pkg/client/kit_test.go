@@ -289,6 +289,16 @@ func (s *shop) registrar() lifecycle.Registrar {
 	return lifecycle.Registrar{DB: s.DB.DB, KEK: s.kek, Actor: "ada", Reason: "a test"}
 }
 
+// shred deletes a tenant's keys, and says how many there were.
+func (s *shop) shred(column uint32, tenant string) (keys int) {
+	s.t.Helper()
+	check(s.t, s.InTx(s.t.Context(), func(tx pg.Tx) (err error) {
+		keys, err = s.registrar().Shred(s.t.Context(), tx, column, tenant)
+		return err
+	}))
+	return keys
+}
+
 // next is a new scheme, readable.
 func (s *shop) next(change ...func(*cell.Scheme)) cell.Scheme {
 	s.t.Helper()

@@ -12,6 +12,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -171,7 +172,7 @@ func TestTenantsHaveKeysOfTheirOwn(t *testing.T) {
 	if keys := testenv.Column[string](t, s, `SELECT DISTINCT tenant FROM cipherfleet.deks WHERE tenant IS NOT NULL ORDER BY 1`); fmt.Sprint(keys) != fmt.Sprint([]string{one, "7ba7b810-9dad-11d1-80b4-00c04fd430c8"}) {
 		t.Errorf("keys of %v", keys)
 	}
-	must(s.registrar().Shred(t.Context(), scheme.Column, one, nil))(t)
+	s.shred(scheme.Column, one)
 	check(t, c.Refresh(t.Context()))
 	for i, open := range []error{client.ErrKeyDestroyed, nil, nil, nil} {
 		sealed := testenv.One[[]byte](t, s, `SELECT email_encrypted FROM users WHERE id = $1`, i)
@@ -179,4 +180,30 @@ func TestTenantsHaveKeysOfTheirOwn(t *testing.T) {
 			t.Errorf("row %d: %v, want %v", i, err, open)
 		}
 	}
+}
+
+// TestWhatAClientSealsForAShreddedTenantIsNotWritten: one that has not heard of it yet holds the key, seals, and is
+// refused by Postgres; tried again it has heard.
+func TestWhatAClientSealsForAShreddedTenantIsNotWritten(t *testing.T) {
+	t.Parallel()
+	s, scheme := firms(t)
+	a := s.app(s.still())
+	key := testenv.One[uint32](t, s, `SELECT id FROM cipherfleet.deks WHERE tenant = '2' AND scheme = $1`, scheme.Number)
+	s.shred(scheme.Column, "2")
+	for _, sql := range s.column().Shredded([]uint32{key}).Do {
+		s.Run(t, sql)
+	}
+	const write = `UPDATE users SET {email = $2 key $1 tenant $3} WHERE id = $1`
+	if _, err := s.pool.Exec(t.Context(), write, a.users, 2, "lost", 2); pg.Code(err) != "23514" {
+		t.Errorf("a client that is behind: %v", err)
+	}
+	err := a.c.Do(t.Context(), func(ctx context.Context) error {
+		_, err := s.pool.Exec(ctx, write, a.users, 2, "lost", 2)
+		return err
+	})
+	if !errors.Is(err, client.ErrKeyDestroyed) {
+		t.Errorf("tried again: %v", err)
+	}
+	must(s.pool.Exec(t.Context(), write, a.users, 1, "not lost", 1))(t)
+	must(s.pool.Exec(t.Context(), `UPDATE users SET firm = firm`))(t)
 }

@@ -40,7 +40,7 @@ func TestGolden(t *testing.T) {
 
 		"uncovered_index": c.UncoveredIndex(leaf), "uncovered": {Do: []string{c.Uncovered(leaf)}},
 		"present": c.Present(), "validate_present": c.ValidatePresent(), "require": c.Require(),
-		"fence": c.Fence([]uint16{9, 2, 1, 2}), "validate_fence": c.ValidateFence(), "raise_fence": c.RaiseFence(),
+		"shredded": c.Shredded([]uint32{7, 3, 7}), "fence": c.Fence([]uint16{9, 2, 1, 2}), "validate_fence": c.ValidateFence(), "raise_fence": c.RaiseFence(),
 		"left_behind": {Do: []string{c.LeftBehind(65535, 1000)}}, "census": {Do: []string{c.Census()}},
 
 		"missed": {Do: []string{ddl.Missed(c.ID)}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},

@@ -16,12 +16,13 @@ type Refusal interface {
 	Hint() string
 }
 
-// NotReadyError says that a scheme has to wait, or a blind index, or, if it names neither, a plaintext: programs are there
+// NotReadyError says that a scheme has to wait, or a blind index, or what else it names: programs are there
 // that look at the registry as it was before.
 type NotReadyError struct {
 	Column   uint32
 	Scheme   uint16
 	Index    string   // name of a blind index, if it is about one and no scheme
+	What     string   // what waits, if it is neither
 	Act      string   // what it waits for: to be "written with", "retired", "swapped back"
 	Revision int64    // of the registry, which they do not carry yet
 	Waiting  []string // ids of their leases
@@ -34,8 +35,8 @@ func (e *NotReadyError) Error() string {
 			e.Index, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 	}
 	if e.Scheme == 0 {
-		return fmt.Sprintf("the plaintext of column %d cannot be %s yet: %s have not looked since revision %d of the registry",
-			e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
+		return fmt.Sprintf("%s of column %d cannot be %s yet: %s have not looked since revision %d of the registry",
+			e.What, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 	}
 	return fmt.Sprintf("scheme %d of column %d cannot be %s yet: %s still work with keys of before revision %d of the registry",
 		e.Scheme, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
@@ -48,11 +49,9 @@ func (e *NotReadyError) Hint() string {
 
 const lateSQL = `SELECT w.id FROM cipherfleet.workers w WHERE w.expires_at > pg_catalog.clock_timestamp() AND w.revision < $1 ORDER BY w.id`
 
-// Heard refuses, with a [*NotReadyError], while a program with a live lease has not looked at the registry since a revision,
-// and so may still write a column in the form that it had before.
-func Heard(ctx context.Context, tx pg.Tx, column uint32, revision int64, act string) error {
-	return carried(ctx, tx, NotReadyError{Column: column, Act: act, Revision: revision})
-}
+// Heard refuses with wait while a program with a live lease has not looked at the registry since its revision, and so may
+// still write a column in the form that it had before, or hold keys that it had.
+func Heard(ctx context.Context, tx pg.Tx, wait NotReadyError) error { return carried(ctx, tx, wait) }
 
 // carried refuses with e while a live lease does not carry its revision.
 func carried(ctx context.Context, tx pg.Tx, e NotReadyError) error {

@@ -69,45 +69,49 @@ func (e *NoTenantError) Hint() string {
 const shredSQL = `UPDATE cipherfleet.deks d SET wrapped = NULL, destroyed_at = pg_catalog.clock_timestamp()
  WHERE d.column_id = $1 AND d.tenant = $2 AND d.wrapped IS NOT NULL RETURNING d.scheme, d.id`
 
-// Shred deletes every wrapped key of a tenant of a column, for good: nobody can open the tenant's cells any more, as
-// soon as those that hold the keys have refreshed. It returns how many keys there were; none, if it was done before. A
-// tenant without keys is a [*NoTenantError]. Fence runs in the same transaction, and keeps those who hold the keys from
-// writing what they open with them meanwhile; nil: nobody does.
-func (r Registrar) Shred(ctx context.Context, column uint32, tenant string, fence func(context.Context, pg.Tx) error) (keys int, err error) {
+// Shred deletes every wrapped key of a tenant of a column, for good, in the caller's transaction: once that is committed
+// nobody can open the tenant's cells any more, as soon as those that hold the keys have refreshed. It returns how many
+// keys there were; none, if it was done before. A tenant without keys is a [*NoTenantError]. What those who hold the keys
+// may still write is the caller's to keep out.
+func (r Registrar) Shred(ctx context.Context, tx pg.Tx, column uint32, tenant string) (keys int, err error) {
 	if tenant == "" {
 		return 0, errors.New("shred: no tenant is named")
 	}
-	err = r.DB.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, durable); err != nil {
-			return fmt.Errorf("make the commit durable: %w", err)
+	held := false
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM cipherfleet.deks d WHERE d.column_id = $1 AND d.tenant = $2 AND d.wrapped IS NOT NULL)`, column, tenant).Scan(&held)
+	if err != nil {
+		return 0, fmt.Errorf("look for the keys of a tenant: %w", err)
+	}
+	if !held {
+		return 0, known(ctx, tx, column, tenant)
+	}
+	if _, err := BeginChange(ctx, tx); err != nil {
+		return 0, err
+	}
+	type shred struct {
+		scheme uint16
+		key    uint32
+	}
+	shreds, err := collect(ctx, tx, func(row pgx.CollectableRow) (s shred, err error) { return s, row.Scan(&s.scheme, &s.key) }, shredSQL, column, tenant)
+	if err != nil {
+		return 0, fmt.Errorf("shred a tenant of column %d: %w", column, err)
+	}
+	for _, s := range shreds {
+		if err := r.tell(ctx, tx, column, change{Scheme: s.scheme, Key: s.key, What: "tenant shredded"}); err != nil {
+			return 0, err
 		}
-		if err := bumpRevision(ctx, tx); err != nil {
-			return err
-		}
-		type shred struct {
-			scheme uint16
-			key    uint32
-		}
-		shreds, err := collect(ctx, tx, func(row pgx.CollectableRow) (s shred, err error) { return s, row.Scan(&s.scheme, &s.key) }, shredSQL, column, tenant)
-		if err != nil {
-			return fmt.Errorf("shred a tenant of column %d: %w", column, err)
-		}
-		if keys = len(shreds); keys == 0 {
-			return known(ctx, tx, column, tenant)
-		}
-		if fence != nil {
-			if err := fence(ctx, tx); err != nil {
-				return err
-			}
-		}
-		for _, s := range shreds {
-			if err := r.tell(ctx, tx, column, change{Scheme: s.scheme, Key: s.key, What: "tenant shredded"}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return keys, err
+	}
+	return len(shreds), nil
+}
+
+const shreddedKeysSQL = `SELECT d.id FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
+ WHERE d.column_id = $1 AND d.tenant IS NOT NULL AND d.wrapped IS NULL AND s.state IN ('readable', 'active') ORDER BY d.id`
+
+// ShreddedKeys are the ids of a column's keys that were shredded while cells under them are not refused as of a retired
+// scheme.
+func ShreddedKeys(ctx context.Context, q pg.Querier, column uint32) ([]uint32, error) {
+	keys, err := collect(ctx, q, pgx.RowTo[uint32], shreddedKeysSQL, column)
+	return keys, wrap(fmt.Sprintf("read the shredded keys of column %d", column), err)
 }
 
 // known is a NoTenantError unless the tenant ever had a key.

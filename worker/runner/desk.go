@@ -102,7 +102,7 @@ func (f *folder) stale(claim backfill.Claim) bool {
 // folder looks a job up, and again when it sweeps, which may be long after, or when the registry moved.
 func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error) {
 	if f := d.open[claim.Job]; f != nil {
-		d.refresh(ctx, f.job, f.chain)
+		d.refresh(ctx, f.chain)
 		if !f.stale(claim) {
 			return f, nil
 		}
@@ -139,14 +139,14 @@ func (d *desk) withKeys(ctx context.Context, f *folder, job backfill.Job) (backf
 	if err != nil {
 		return job, err
 	}
-	d.refresh(ctx, job, chain)
+	d.refresh(ctx, chain)
 	f.chain, f.revision = chain, chain.Revision() // before the schemes: who has newer ones says less than he could
 	return job.Following(chain).Reading(ctx, d.foreign)
 }
 
-// refresh looks which keys there are, for a job that opens cells: with one that was taken away nothing is opened any more.
-func (d *desk) refresh(ctx context.Context, job backfill.Job, chain *lifecycle.Keychain) {
-	if chain == nil || !job.Opens() {
+// refresh looks which keys there are: with one that was taken away nothing is opened or sealed any more.
+func (d *desk) refresh(ctx context.Context, chain *lifecycle.Keychain) {
+	if chain == nil {
 		return
 	}
 	if err := chain.Refresh(ctx); err != nil { // what was taken away is gone all the same

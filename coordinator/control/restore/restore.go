@@ -118,7 +118,7 @@ func Noticed(ctx context.Context, l *ladder.Ladder, r Restoration) error {
 		if err := tx.QueryRow(ctx, restoredSQL, r.Column.Table.String(), r.Source, lifecycle.KindAdvanced, decrypts).Scan(&revision); err != nil {
 			return fmt.Errorf("read when the plaintext came back: %w", err)
 		}
-		return lifecycle.Heard(ctx, tx, r.ID, revision, "swapped back")
+		return lifecycle.Heard(ctx, tx, lifecycle.NotReadyError{Column: r.ID, What: "the plaintext", Act: "swapped back", Revision: revision})
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/blind"
@@ -90,56 +89,4 @@ func (r *Registry) Wrap(ctx context.Context, to cell.KEK) (Wrapping, error) {
 		err = blind.Registrar{Registrar: r.registrar()}.WrapAnew(ctx, to, told)
 	}
 	return w, err
-}
-
-// Shredding is what became of a tenant's keys.
-type Shredding struct {
-	V      int    `json:"v"`
-	Table  string `json:"table"`
-	Column string `json:"column"`
-	Keys   int    `json:"keys"`                // that were deleted; 0: there was nothing left to delete
-	Plain  string `json:"plaintext,omitempty"` // the column in which the tenant's values still stand as they are; empty: there is none
-}
-
-// PlanShred says how many keys of a tenant there are.
-func (r *Registry) PlanShred(ctx context.Context, n standing.Name, tenant string) (Shredding, error) {
-	c, err := r.find(ctx, n)
-	if err != nil {
-		return Shredding{}, err
-	}
-	rows, err := lifecycle.KeyRows(ctx, r.DB)
-	if err != nil {
-		return Shredding{}, err
-	}
-	s := Shredding{V: messages.Version, Table: c.Relation.Table().String(), Column: c.Source}
-	if c.Plain.Attnum != 0 && c.Origin == nil {
-		s.Plain = c.Plain.Name
-	}
-	known := false
-	for _, k := range rows {
-		if k.Column != c.ID || k.Tenant != tenant {
-			continue
-		}
-		if known = true; k.Destroyed.IsZero() {
-			s.Keys++
-		}
-	}
-	if !known {
-		return s, &lifecycle.NoTenantError{Column: c.ID}
-	}
-	return s, nil
-}
-
-// Shred deletes every wrapped key of a tenant of the column, for good.
-func (r *Registry) Shred(ctx context.Context, n standing.Name, tenant string) (Shredding, error) {
-	s, err := r.PlanShred(ctx, n, tenant)
-	if err != nil {
-		return s, err
-	}
-	c, err := r.find(ctx, n)
-	if err != nil {
-		return s, err
-	}
-	s.Keys, err = r.registrar().Shred(ctx, c.ID, tenant, func(ctx context.Context, tx pg.Tx) error { return backfill.Fence(ctx, tx, c.ID) })
-	return s, err
 }

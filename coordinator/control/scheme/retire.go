@@ -94,7 +94,7 @@ func (c column) leftBehind(ctx context.Context, q pg.Querier, number uint16) err
 		count = fmt.Sprintf("at least %d", left)
 	}
 	return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("cells of %s are left in %s of %s: %s", schemeWord(number), c.Sealed.Name, c.Relation.Table(), count),
-		Hint: "`" + c.command("rotate") + "` seals them anew; those whose key was destroyed are set to NULL first, or their rows deleted; nothing was changed"}
+		Hint: "`" + c.command("rotate") + "` seals them anew; those of a tenant who was shredded go with scheme shred --clear-cells; nothing was changed"}
 }
 
 const checkViolation = "23514"
@@ -138,7 +138,17 @@ func (r *Registry) conclude(ctx context.Context, tx pg.Tx, p RetirePlan) error {
 			return fmt.Errorf("raise the fence: %w", err)
 		}
 	}
-	return r.retire(ctx, tx, p)
+	if err := r.retire(ctx, tx, p); err != nil || c.Sealed.Attnum == 0 || p.Scheme.Tenant == "" {
+		return err
+	}
+	gone, err := lifecycle.ShreddedKeys(ctx, tx, c.ID) // those of the scheme are refused with it
+	if err == nil {
+		err = run(ctx, tx, c.steps().Shredded(gone))
+	}
+	if err != nil {
+		return fmt.Errorf("refuse shredded keys of other schemes alone: %w", err)
+	}
+	return nil
 }
 
 // withdraw takes the next fence away. One that is not proven refuses updates of rows whose cell is old: it must not stay.
