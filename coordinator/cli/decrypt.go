@@ -3,13 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/restore"
-	"github.com/cipherfleet/cipherfleet/coordinator/control/scheme"
 )
 
 const decryptLong = `Bring the plaintext of a dropped column back from its cells: an operator's act, recorded with who did it and why. It
@@ -40,13 +38,12 @@ const decryptExample = `  cipherfleet decrypt users.email --reason "the column i
 
 func newDecrypt(read settings) *cobra.Command {
 	o := &rollbackOptions{}
-	var wait time.Duration
 	c := &cobra.Command{Use: "decrypt TABLE.COLUMN --reason TEXT", Short: "Bring the plaintext of a dropped column back", Long: decryptLong, Example: decryptExample, DisableFlagsInUseLine: true}
 	f := c.Flags()
 	o.column.flags(f)
 	f.StringVar(&o.request.Reason, "reason", "", "why; it stays in the log")
 	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when cells are opened (default: as in its last job)")
-	f.DurationVar(&wait, "wait", time.Minute, "how long to wait for programs that have not noticed that the plaintext is back")
+	o.waits(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what was done as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -74,9 +71,7 @@ func newDecrypt(read settings) *cobra.Command {
 			fmt.Fprintln(c.ErrOrStderr(), "  open every cell into it (a job; rows are locked a chunk at a time)\n"+
 				"  swap the names back (ACCESS EXCLUSIVE, for a moment)\nnothing was changed")
 		} else if err == nil {
-			if err = restore.Restore(c.Context(), l, p, o.request.Reason); err == nil {
-				err = scheme.Await(c.Context(), wait, func() error { return restore.Noticed(c.Context(), l, p) })
-			}
+			err = restore.Restore(c.Context(), l, p, o.request.Reason)
 		}
 		s.close(c.Context())
 		if err != nil || o.dryRun {

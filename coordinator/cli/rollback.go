@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/ladder"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/restore"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/scheme"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
@@ -24,7 +28,8 @@ After a cutover the cells that were written since are opened into the plaintext 
 this process. Then one transaction looks again under the lock, swaps the names back, restores default, NOT NULL,
 comments and rights, and puts capture in place: the column is backfilled, and can be cut over again. No write is lost:
 a row that was written between the job and the lock sends it back to the job. Rows whose cells do not open are named in
-quarantine, and nothing is swapped.
+quarantine, and nothing is swapped. Where cipherfleet decrypt brought the plaintext of a dropped column back, and was
+killed, it waits as that does for programs that have not noticed (--wait).
 
 Before a cutover the capture triggers and the CHECK are dropped: the column is schema-added. Its target stays with its
 cells unless --drop-target is given; nothing notices then who misses them, and the next backfill compares each of them
@@ -37,8 +42,8 @@ it shows every statement, and how long the table would be locked.
 Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
 
 Exit codes: 0 rolled back, or it was already · 2 bad flag, name or environment · 3 the column is written faster than its
-cells are opened · 4 refused, nothing changed · 5 rows are in quarantine, or the job failed · 6 Postgres, NATS or key
-unavailable · 7 denied · 75 paused, the same command resumes · 130 a second signal, the same command resumes`
+cells are opened, or a program has not noticed a decryption · 4 refused, nothing changed · 5 rows are in quarantine, or the
+job failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes · 130 a second signal, the same command resumes`
 
 const rollbackExample = `  cipherfleet rollback users.email --dry-run
   cipherfleet rollback users.email --reason "reports read the old column"
@@ -49,6 +54,7 @@ type rollbackOptions struct {
 	column   oneColumn
 	request  ladder.RollbackRequest
 	to       string
+	wait     time.Duration
 	rehearse bool
 	dryRun   bool
 	asJSON   bool
@@ -63,6 +69,7 @@ func newRollback(read settings) *cobra.Command {
 	f.StringVar(&o.request.Reason, "reason", "", "why, for the log; needed where nobody watched for cells written since the cutover")
 	f.BoolVar(&o.request.DropTarget, "drop-target", false, "before a cutover: drop the target column too, with its cells")
 	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when cells are opened (default: as in its last job)")
+	o.waits(f)
 	f.BoolVar(&o.rehearse, "rehearse", false, "do a cutover and a rollback to an empty copy of the table, say how long each step takes, and take it all back")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what was done as JSON")
@@ -70,9 +77,17 @@ func newRollback(read settings) *cobra.Command {
 	return c
 }
 
+// waits adds the flag for how long to wait for programs that have not noticed a decryption.
+func (o *rollbackOptions) waits(f *pflag.FlagSet) {
+	f.DurationVar(&o.wait, "wait", time.Minute, "how long to wait for programs that have not noticed that the plaintext of a dropped column is back")
+}
+
 func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (err error) {
 	if o.request.Name, err = o.column.name(c, args); err != nil {
 		return err
+	}
+	if o.wait < 0 {
+		return usage(errors.New("--wait was below zero; accepted is a duration, as in 90s"), c)
 	}
 	o.request.To = lifecycle.Phase(o.to)
 	config, err := read()
@@ -94,6 +109,11 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	}
 	if o.dryRun {
 		return o.announce(c, plan)
+	}
+	if plan.State.Phase == lifecycle.PhaseCutOver && !plan.Already {
+		if err := scheme.Await(c.Context(), o.wait, func() error { return restore.Noticed(c.Context(), s.db, plan.Standing) }); err != nil {
+			return err
+		}
 	}
 	if plan.State.Phase == lifecycle.PhaseCutOver && plan.Expression == nil {
 		switch err := s.openKey(c.Context()); {

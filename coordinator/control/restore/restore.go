@@ -111,14 +111,15 @@ const restoredSQL = `SELECT coalesce((SELECT (e.details ->> 'revision')::pg_cata
  WHERE e.table_name = $1 AND e.column_name = $2 AND e.event = $3 AND e.details ->> 'what' = $4 ORDER BY e.id DESC LIMIT 1), 0)`
 
 // Noticed refuses, with a [*lifecycle.NotReadyError], while a program with a live lease has not looked since the plaintext
-// came back. It writes cells alone, under the name that is the plaintext's once it is swapped back.
-func Noticed(ctx context.Context, l *ladder.Ladder, r Restoration) error {
-	return standing.Reading(ctx, l.DB, "30s", func(tx pg.Tx) error {
+// of a dropped column came back. It writes cells alone, under the name that is the plaintext's once it is swapped back. Of
+// a column that was not dropped nobody has to notice anything.
+func Noticed(ctx context.Context, db *pg.DB, s standing.Standing) error {
+	return standing.Reading(ctx, db, "30s", func(tx pg.Tx) error {
 		var revision int64
-		if err := tx.QueryRow(ctx, restoredSQL, r.Column.Table.String(), r.Source, lifecycle.KindAdvanced, decrypts).Scan(&revision); err != nil {
+		if err := tx.QueryRow(ctx, restoredSQL, s.Column.Table.String(), s.Source, lifecycle.KindAdvanced, decrypts).Scan(&revision); err != nil {
 			return fmt.Errorf("read when the plaintext came back: %w", err)
 		}
-		return lifecycle.Heard(ctx, tx, lifecycle.NotReadyError{Column: r.ID, What: "the plaintext", Act: "swapped back", Revision: revision})
+		return lifecycle.Heard(ctx, tx, lifecycle.NotReadyError{Column: s.ID, What: "the plaintext", Act: "swapped back", Revision: revision})
 	})
 }
 
