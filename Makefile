@@ -49,7 +49,7 @@ bench-cell: ## measure seal, open and re-encrypt beside the standard library's A
 
 fips: ## run the paths of workers and clients where only approved modes may run (GODEBUG=fips140=only)
 	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs GODEBUG=fips140=only go test -count=1 $(FIPS)
-	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs GODEBUG=fips140=only go test -count=1 -timeout 30m -run '$(FIPS_ENGINE)' -skip ValuesOfOthers ./pkg/backfill
+	@programs=$$(deploy/postgres/ensure.sh) && CIPHERFLEET_PG_BINDIR=$$programs GODEBUG=fips140=only go test -count=1 -timeout 30m -run '$(FIPS_ENGINE)' -skip ValuesOfOthers ./pkg/backfill/...
 	@GODEBUG=fips140=only go test -count=1 -skip StockTink ./pkg/cell/kms
 	@for kind in awskms gcpkms; do (cd pkg/cell/kms/$$kind && GODEBUG=fips140=only go test -count=1 ./...) || exit 1; done
 

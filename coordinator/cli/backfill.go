@@ -17,7 +17,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 )
 
 const backfillLong = `Encrypt columns of one table in place, while applications go on using it.
@@ -162,7 +162,7 @@ func announce(p preflight.Plan, r messages.StartRequest) string {
 			columns[i] = fmt.Sprintf("%s (%s, as text, to the encrypter on %s) into %s", c.Source.Name, c.Source.Type, c.External.Subject, c.Target.Name)
 		}
 	}
-	limits := backfill.Limits{Rows: r.ChunkRows}.WithDefaults()
+	limits := work.Limits{Rows: r.ChunkRows}.WithDefaults()
 	verb := "encrypt"
 	if !slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return !c.Made() }) {
 		verb = "change"
@@ -338,19 +338,19 @@ func (o *backfillOptions) end(out io.Writer, job messages.Job, err error) error 
 		}
 		fmt.Fprintln(out, string(body))
 	}
-	switch backfill.JobState(job.State) {
-	case backfill.Done:
+	switch work.State(job.State) {
+	case work.Done:
 		if !o.asJSON {
 			fmt.Fprintf(out, "%s %s: %d rows in %v\n", doneWord(job), job.Table, job.Rows, time.Since(job.CreatedAt).Round(time.Millisecond))
 		}
 		return nil
-	case backfill.Paused:
+	case work.Paused:
 		hint := "the same command resumes"
 		if o.again.Job != "" {
 			hint = "cipherfleet job resume " + job.ID + " lets it go on"
 		}
 		return &app.Fail{Code: app.CodePaused, Err: fmt.Errorf("paused after %d rows", job.Rows), Hint: hint}
-	case backfill.Cancelled:
+	case work.Cancelled:
 		return &app.Fail{Code: app.CodePaused, Err: errors.New("the job was cancelled"), Hint: "the same command starts a new one, which goes on with what is left"}
 	}
 	if job.Quarantined > 0 {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 )
 
@@ -26,10 +26,10 @@ func follow(drain context.Context, out io.Writer, job messages.Job, ask func() (
 	defer tick.Stop()
 	printed := time.Time{}
 	for {
-		if ended := backfill.JobState(job.State).Ended(); ended || job.State == string(backfill.Paused) || time.Since(printed) >= printEvery {
+		if ended := work.State(job.State).Ended(); ended || job.State == string(work.Paused) || time.Since(printed) >= printEvery {
 			fmt.Fprintln(out, page.Progress(job))
 			printed = time.Now()
-			if ended || job.State == string(backfill.Paused) {
+			if ended || job.State == string(work.Paused) {
 				return job, nil
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 )
 
 // A coordinator that is killed with a question in hand never answers it; the next one is asked soon.
@@ -21,10 +21,10 @@ func TestAQuestionThatDiedWithItsCoordinatorIsAskedAgain(t *testing.T) {
 				<-ctx.Done()
 				return messages.Job{}, ctx.Err()
 			}
-			return messages.Job{State: string(backfill.Done)}, nil
+			return messages.Job{State: string(work.Done)}, nil
 		}
-		job, err := follow(t.Context(), io.Discard, messages.Job{State: string(backfill.Running)}, func() (messages.Job, error) { return once(t.Context(), question) })
-		if took := time.Since(began); err != nil || job.State != string(backfill.Done) || took > 5*time.Second {
+		job, err := follow(t.Context(), io.Discard, messages.Job{State: string(work.Running)}, func() (messages.Job, error) { return once(t.Context(), question) })
+		if took := time.Since(began); err != nil || job.State != string(work.Done) || took > 5*time.Second {
 			t.Errorf("%s, %v after %v", job.State, err, took)
 		}
 	})

@@ -14,7 +14,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 )
 
 const indexBuildLong = `Make a blind index ready. First the fleet opens each cell whose row has no token, makes that of its value in its normal
@@ -144,12 +144,12 @@ func (o *indexBuildOptions) fill(c *cobra.Command, s *station) (*messages.Job, e
 // unfilled is the outcome of a job that is not done.
 func (o *indexBuildOptions) unfilled(job messages.Job) error {
 	again := o.index.of.Command("index build") + " " + o.index.name
-	switch state := backfill.JobState(job.State); {
-	case state == backfill.Done:
+	switch state := work.State(job.State); {
+	case state == work.Done:
 		return nil
-	case state == backfill.Paused:
+	case state == work.Paused:
 		return &app.Fail{Code: app.CodePaused, Err: fmt.Errorf("paused after %d rows", job.Rows), Hint: again + " resumes"}
-	case state == backfill.Cancelled:
+	case state == work.Cancelled:
 		return &app.Fail{Code: app.CodePaused, Err: errors.New("the job was cancelled"), Hint: again + " starts a new one, which goes on with what is left"}
 	case job.Quarantined > 0:
 		return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy),

@@ -10,7 +10,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
@@ -71,7 +71,7 @@ func newJobVerb(read settings, v verb) *cobra.Command {
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the job as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return withJob(c, args[0], read, func(s *station, job backfill.Job) error {
+		return withJob(c, args[0], read, func(s *station, job work.Job) error {
 			jobs, alone := &control.Jobs{DB: s.db}, s.config.NATSURL == ""
 			if dryRun {
 				return rehearse(c, jobs, job, v.kind, alone, "would be "+v.done)
@@ -110,7 +110,7 @@ func oneJob(c *cobra.Command, args []string) error {
 }
 
 // withJob opens Postgres and finds the job.
-func withJob(c *cobra.Command, prefix string, read settings, f func(*station, backfill.Job) error) error {
+func withJob(c *cobra.Command, prefix string, read settings, f func(*station, work.Job) error) error {
 	config, err := read()
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func withJob(c *cobra.Command, prefix string, read settings, f func(*station, ba
 	return f(s, job)
 }
 
-func rehearse(c *cobra.Command, jobs *control.Jobs, job backfill.Job, kind lifecycle.Kind, alone bool, would string) error {
+func rehearse(c *cobra.Command, jobs *control.Jobs, job work.Job, kind lifecycle.Kind, alone bool, would string) error {
 	if err := jobs.Rehearse(c.Context(), job, kind, alone); err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
@@ -33,12 +33,12 @@ func newJobRetry(read settings) *cobra.Command {
 		if !quarantined {
 			return usage(errors.New("--quarantined is missing: it says what is tried again"), c)
 		}
-		return withJob(c, args[0], read, func(s *station, job backfill.Job) error { return o.retry(c, s, job) })
+		return withJob(c, args[0], read, func(s *station, job work.Job) error { return o.retry(c, s, job) })
 	}
 	return c
 }
 
-func (o *backfillOptions) retry(c *cobra.Command, s *station, job backfill.Job) error {
+func (o *backfillOptions) retry(c *cobra.Command, s *station, job work.Job) error {
 	jobs, alone := &control.Jobs{DB: s.db}, s.config.NATSURL == ""
 	if o.dryRun {
 		return rehearse(c, jobs, job, lifecycle.KindBackfillStarted, alone, "would try its quarantine again")

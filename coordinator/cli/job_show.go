@@ -9,7 +9,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 )
 
 const jobShowLong = `Show one job: what it does, how far it is, and what stopped it. --quarantined lists the rows that it left aside, with
@@ -30,7 +30,7 @@ func newJobShow(read settings) *cobra.Command {
 		if keys && !quarantined {
 			return usage(fmt.Errorf("--keys is for --quarantined"), c)
 		}
-		return withJob(c, args[0], read, func(s *station, job backfill.Job) error {
+		return withJob(c, args[0], read, func(s *station, job work.Job) error {
 			described, err := status.DescribeJob(c.Context(), s.db, job)
 			if err != nil {
 				return err

@@ -14,7 +14,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -178,10 +178,10 @@ UPDATE users SET email = 'again' || id WHERE id < 10; CREATE TRIGGER refuse BEFO
 	}
 	worker := testenv.Open(s.t, s.at["fleet_worker"])
 	relation := testenv.One[uint32](s.t, s.db, `SELECT 'users'::regclass::oid`)
-	jobs := &backfill.Jobs{DB: s.db.DB, Log: &lifecycle.Log{}}
-	created := must(jobs.Create(s.t.Context(), backfill.Job{RequestID: "to-fail", Relation: relation, Spec: must(jobs.Load(s.t.Context(), job.ID)).Spec}))
+	jobs := &work.Jobs{DB: s.db.DB, Log: &lifecycle.Log{}}
+	created := must(jobs.Create(s.t.Context(), work.Job{RequestID: "to-fail", Relation: relation, Spec: must(jobs.Load(s.t.Context(), job.ID)).Spec}))
 	jobs.DB = worker.DB
-	if failed, err := jobs.Fail(s.t.Context(), created.ID, "a test wants it"); err != nil || failed.State != backfill.Failed {
+	if failed, err := jobs.Fail(s.t.Context(), created.ID, "a test wants it"); err != nil || failed.State != work.Failed {
 		s.t.Errorf("the worker may not end a job: %v", err)
 	}
 	s.refuses(worker)

@@ -18,7 +18,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/scheme"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
@@ -227,12 +227,12 @@ func (o *rollbackOptions) reverse(work, drain context.Context, c *cobra.Command,
 
 // opened is the end of that job.
 func opened(job messages.Job) error {
-	switch backfill.JobState(job.State) {
-	case backfill.Done:
+	switch work.State(job.State) {
+	case work.Done:
 		return nil
-	case backfill.Paused:
+	case work.Paused:
 		return &app.Fail{Code: app.CodePaused, Err: fmt.Errorf("paused after %d rows; the column is still cut over", job.Rows), Hint: "the same command resumes"}
-	case backfill.Cancelled:
+	case work.Cancelled:
 		return &app.Fail{Code: app.CodePaused, Err: errors.New("the job was cancelled; the column is still cut over"), Hint: "the same command starts a new one, which goes on with what is left"}
 	}
 	err := fmt.Errorf("the column is still cut over: the job that opens its cells failed: %s", job.StoppedBy)

@@ -17,7 +17,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
@@ -224,7 +224,7 @@ func (o *rotateOptions) end(ctx context.Context, w io.Writer, s *station, plan l
 	}
 	r.Job = &job
 	name := r.Table + "." + r.Column
-	done := backfill.JobState(job.State) == backfill.Done
+	done := work.State(job.State) == work.Done
 	switch {
 	case o.asJSON:
 		err = json.NewEncoder(w).Encode(r)
@@ -243,9 +243,9 @@ func (o *rotateOptions) end(ctx context.Context, w io.Writer, s *station, plan l
 func unrotated(plan ladder.RotationPlan, job messages.Job) error {
 	again := standing.Name{Schema: plan.Relation.Schema, Table: plan.Relation.Name, Column: plan.Source}.Command("rotate") + fmt.Sprintf(" --to %d", plan.To.Number)
 	switch {
-	case backfill.JobState(job.State) == backfill.Paused:
+	case work.State(job.State) == work.Paused:
 		return &app.Fail{Code: app.CodePaused, Err: fmt.Errorf("paused after %d rows", job.Rows), Hint: again + " resumes"}
-	case backfill.JobState(job.State) == backfill.Cancelled:
+	case work.State(job.State) == work.Cancelled:
 		return &app.Fail{Code: app.CodePaused, Err: errors.New("the job was cancelled"), Hint: again + " starts a new one, which goes on with what is left"}
 	case job.Quarantined > 0:
 		return &app.Fail{Code: app.CodeUnproven, Err: fmt.Errorf("the job failed: %s", job.StoppedBy),

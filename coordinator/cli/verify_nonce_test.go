@@ -6,13 +6,13 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
 )
 
 // TestARepeatedNonceIsTold: nobody can make such cells without the key, so only what is said about them is shown here.
 func TestARepeatedNonceIsTold(t *testing.T) {
 	t.Parallel()
-	c := verify.ColumnReport{Column: "email", Source: "email", Report: backfill.Report{Rows: 9, Covered: 9, Nonces: backfill.Nonces{Cells: 9, Distinct: 8, Exact: true, Repeated: 1}}}
+	c := verify.ColumnReport{Column: "email", Source: "email", Report: proof.Report{Rows: 9, Covered: 9, Nonces: proof.Nonces{Cells: 9, Distinct: 8, Exact: true, Repeated: 1}}}
 	v := verify.Result{Table: "public.users", Columns: []verify.ColumnReport{c}}
 	var text strings.Builder
 	if err := page.Verification(&text, v); err != nil || !strings.Contains(text.String(), "NOT PROVEN\n") || !strings.Contains(text.String(), "nonces: 9 cells, 8 different, all were compared; REPEATED 1 times\n") {

@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -22,7 +22,7 @@ import (
 const window = 256
 
 // open counts the job's ranges that are not closed, and those of them that are offered.
-func (p *Plane) open(ctx context.Context, job backfill.Job) (open, offered int64, err error) {
+func (p *Plane) open(ctx context.Context, job work.Job) (open, offered int64, err error) {
 	err = p.DB.QueryRow(ctx, `SELECT count(*), count(published_at) FROM cipherfleet.ranges WHERE job_id = $1 AND state = 'pending'`, job.ID).Scan(&open, &offered)
 	return open, offered, err
 }
@@ -35,7 +35,7 @@ const nextSQL = `SELECT id, relid, epoch FROM cipherfleet.ranges
 
 // refill offers ranges until the window is full. It publishes first and notes it afterwards: a crash in between
 // offers a range twice, and the second offer finds it claimed or closed.
-func (p *Plane) refill(ctx context.Context, job backfill.Job) error {
+func (p *Plane) refill(ctx context.Context, job work.Job) error {
 	rows, err := p.DB.Query(ctx, nextSQL, job.ID, window)
 	if err != nil {
 		return fmt.Errorf("find ranges to offer: %w", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -27,7 +27,7 @@ func (s *Jobs) List(ctx context.Context, limit int) ([]messages.Job, error) {
 	if err := standing.CheckInstalled(ctx, s.DB); err != nil {
 		return nil, err
 	}
-	jobs, err := (&backfill.Jobs{DB: s.DB}).List(ctx, limit)
+	jobs, err := (&work.Jobs{DB: s.DB}).List(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -43,26 +43,26 @@ func (s *Jobs) List(ctx context.Context, limit int) ([]messages.Job, error) {
 var idPrefix = regexp.MustCompile(`^[0-9a-f-]{1,36}$`)
 
 // Find is the one job whose id begins with prefix.
-func (s *Jobs) Find(ctx context.Context, prefix string) (backfill.Job, error) {
+func (s *Jobs) Find(ctx context.Context, prefix string) (work.Job, error) {
 	const hint = "cipherfleet job ls lists the jobs"
 	if err := standing.CheckInstalled(ctx, s.DB); err != nil {
-		return backfill.Job{}, err
+		return work.Job{}, err
 	}
 	if prefix = strings.ToLower(prefix); !idPrefix.MatchString(prefix) {
-		return backfill.Job{}, standing.Reject("job", hint, "was %.40q; accepted is the id of a job, or its beginning", prefix)
+		return work.Job{}, standing.Reject("job", hint, "was %.40q; accepted is the id of a job, or its beginning", prefix)
 	}
 	ids, err := pg.Values[string](ctx, s.DB, `SELECT id::text FROM cipherfleet.jobs WHERE starts_with(id::text, $1) ORDER BY id LIMIT 3`, prefix)
 	switch {
 	case err != nil:
-		return backfill.Job{}, fmt.Errorf("find a job: %w", err)
+		return work.Job{}, fmt.Errorf("find a job: %w", err)
 	case len(ids) == 0:
-		return backfill.Job{}, standing.Lack("job", hint, "there is no job whose id begins with %s", prefix)
+		return work.Job{}, standing.Lack("job", hint, "there is no job whose id begins with %s", prefix)
 	case len(ids) > 1:
-		return backfill.Job{}, standing.Reject("job", "give more of it; "+hint, "several jobs begin with %s: %s and %s", prefix, ids[0], ids[1])
+		return work.Job{}, standing.Reject("job", "give more of it; "+hint, "several jobs begin with %s: %s and %s", prefix, ids[0], ids[1])
 	}
-	job, err := (&backfill.Jobs{DB: s.DB}).Load(ctx, ids[0])
+	job, err := (&work.Jobs{DB: s.DB}).Load(ctx, ids[0])
 	if err != nil {
-		return backfill.Job{}, problem(err)
+		return work.Job{}, problem(err)
 	}
 	return job, nil
 }
@@ -125,8 +125,8 @@ func (s *Jobs) Cancel(ctx context.Context, r messages.JobRequest) (messages.Job,
 }
 
 // alone is the projection, changed only while nobody leads: until the end of the transaction nobody can begin to.
-func (s *Jobs) alone() *backfill.Jobs {
-	return &backfill.Jobs{DB: s.DB, Log: &lifecycle.Log{}, Fence: func(ctx context.Context, tx pg.Tx) error {
+func (s *Jobs) alone() *work.Jobs {
+	return &work.Jobs{DB: s.DB, Log: &lifecycle.Log{}, Fence: func(ctx context.Context, tx pg.Tx) error {
 		won := false
 		if err := tx.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_xact_lock($1, $2)`, lockSpace, lockLead).Scan(&won); err != nil {
 			return fmt.Errorf("check who leads: %w", err)
@@ -138,7 +138,7 @@ func (s *Jobs) alone() *backfill.Jobs {
 	}}
 }
 
-func (s *Jobs) change(ctx context.Context, r messages.JobRequest, verb func(context.Context, string, string) (backfill.Job, error)) (messages.Job, error) {
+func (s *Jobs) change(ctx context.Context, r messages.JobRequest, verb func(context.Context, string, string) (work.Job, error)) (messages.Job, error) {
 	job, err := verb(ctx, r.Job, r.Actor)
 	if err != nil {
 		return messages.Job{}, problem(ledElsewhere(err))
@@ -148,7 +148,7 @@ func (s *Jobs) change(ctx context.Context, r messages.JobRequest, verb func(cont
 
 // Rehearse says whether the job's state admits what this kind of event stands for; for a job that starts again, whether
 // its quarantine can be tried again; and, if it is to be done alone, whether nobody leads. Nothing is changed.
-func (s *Jobs) Rehearse(ctx context.Context, job backfill.Job, kind lifecycle.Kind, alone bool) error {
+func (s *Jobs) Rehearse(ctx context.Context, job work.Job, kind lifecycle.Kind, alone bool) error {
 	if alone {
 		err := s.DB.InTx(ctx, func(tx pg.Tx) error { return s.alone().Fence(ctx, tx) })
 		if err != nil {
@@ -156,11 +156,11 @@ func (s *Jobs) Rehearse(ctx context.Context, job backfill.Job, kind lifecycle.Ki
 		}
 	}
 	if kind == lifecycle.KindBackfillStarted {
-		_, err := (&backfill.Jobs{DB: s.DB}).Retriable(ctx, job.ID)
+		_, err := (&work.Jobs{DB: s.DB}).Retriable(ctx, job.ID)
 		return problem(err)
 	}
 	if !job.State.Admits(kind) {
-		return problem(&backfill.JobStateError{State: job.State})
+		return problem(&work.StateError{State: job.State})
 	}
 	return nil
 }

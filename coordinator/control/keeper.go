@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -69,7 +69,7 @@ func (k *keeper) look(ctx context.Context) error {
 }
 
 // tend sweeps the table of a job that is done, if rows have become uncovered since.
-func (k *keeper) tend(ctx context.Context, job backfill.Job) error {
+func (k *keeper) tend(ctx context.Context, job work.Job) error {
 	now, at := time.Now(), k.paces[job.Relation]
 	if at == nil {
 		at = &pace{}
@@ -95,7 +95,7 @@ func (k *keeper) tend(ctx context.Context, job backfill.Job) error {
 	return k.sweep(ctx, job, leaves)
 }
 
-func (k *keeper) sweep(ctx context.Context, job backfill.Job, leaves []leaf) error {
+func (k *keeper) sweep(ctx context.Context, job work.Job, leaves []leaf) error {
 	ctx, span := k.plane.Tracer.Start(withParent(ctx, job.TraceParent), "sweep again")
 	defer span.End()
 	var all, indexed []uint32
@@ -106,7 +106,7 @@ func (k *keeper) sweep(ctx context.Context, job backfill.Job, leaves []leaf) err
 		}
 	}
 	_, err := k.plane.jobs().CatchUp(ctx, job.ID, all, indexed)
-	for _, moved := range []error{backfill.ErrJobState, backfill.ErrJobBusy, backfill.ErrSuperseded, backfill.ErrNotReady} {
+	for _, moved := range []error{work.ErrState, work.ErrBusy, work.ErrSuperseded, work.ErrNotReady} {
 		if errors.Is(err, moved) {
 			return nil
 		}
@@ -131,7 +131,7 @@ const namedLeavesSQL = `SELECT c.oid, n.nspname::text, c.relname::text, ARRAY(SE
  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'r' AND (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))`
 
-func (k *keeper) leaves(ctx context.Context, job backfill.Job) ([]leaf, error) {
+func (k *keeper) leaves(ctx context.Context, job work.Job) ([]leaf, error) {
 	rows, err := k.plane.DB.Query(ctx, namedLeavesSQL, job.Relation)
 	if err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (k *keeper) leaves(ctx context.Context, job backfill.Job) ([]leaf, error) {
 }
 
 // stepsOf are the job's columns as package ddl takes them.
-func stepsOf(job backfill.Job) []ddl.Column {
+func stepsOf(job work.Job) []ddl.Column {
 	list := make([]ddl.Column, len(job.Spec.Columns))
 	for i, c := range job.Spec.Columns {
 		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Beside: c.Origin.Names(), Expression: c.Expression}
@@ -168,7 +168,7 @@ const recordSQL = `SELECT coalesce(sum(m.writes), 0)::bigint, coalesce(max(m.at)
 
 // evidence says how many writes are on record, and whether rows have become uncovered. Where every leaf has its index
 // that is looked at, and holds the truth; elsewhere the record must do.
-func (k *keeper) evidence(ctx context.Context, job backfill.Job, leaves []leaf, at *pace) (missed int64, found bool, err error) {
+func (k *keeper) evidence(ctx context.Context, job work.Job, leaves []leaf, at *pace) (missed int64, found bool, err error) {
 	var ids []int64
 	for _, c := range job.Spec.Columns {
 		ids = append(ids, int64(c.ID))
@@ -194,7 +194,7 @@ func (k *keeper) evidence(ctx context.Context, job backfill.Job, leaves []leaf, 
 const probeTimeout = "5s"
 
 // uncovered looks into the indexes. The planner takes half of the rows for uncovered, and would begin to read the table.
-func (k *keeper) uncovered(ctx context.Context, job backfill.Job, leaves []leaf) (found bool, err error) {
+func (k *keeper) uncovered(ctx context.Context, job work.Job, leaves []leaf) (found bool, err error) {
 	err = standing.Reading(ctx, k.plane.DB, probeTimeout, func(tx pg.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT set_config('enable_seqscan', 'off', true)`); err != nil {
 			return err

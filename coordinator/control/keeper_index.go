@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 )
 
@@ -23,7 +23,7 @@ const (
 
 // index begins to build what the leaves lack, unless a build is at work. Only a table that has missed writes after its
 // job gets these indexes: a column that is part of an index's condition costs each update of it a little.
-func (k *keeper) index(ctx context.Context, job backfill.Job, leaves []leaf) {
+func (k *keeper) index(ctx context.Context, job work.Job, leaves []leaf) {
 	if !k.built() {
 		return
 	}

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -63,7 +63,7 @@ func (p *Plane) campaign(ctx context.Context) (conn *pg.Conn, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("campaign: %w", err)
 	}
-	if _, err = held.Exec(ctx, "LISTEN "+backfill.Channel); err != nil {
+	if _, err = held.Exec(ctx, "LISTEN "+work.Channel); err != nil {
 		return nil, fmt.Errorf("campaign: %w", err)
 	}
 	p.lead.epoch.Store(epoch)

@@ -13,7 +13,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
@@ -46,8 +46,8 @@ func New(p Plane) *Plane {
 }
 
 // jobs is the projection, fenced by this plane's leadership.
-func (p *Plane) jobs() *backfill.Jobs {
-	return &backfill.Jobs{DB: p.DB, Log: &lifecycle.Log{}, Fence: p.lead.fence}
+func (p *Plane) jobs() *work.Jobs {
+	return &work.Jobs{DB: p.DB, Log: &lifecycle.Log{}, Fence: p.lead.fence}
 }
 
 // Start prepares what is missing and starts a job, or answers with the job that the same request started before.
@@ -57,7 +57,7 @@ func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Jo
 	if err == nil {
 		return p.describe(ctx, job)
 	}
-	if !errors.Is(err, backfill.ErrNoJob) {
+	if !errors.Is(err, work.ErrNoJob) {
 		return messages.Job{}, err
 	}
 	ctx, span := p.Tracer.Start(ctx, "job", trace.WithNewRoot())
@@ -75,10 +75,10 @@ func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Jo
 	if err != nil {
 		return messages.Job{}, problem(err)
 	}
-	if job, err := p.adopt(ctx, prepared); err == nil || !errors.Is(err, backfill.ErrNoJob) {
+	if job, err := p.adopt(ctx, prepared); err == nil || !errors.Is(err, work.ErrNoJob) {
 		return job, err
 	}
-	job, err = p.jobs().Create(ctx, backfill.Job{RequestID: r.RequestID, Relation: prepared.Relation.OID, Spec: prepared.spec(r), TraceParent: traceParent(ctx)})
+	job, err = p.jobs().Create(ctx, work.Job{RequestID: r.RequestID, Relation: prepared.Relation.OID, Spec: prepared.spec(r), TraceParent: traceParent(ctx)})
 	if err != nil {
 		return messages.Job{}, problem(err)
 	}
@@ -99,9 +99,9 @@ func (p *Plane) adopt(ctx context.Context, prepared Prepared) (messages.Job, err
 		}
 	}
 	if !reflect.DeepEqual(job.Spec.Columns, prepared.columns) {
-		return messages.Job{}, problem(backfill.ErrJobBusy)
+		return messages.Job{}, problem(work.ErrBusy)
 	}
-	if job.State == backfill.Paused {
+	if job.State == work.Paused {
 		if job, err = p.jobs().Resume(ctx, job.ID, ""); err != nil {
 			return messages.Job{}, problem(err)
 		}
@@ -153,20 +153,20 @@ func (p *Plane) Cancel(ctx context.Context, r messages.JobRequest) (messages.Job
 
 // Retry lets a job that ended with rows in quarantine try them again.
 func (p *Plane) Retry(ctx context.Context, r messages.RetryRequest) (messages.Job, error) {
-	return p.change(ctx, messages.JobRequest{Job: r.Job, Actor: r.Actor}, func(ctx context.Context, id, actor string) (backfill.Job, error) {
+	return p.change(ctx, messages.JobRequest{Job: r.Job, Actor: r.Actor}, func(ctx context.Context, id, actor string) (work.Job, error) {
 		job, err := p.jobs().Load(ctx, id)
 		if err != nil {
-			return backfill.Job{}, err
+			return work.Job{}, err
 		}
 		leaves, err := p.leaves(ctx, job)
 		if err != nil {
-			return backfill.Job{}, err
+			return work.Job{}, err
 		}
 		return p.jobs().Retry(ctx, id, actor, leaves)
 	})
 }
 
-func (p *Plane) change(ctx context.Context, r messages.JobRequest, verb func(context.Context, string, string) (backfill.Job, error)) (messages.Job, error) {
+func (p *Plane) change(ctx context.Context, r messages.JobRequest, verb func(context.Context, string, string) (work.Job, error)) (messages.Job, error) {
 	job, err := p.find(ctx, r)
 	if err != nil {
 		return messages.Job{}, err
@@ -178,19 +178,19 @@ func (p *Plane) change(ctx context.Context, r messages.JobRequest, verb func(con
 	return p.describe(ctx, job)
 }
 
-func (p *Plane) find(ctx context.Context, r messages.JobRequest) (backfill.Job, error) {
+func (p *Plane) find(ctx context.Context, r messages.JobRequest) (work.Job, error) {
 	if _, err := uuid.Parse(r.Job); err != nil {
-		return backfill.Job{}, &messages.Problem{Code: messages.CodeInvalid, Field: "job", Message: "is not a job's id", Hint: "a job's id is a UUID; list the jobs to find it"}
+		return work.Job{}, &messages.Problem{Code: messages.CodeInvalid, Field: "job", Message: "is not a job's id", Hint: "a job's id is a UUID; list the jobs to find it"}
 	}
 	job, err := p.jobs().Load(ctx, r.Job)
 	if err != nil {
-		return backfill.Job{}, problem(err)
+		return work.Job{}, problem(err)
 	}
 	return job, nil
 }
 
 // describe says how a job stands.
-func (p *Plane) describe(ctx context.Context, j backfill.Job) (messages.Job, error) {
+func (p *Plane) describe(ctx context.Context, j work.Job) (messages.Job, error) {
 	return status.DescribeJob(ctx, p.DB, j)
 }
 
@@ -200,7 +200,7 @@ func problem(err error) error {
 	var damage *lifecycle.DamageError
 	var key *cell.KEKError
 	var early *lifecycle.NotReadyError
-	var state *backfill.JobStateError
+	var state *work.StateError
 	switch {
 	case errors.As(err, &refusal):
 		return refusal.Problem()
@@ -210,15 +210,15 @@ func problem(err error) error {
 		return &keyError{key, err}
 	case errors.As(err, &early):
 		return &messages.Problem{Code: messages.CodeWaiting, Field: "scheme", Message: early.Error(), Hint: early.Hint()}
-	case errors.Is(err, backfill.ErrNoJob):
+	case errors.Is(err, work.ErrNoJob):
 		return &messages.Problem{Code: messages.CodeNotFound, Field: "job", Message: "there is no such job", Hint: "list the jobs to find it"}
-	case errors.Is(err, backfill.ErrJobBusy):
+	case errors.Is(err, work.ErrBusy):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "table", Message: "another job over the same table has not ended", Hint: "resume, follow or cancel it first"}
-	case errors.Is(err, backfill.ErrNothingQuarantined):
+	case errors.Is(err, work.ErrNothingQuarantined):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "no row of the job is in quarantine", Hint: "there is nothing to try again; a job that failed for another reason is followed by a new one: cipherfleet backfill"}
-	case errors.Is(err, backfill.ErrSuperseded):
+	case errors.Is(err, work.ErrSuperseded):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "a later job went over the same columns", Hint: "try the quarantine of that one again; cipherfleet job ls names it"}
-	case errors.Is(err, backfill.ErrNotReady):
+	case errors.Is(err, work.ErrNotReady):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "a column of the job was moved since and is not ready to be written", Hint: "cipherfleet status says where it stands; cipherfleet backfill makes it ready and starts a new job"}
 	case errors.As(err, &state):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: state.Error(), Hint: "a job that has ended stays so: cipherfleet backfill begins another one"}

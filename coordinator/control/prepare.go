@@ -11,7 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -19,15 +19,15 @@ import (
 // Prepared is a table whose columns are ready for a job.
 type Prepared struct {
 	preflight.Plan
-	columns []backfill.SpecColumn
+	columns []work.Column
 }
 
 // quarantineBudget is how many rows a job may set aside before it fails.
 const quarantineBudget = 100
 
-func (p Prepared) spec(r messages.StartRequest) backfill.Spec {
-	return backfill.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.Key.Names(), Columns: p.columns,
-		Limits: backfill.Limits{Rows: r.ChunkRows}, UserTriggers: preflight.TriggersWord(p.Skip), Budget: quarantineBudget}
+func (p Prepared) spec(r messages.StartRequest) work.Spec {
+	return work.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.Key.Names(), Columns: p.columns,
+		Limits: work.Limits{Rows: r.ChunkRows}, UserTriggers: preflight.TriggersWord(p.Skip), Budget: quarantineBudget}
 }
 
 // Prepare checks everything first and then climbs the missing rungs, each recorded in the event log in the
@@ -69,7 +69,7 @@ func (p *Plane) Prepare(ctx context.Context, r messages.StartRequest) (Prepared,
 }
 
 // uncompared says whether cells may be there that are of another value than their source: the log knows.
-func (p *Plane) uncompared(ctx context.Context, c backfill.SpecColumn) (bool, error) {
+func (p *Plane) uncompared(ctx context.Context, c work.Column) (bool, error) {
 	state, err := lifecycle.Latest(ctx, p.DB, c.LogTable, c.LogColumn)
 	if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
 		return false, err
@@ -83,7 +83,7 @@ func (p *Plane) prepareReverse(ctx context.Context, r messages.StartRequest) (Pr
 	if err != nil {
 		return Prepared{}, err
 	}
-	return Prepared{Plan: plan, columns: []backfill.SpecColumn{column}}, nil
+	return Prepared{Plan: plan, columns: []work.Column{column}}, nil
 }
 
 // prepareRotation plans the job that seals a column's cells anew, and has the column sealed under the scheme from now on.
@@ -96,7 +96,7 @@ func (p *Plane) prepareRotation(ctx context.Context, r messages.StartRequest) (P
 	if err := rotation.Begin(ctx, lifecycle.Registrar{DB: p.DB, KEK: p.KEK, Actor: r.Actor}, p.alter); err != nil {
 		return Prepared{}, err
 	}
-	return Prepared{Plan: rotation.Job, columns: []backfill.SpecColumn{rotation.SpecColumn()}}, nil
+	return Prepared{Plan: rotation.Job, columns: []work.Column{rotation.SpecColumn()}}, nil
 }
 
 // prepareIndex plans the job that fills a blind index. It alters nothing.
@@ -105,7 +105,7 @@ func (p *Plane) prepareIndex(ctx context.Context, r messages.StartRequest) (Prep
 	if err != nil {
 		return Prepared{}, err
 	}
-	return Prepared{Plan: fill.Job, columns: []backfill.SpecColumn{fill.SpecColumn()}}, nil
+	return Prepared{Plan: fill.Job, columns: []work.Column{fill.SpecColumn()}}, nil
 }
 
 // alter runs f as [standing.Patiently.Patiently] does, while this coordinator leads.
@@ -120,13 +120,13 @@ func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
 
 // refuseAnother refuses to put another expression under a job at work.
 func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
-	job, err := backfill.LiveOver(ctx, p.DB, plan.Relation.OID)
-	if errors.Is(err, backfill.ErrNoJob) {
+	job, err := work.LiveOver(ctx, p.DB, plan.Relation.OID)
+	if errors.Is(err, work.ErrNoJob) {
 		return nil
 	}
 	for _, c := range plan.Columns {
 		if is := standing.SpecIn(job, c.Registered.ID).Expression; err == nil && (is != nil || c.Made()) && !reflect.DeepEqual(is, c.Expression) {
-			return problem(backfill.ErrJobBusy)
+			return problem(work.ErrBusy)
 		}
 	}
 	return err
@@ -135,8 +135,8 @@ func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
 // giveUpUnwatched ends a job over these very columns that went on, or paused, while nothing noticed who missed them: the
 // one after it compares what is there.
 func (p *Plane) giveUpUnwatched(ctx context.Context, plan preflight.Plan) error {
-	job, err := backfill.LiveOver(ctx, p.DB, plan.Relation.OID)
-	if errors.Is(err, backfill.ErrNoJob) || err == nil && len(job.Spec.Columns) != len(plan.Columns) {
+	job, err := work.LiveOver(ctx, p.DB, plan.Relation.OID)
+	if errors.Is(err, work.ErrNoJob) || err == nil && len(job.Spec.Columns) != len(plan.Columns) {
 		return nil
 	}
 	unwatched := ""

@@ -7,7 +7,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -58,9 +58,9 @@ func TestAPausedJobThatWasNotWatchedIsFollowedByOneThatCompares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job, err := p.jobs().Create(ctx, backfill.Job{RequestID: "r", Relation: prepared.Relation.OID, Spec: prepared.spec(r)})
+	job, err := p.jobs().Create(ctx, work.Job{RequestID: "r", Relation: prepared.Relation.OID, Spec: prepared.spec(r)})
 	if err == nil {
-		_, err = (&backfill.Planner{Jobs: p.jobs()}).Plan(ctx, job.ID, prepared.Relation)
+		_, err = (&work.Planner{Jobs: p.jobs()}).Plan(ctx, job.ID, prepared.Relation)
 	}
 	if err == nil {
 		_, err = p.jobs().Pause(ctx, job.ID, "")
@@ -79,7 +79,7 @@ func TestAPausedJobThatWasNotWatchedIsFollowedByOneThatCompares(t *testing.T) {
 	if err != nil || state.Run.State != lifecycle.RunStopped || state.Phase != lifecycle.PhaseDualWriting || !prepared.columns[0].Compare {
 		t.Errorf("the column is %+v, to be compared %t: %v", state, prepared.columns[0].Compare, err)
 	}
-	if job, err = p.jobs().Load(ctx, job.ID); err != nil || job.State != backfill.Failed || job.StoppedBy == "" {
+	if job, err = p.jobs().Load(ctx, job.ID); err != nil || job.State != work.Failed || job.StoppedBy == "" {
 		t.Errorf("the job from before is %+v: %v", job, err)
 	}
 }
@@ -94,7 +94,7 @@ func TestAJobWhoseTableWasDroppedIsNotDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Discard(ctx)
-	job, err := p.jobs().Create(ctx, backfill.Job{RequestID: "r", Relation: 4_000_000_000, Spec: backfill.Spec{Schema: "public", Table: "gone"}})
+	job, err := p.jobs().Create(ctx, work.Job{RequestID: "r", Relation: 4_000_000_000, Spec: work.Spec{Schema: "public", Table: "gone"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestAJobWhoseTableWasDroppedIsNotDone(t *testing.T) {
 	if err := p.step(ctx, job); err != nil {
 		t.Fatal(err)
 	}
-	if job, err = p.jobs().Load(ctx, job.ID); err != nil || job.State != backfill.Failed || job.StoppedBy != "the table was dropped" {
+	if job, err = p.jobs().Load(ctx, job.ID); err != nil || job.State != work.Failed || job.StoppedBy != "the table was dropped" {
 		t.Errorf("the job is %s, stopped by %q: %v", job.State, job.StoppedBy, err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -128,12 +128,12 @@ func (p *Plane) round(ctx context.Context, thorough bool) error {
 }
 
 // tend does what one job needs next.
-func (p *Plane) tend(ctx context.Context, job backfill.Job) error {
+func (p *Plane) tend(ctx context.Context, job work.Job) error {
 	ctx = withParent(ctx, job.TraceParent)
 	switch job.State {
-	case backfill.Planning:
+	case work.Planning:
 		return p.plan(ctx, job)
-	case backfill.Running, backfill.Sweeping:
+	case work.Running, work.Sweeping:
 		open, offered, err := p.open(ctx, job)
 		switch {
 		case err != nil:
@@ -148,7 +148,7 @@ func (p *Plane) tend(ctx context.Context, job backfill.Job) error {
 }
 
 // plan cuts the table and offers the first window.
-func (p *Plane) plan(ctx context.Context, job backfill.Job) error {
+func (p *Plane) plan(ctx context.Context, job work.Job) error {
 	ctx, span := p.Tracer.Start(ctx, "plan")
 	defer span.End()
 	relation, err := pg.Inspect(ctx, p.DB, job.Spec.Schema, job.Spec.Table)
@@ -160,7 +160,7 @@ func (p *Plane) plan(ctx context.Context, job backfill.Job) error {
 	if err != nil {
 		return err
 	}
-	planner := &backfill.Planner{Jobs: p.jobs(), RangeRows: p.RangeRows}
+	planner := &work.Planner{Jobs: p.jobs(), RangeRows: p.RangeRows}
 	if job, err = planner.Plan(ctx, job.ID, relation); err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (p *Plane) plan(ctx context.Context, job backfill.Job) error {
 }
 
 // step takes a job on whose ranges are all closed; a new sweep's ranges are offered at once.
-func (p *Plane) step(ctx context.Context, job backfill.Job) error {
+func (p *Plane) step(ctx context.Context, job work.Job) error {
 	ctx, span := p.Tracer.Start(ctx, "step")
 	defer span.End()
 	leaves, err := p.leaves(ctx, job)
@@ -196,6 +196,6 @@ func (p *Plane) step(ctx context.Context, job backfill.Job) error {
 }
 
 // leaves are the relations that hold the job's rows now: a partition may have been added since.
-func (p *Plane) leaves(ctx context.Context, job backfill.Job) ([]uint32, error) {
+func (p *Plane) leaves(ctx context.Context, job work.Job) ([]uint32, error) {
 	return standing.Leaves(ctx, p.DB, job.Relation)
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -21,8 +21,8 @@ const idleSQL = `SELECT EXISTS (SELECT FROM cipherfleet.ranges WHERE job_id = $1
    > (SELECT count(*) FROM cipherfleet.ranges WHERE state = 'pending' AND lease_until > clock_timestamp())`
 
 // share splits a job's slowest range when a worker could help with it, and offers the halves.
-func (p *Plane) share(ctx context.Context, job backfill.Job) error {
-	if job.State != backfill.Running && job.State != backfill.Sweeping {
+func (p *Plane) share(ctx context.Context, job work.Job) error {
+	if job.State != work.Running && job.State != work.Sweeping {
 		return nil
 	}
 	idle := false

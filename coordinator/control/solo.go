@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -74,7 +74,7 @@ func (s *Solo) Backfill(ctx context.Context, r messages.StartRequest) (messages.
 		if err != nil {
 			return messages.Job{}, err
 		}
-		if job.State.Ended() || job.State == backfill.Paused {
+		if job.State.Ended() || job.State == work.Paused {
 			return s.plane.describe(ctx, job)
 		}
 		if err := s.step(ctx, job); err != nil {
@@ -95,13 +95,13 @@ func (s *Solo) open() {
 }
 
 // step takes the job on: its plan, then its ranges, then, when all of them are closed, its next sweep or its end.
-func (s *Solo) step(ctx context.Context, job backfill.Job) error {
-	if job.State == backfill.Planning {
+func (s *Solo) step(ctx context.Context, job work.Job) error {
+	if job.State == work.Planning {
 		relation, err := pg.Inspect(ctx, s.DB, job.Spec.Schema, job.Spec.Table)
 		if err != nil {
 			return err
 		}
-		_, err = (&backfill.Planner{Jobs: s.plane.jobs()}).Plan(ctx, job.ID, relation)
+		_, err = (&work.Planner{Jobs: s.plane.jobs()}).Plan(ctx, job.ID, relation)
 		return err
 	}
 	open, _, err := s.plane.open(ctx, job)

@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -19,7 +22,7 @@ const claimableSQL = `SELECT id FROM cipherfleet.ranges WHERE job_id = $1 AND st
  AND (lease_until IS NULL OR lease_until < clock_timestamp()) ORDER BY md5(id::text)`
 
 // work carries out the ranges that nobody else takes.
-func (s *Solo) work(ctx context.Context, job backfill.Job, ids []int64) error {
+func (s *Solo) work(ctx context.Context, job work.Job, ids []int64) error {
 	desk, err := s.desk(ctx, job)
 	if err != nil {
 		return err
@@ -34,7 +37,7 @@ func (s *Solo) work(ctx context.Context, job backfill.Job, ids []int64) error {
 	for _, id := range ids {
 		group.Go(func() error {
 			claim, standing, _, err := desk.ranges.Claim(ctx, id)
-			if err != nil || standing != backfill.Claimed {
+			if err != nil || standing != work.Claimed {
 				return err
 			}
 			return s.settle(ctx, desk, claim, desk.execute(ctx, claim))
@@ -45,14 +48,14 @@ func (s *Solo) work(ctx context.Context, job backfill.Job, ids []int64) error {
 
 // settle decides what becomes of a range that was worked on: as in a fleet, what may pass is tried again, and what
 // cannot pass ends the job.
-func (s *Solo) settle(ctx context.Context, desk *soloDesk, claim backfill.Claim, err error) error {
+func (s *Solo) settle(ctx context.Context, desk *soloDesk, claim work.Claim, err error) error {
 	reason := ""
 	switch {
-	case err == nil, errors.Is(err, backfill.ErrLost):
+	case err == nil, errors.Is(err, work.ErrLost):
 		return nil
 	case ctx.Err() != nil:
 		return errors.Join(ctx.Err(), desk.ranges.Release(context.WithoutCancel(ctx), claim, ""))
-	case errors.Is(err, backfill.ErrShape), errors.Is(err, backfill.ErrQuarantineFull):
+	case errors.Is(err, keyspace.ErrChanged), errors.Is(err, backfill.ErrQuarantineFull):
 		reason = err.Error()
 	case claim.Attempts < soloAttempts:
 		wait(ctx, time.Duration(claim.Attempts)*100*time.Millisecond)
@@ -64,7 +67,7 @@ func (s *Solo) settle(ctx context.Context, desk *soloDesk, claim backfill.Claim,
 	}
 	s.plane.Log.ErrorContext(ctx, "the job cannot go on", "job", claim.Job, "range", claim.ID, "error", err)
 	_, failed := s.plane.jobs().Fail(ctx, claim.Job, reason)
-	if errors.Is(failed, backfill.ErrJobState) {
+	if errors.Is(failed, work.ErrState) {
 		return nil // another worker was first
 	}
 	return failed
@@ -73,15 +76,15 @@ func (s *Solo) settle(ctx context.Context, desk *soloDesk, claim backfill.Claim,
 // soloDesk is what the ranges of one job need.
 type soloDesk struct {
 	*Solo
-	job      backfill.Job
+	job      work.Job
 	chain    *lifecycle.Keychain
-	ranges   *backfill.Ranges
+	ranges   *work.Ranges
 	size     *backfill.Sizer
 	timeouts backfill.Timeouts
 }
 
-func (s *Solo) desk(ctx context.Context, job backfill.Job) (*soloDesk, error) {
-	if err := backfill.MayReverse(ctx, s.DB, job); err != nil {
+func (s *Solo) desk(ctx context.Context, job work.Job) (*soloDesk, error) {
+	if err := work.MayReverse(ctx, s.DB, job); err != nil {
 		return nil, err
 	}
 	chain, err := lifecycle.OpenKeychain(ctx, s.DB, s.KEK, lifecycle.KeychainConfig{Log: s.plane.Log})
@@ -98,15 +101,15 @@ func (s *Solo) desk(ctx context.Context, job backfill.Job) (*soloDesk, error) {
 	if job, err = job.Following(chain).Reading(ctx, s.Foreign); err != nil {
 		return nil, err
 	}
-	return &soloDesk{Solo: s, job: job, chain: chain, ranges: &backfill.Ranges{DB: s.DB, Worker: "solo", Lease: soloLease},
+	return &soloDesk{Solo: s, job: job, chain: chain, ranges: &work.Ranges{DB: s.DB, Worker: "solo", Lease: soloLease},
 		size: backfill.NewSizer(job.Spec.Limits), timeouts: backfill.TimeoutsFor(server.DeadlockTimeout)}, nil
 }
 
-func (d *soloDesk) execute(ctx context.Context, claim backfill.Claim) error {
+func (d *soloDesk) execute(ctx context.Context, claim work.Claim) error {
 	if err := d.chain.Refresh(ctx); err != nil { // what was taken away is gone all the same
 		d.plane.Log.WarnContext(ctx, "the keys could not be refreshed", "error", err)
 	}
-	shape, err := backfill.OpenShape(ctx, d.DB, d.job, claim.Leaf, d.chain.Keyring())
+	shape, err := shape.Open(ctx, d.DB, d.job, claim.Leaf, d.chain.Keyring())
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (d *soloDesk) execute(ctx context.Context, claim backfill.Claim) error {
 	})
 }
 
-func (d *soloDesk) transform(c backfill.Column) (transform.Transform, error) {
+func (d *soloDesk) transform(c shape.Column) (transform.Transform, error) {
 	t, err := c.Transform(d.chain.Keyring())
 	if err == nil {
 		t = backfill.WithKeys(t, d.chain, d.DB)

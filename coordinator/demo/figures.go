@@ -6,26 +6,26 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
 )
 
 // Figures are what a demo measured.
 type Figures struct {
-	Rows           int64           `json:"rows"`            // encrypted by the first job
-	Seconds        float64         `json:"seconds"`         // it took, from its plan to the proof of its sweep
-	RowsPerSecond  float64         `json:"rows_per_second"` // over all of that time
-	UntilKill      float64         `json:"rows_per_second_until_kill"`
-	Chunks         int64           `json:"chunks"`            // committed by both jobs, each with its checkpoint
-	Redelivered    int64           `json:"redelivered_tasks"` // ranges that were claimed again, or taken from the killed worker by a split
-	ReadAgain      int64           `json:"rows_read_again"`   // because the application wrote first
-	Missed         int64           `json:"missed_writes"`     // past the new column, caught by the trigger
-	CaughtUp       int64           `json:"rows_caught_up"`    // encrypted by the second job
-	Killed         string          `json:"killed"`            // the worker
-	KilledHolding  int             `json:"killed_holding"`    // ranges
-	Writes         int64           `json:"application_writes"`
-	SlowestWriteMS float64         `json:"slowest_application_write_ms"`
-	TraceID        string          `json:"trace_id"`
-	Verified       backfill.Report `json:"verified"`
+	Rows           int64        `json:"rows"`            // encrypted by the first job
+	Seconds        float64      `json:"seconds"`         // it took, from its plan to the proof of its sweep
+	RowsPerSecond  float64      `json:"rows_per_second"` // over all of that time
+	UntilKill      float64      `json:"rows_per_second_until_kill"`
+	Chunks         int64        `json:"chunks"`            // committed by both jobs, each with its checkpoint
+	Redelivered    int64        `json:"redelivered_tasks"` // ranges that were claimed again, or taken from the killed worker by a split
+	ReadAgain      int64        `json:"rows_read_again"`   // because the application wrote first
+	Missed         int64        `json:"missed_writes"`     // past the new column, caught by the trigger
+	CaughtUp       int64        `json:"rows_caught_up"`    // encrypted by the second job
+	Killed         string       `json:"killed"`            // the worker
+	KilledHolding  int          `json:"killed_holding"`    // ranges
+	Writes         int64        `json:"application_writes"`
+	SlowestWriteMS float64      `json:"slowest_application_write_ms"`
+	TraceID        string       `json:"trace_id"`
+	Verified       proof.Report `json:"verified"`
 }
 
 // What a killed worker held is claimed again when its lease ends, unless it was split among the others before.

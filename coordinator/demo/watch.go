@@ -11,14 +11,14 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // standing is how a job stands.
 type standing struct {
-	state     backfill.JobState
+	state     work.State
 	stoppedBy string
 	rows      int64 // written
 	workers   map[string]share
@@ -64,7 +64,7 @@ func (p *play) follow(ctx context.Context, job string, each func(standing) error
 		if err != nil {
 			return err
 		}
-		if now.state == backfill.Done {
+		if now.state == work.Done {
 			return nil
 		}
 		if now.state.Ended() {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 )
 
 // operator is who wants the table encrypted. A request that is not answered is repeated until it is.
@@ -90,11 +90,11 @@ func (o *operator) follow(ctx context.Context, id string) (messages.Job, error) 
 		if err != nil {
 			return job, fmt.Errorf("follow job %s: %w", id, err)
 		}
-		switch backfill.JobState(job.State) {
-		case backfill.Done:
+		switch work.State(job.State) {
+		case work.Done:
 			o.w.note("job %s is done: %d rows, %d conflicts, %d ranges", id, job.Rows, job.Conflicts, job.Ranges.Done)
 			return job, nil
-		case backfill.Failed, backfill.Cancelled:
+		case work.Failed, work.Cancelled:
 			return job, fmt.Errorf("job %s ended %s: %s", id, job.State, job.StoppedBy)
 		}
 		if !rest(ctx, 50*time.Millisecond) {

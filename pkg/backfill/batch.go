@@ -5,37 +5,9 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
-
-// bound is one end of what is read or written: the wire values of a key, or its text from the ranges table.
-// No parts: open.
-type bound struct {
-	parts  [][]byte
-	asText bool
-}
-
-func textBound(k Key) bound {
-	if k == nil {
-		return bound{}
-	}
-	b := bound{asText: true}
-	for _, part := range k {
-		b.parts = append(b.parts, []byte(part))
-	}
-	return b
-}
-
-// clone is a bound that owns its memory.
-func (b bound) clone() bound {
-	c := bound{asText: b.asText}
-	for _, part := range b.parts {
-		c.parts = append(c.parts, append([]byte{}, part...))
-	}
-	return c
-}
-
-func (b bound) open() bool { return b.parts == nil }
 
 // row is one uncovered row as it was read.
 type row struct {
@@ -69,7 +41,7 @@ type batch struct {
 
 // span is a stretch of the key space whose uncovered rows are known: the writer's unit of work.
 type span struct {
-	after, last bound               // (after, last]
+	after, last keyspace.Bound      // (after, last]
 	rows        []row               // uncovered, in key order
 	values      [][]transform.Value // per column, parallel to rows
 	refused     []row               // rows whose value could not be transformed
@@ -118,7 +90,7 @@ func (s span) halves() (span, span) {
 	for i, column := range s.values {
 		first.values[i], second.values[i] = column[:mid], column[mid:]
 	}
-	cut := bound{parts: s.rows[mid-1].key}
+	cut := keyspace.Bound{Parts: s.rows[mid-1].key}
 	first.last, first.end, second.after = cut, false, cut
 	return first, second
 }

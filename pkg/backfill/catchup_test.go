@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -53,20 +54,20 @@ func TestAJobThatIsDoneSweepsWhatBecameUncoveredSince(t *testing.T) {
 			k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text)`+tail)
 			k.db.Run(t, `INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 2000) i`)
 			k.start(ctx, 300)
-			if job := k.finish(ctx); job.State != backfill.Done {
+			if job := k.finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s", job.State)
 			}
 			k.index()
 			k.db.Run(t, `UPDATE public.items SET secret = 'missed' WHERE id IN (500, 1500)`)
 			for range 2 { // again and again
 				job := must(k.jobs.CatchUp(ctx, k.job.ID, k.leaves(), k.leaves()))(t)
-				if job.State != backfill.Sweeping || k.phase() != lifecycle.PhaseBackfilling {
+				if job.State != work.Sweeping || k.phase() != lifecycle.PhaseBackfilling {
 					t.Fatalf("the job is %s, the column %s", job.State, k.phase())
 				}
 				if n := testenv.One[int](t, k.db, `SELECT count(*) FROM cipherfleet.ranges WHERE state = 'pending'`); n != len(k.leaves()) {
 					t.Errorf("%d ranges, want one for each of %d leaves", n, len(k.leaves()))
 				}
-				if job := k.finish(ctx); job.State != backfill.Done || k.phase() != lifecycle.PhaseBackfilled {
+				if job := k.finish(ctx); job.State != work.Done || k.phase() != lifecycle.PhaseBackfilled {
 					t.Fatalf("the job ended %s, the column is %s", job.State, k.phase())
 				}
 				k.proven(ctx, 2000)
@@ -119,7 +120,7 @@ func TestOnlyAColumnThatStandsOnBackfilledIsSweptAgain(t *testing.T) {
 	}
 	k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items VALUES (1, 'a')`)
 	k.start(ctx, 300)
-	refused(k, backfill.ErrJobState)
+	refused(k, work.ErrState)
 	idle(k, 0)
 	k.finish(ctx)
 	idle(k, 1)
@@ -128,14 +129,14 @@ func TestOnlyAColumnThatStandsOnBackfilledIsSweptAgain(t *testing.T) {
 	idle(k, 0)
 	second := k.job
 	k.job = first
-	refused(k, backfill.ErrSuperseded)
+	refused(k, work.ErrSuperseded)
 	k.job = second
 	k.finish(ctx)
 	check(t, k.db.InTx(ctx, func(tx pg.Tx) error {
 		_, err := (&lifecycle.Log{}).Append(ctx, tx, lifecycle.Event{Table: k.columns[0].LogTable, Column: k.columns[0].LogColumn, Kind: lifecycle.KindCutOver})
 		return err
 	}))
-	refused(k, backfill.ErrNotReady)
+	refused(k, work.ErrNotReady)
 }
 
 // What makes a late sweep of a large table cheap: it reads the index of uncovered rows, and no row that is covered.

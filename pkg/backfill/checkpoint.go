@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -25,7 +27,7 @@ type Checkpoint struct {
 
 // progress is one step of a claim's cursor.
 type progress struct {
-	to     bound // nil: the cursor stays
+	to     keyspace.Bound // nil: the cursor stays
 	points Checkpoint
 }
 
@@ -47,9 +49,9 @@ RETURNING %s`
 
 // advance moves the cursor and writes the checkpoint inside the chunk's transaction; ErrLost if the range is not ours.
 // It returns the new cursor, which holds once the transaction is committed.
-func (w *writer) advance(ctx context.Context, p progress) (Key, error) {
+func (w *writer) advance(ctx context.Context, p progress) (keyspace.Key, error) {
 	statement := w.advanceStatement(p)
-	var cursor Key
+	var cursor keyspace.Key
 	ours := false
 	statement.Row = func(wire [][]byte) error {
 		ours = true
@@ -64,14 +66,14 @@ func (w *writer) advance(ctx context.Context, p progress) (Key, error) {
 		return nil, fmt.Errorf("advance range %d: %w", w.claim.ID, err)
 	}
 	if !ours {
-		return nil, fmt.Errorf("advance range %d: %w", w.claim.ID, ErrLost)
+		return nil, fmt.Errorf("advance range %d: %w", w.claim.ID, work.ErrLost)
 	}
 	var more []pg.Statement
 	if p.points.Rows > 0 || p.points.Skipped > 0 {
 		more = w.checkpoints(ctx, cursor, p.points)
 	}
 	if p.points.Done {
-		more = append(more, pg.Statement{SQL: "NOTIFY " + Channel})
+		more = append(more, pg.Statement{SQL: "NOTIFY " + work.Channel})
 	}
 	if len(more) == 0 {
 		return cursor, nil
@@ -81,9 +83,6 @@ func (w *writer) advance(ctx context.Context, p progress) (Key, error) {
 	}
 	return cursor, nil
 }
-
-// Channel is notified when a range is closed, so that the coordinator need not wait for its next look.
-const Channel = "cipherfleet"
 
 func (w *writer) advanceStatement(p progress) pg.Statement {
 	s := pg.Statement{Keep: true}
@@ -106,24 +105,24 @@ func (w *writer) advanceStatement(p progress) pg.Statement {
 
 // bindCursor is SQL for the new cursor: as it is, from text, or from wire values through their types' output
 // functions (format, because a cast to text is not always the output form).
-func (w *writer) bindCursor(s *pg.Statement, to bound) string {
-	if to.open() {
+func (w *writer) bindCursor(s *pg.Statement, to keyspace.Bound) string {
+	if to.Open() {
 		return "r.cursor_key"
 	}
-	parts := make([]string, len(to.parts))
+	parts := make([]string, len(to.Parts))
 	for i, k := range w.shape.Key {
-		if to.asText {
-			s.Add(to.parts[i], pgtype.TextOID, 0)
+		if to.AsText {
+			s.Add(to.Parts[i], pgtype.TextOID, 0)
 			parts[i] = fmt.Sprintf("$%d", len(s.Params))
 			continue
 		}
-		s.Add(to.parts[i], k.OID, k.format())
+		s.Add(to.Parts[i], k.OID, k.Format())
 		parts[i] = fmt.Sprintf("pg_catalog.format('%%s', $%d)", len(s.Params))
 	}
 	return "ARRAY[" + strings.Join(parts, ", ") + "]::pg_catalog.text[]"
 }
 
-func textArray(k Key) []byte {
+func textArray(k keyspace.Key) []byte {
 	if k == nil {
 		return nil
 	}
@@ -136,19 +135,19 @@ func textArray(k Key) []byte {
 }
 
 // checkpoints are the events of a chunk, one per column.
-func (w *writer) checkpoints(ctx context.Context, cursor Key, points Checkpoint) []pg.Statement {
+func (w *writer) checkpoints(ctx context.Context, cursor keyspace.Key, points Checkpoint) []pg.Statement {
 	statements := make([]pg.Statement, len(w.columns))
 	for i, event := range w.columns {
 		event.Kind, event.Phase = lifecycle.KindCheckpoint, cmp.Or(event.Phase, lifecycle.PhaseBackfilling)
 		event.Rows, event.Skipped, event.Cursor = points.Rows, points.Skipped, cursorText(cursor)
-		event.Epoch, event.TraceID = w.claim.Epoch, traceID(ctx)
+		event.Epoch, event.TraceID = w.claim.Epoch, work.TraceID(ctx)
 		statements[i] = w.log.Statement(event)
 	}
 	return statements
 }
 
 // cursorText is the cursor as the event log shows it: the elements, comma-separated, quoted where they need it.
-func cursorText(k Key) string {
+func cursorText(k keyspace.Key) string {
 	parts := make([]string, len(k))
 	for i, part := range k {
 		parts[i] = part

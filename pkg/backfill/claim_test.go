@@ -6,23 +6,24 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
 // claimed starts a job with one range and claims it.
-func claimed(t *testing.T, k *kit) backfill.Claim {
+func claimed(t *testing.T, k *kit) work.Claim {
 	t.Helper()
 	k.start(t.Context(), 1000)
 	id := testenv.One[int64](t, k.db, `SELECT min(id) FROM cipherfleet.ranges`)
 	claim, standing, _, err := k.ranges.Claim(t.Context(), id)
-	if err != nil || standing != backfill.Claimed {
+	if err != nil || standing != work.Claimed {
 		t.Fatalf("the range could not be claimed: %v, %v", standing, err)
 	}
 	return claim
 }
 
-func execute(t *testing.T, k *kit, claim backfill.Claim) error {
+func execute(t *testing.T, k *kit, claim work.Claim) error {
 	t.Helper()
 	return k.executor(t.Context(), claim.Leaf).Execute(t.Context(), claim, func(backfill.Checkpoint) {})
 }
@@ -37,7 +38,7 @@ func TestAnOlderEpochCommitsNothing(t *testing.T) {
 	k := prepare(t, t.Context(), fewItems)
 	claim := claimed(t, k)
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET epoch = epoch + 1`) // somebody claimed it since, under the same owner
-	if err := execute(t, k, claim); !errors.Is(err, backfill.ErrLost) || sealed(t, k) != 0 {
+	if err := execute(t, k, claim); !errors.Is(err, work.ErrLost) || sealed(t, k) != 0 {
 		t.Errorf("a fenced worker got %v and wrote %d rows", err, sealed(t, k))
 	}
 }
@@ -48,7 +49,7 @@ func TestAnotherOwnerOfTheSameEpochCommitsNothing(t *testing.T) {
 	claim := claimed(t, k)
 	// After a failover that lost the last commits the epoch may be given out twice; the owner never is.
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET owner = gen_random_uuid()`)
-	if err := execute(t, k, claim); !errors.Is(err, backfill.ErrLost) || sealed(t, k) != 0 {
+	if err := execute(t, k, claim); !errors.Is(err, work.ErrLost) || sealed(t, k) != 0 {
 		t.Errorf("a fenced worker got %v and wrote %d rows", err, sealed(t, k))
 	}
 }
@@ -58,7 +59,7 @@ func TestACursorThatMovedWithoutUsCommitsNothing(t *testing.T) {
 	k := prepare(t, t.Context(), fewItems)
 	claim := claimed(t, k)
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET cursor_key = '{7}'`)
-	if err := execute(t, k, claim); !errors.Is(err, backfill.ErrLost) || sealed(t, k) != 0 {
+	if err := execute(t, k, claim); !errors.Is(err, work.ErrLost) || sealed(t, k) != 0 {
 		t.Errorf("a worker with an old cursor got %v and wrote %d rows", err, sealed(t, k))
 	}
 }
@@ -69,14 +70,14 @@ func TestAPausedJobCommitsNothingUntilItIsResumed(t *testing.T) {
 	k := prepare(t, ctx, fewItems)
 	claim := claimed(t, k)
 	must(k.jobs.Pause(ctx, k.job.ID, "test"))(t)
-	if err := execute(t, k, claim); !errors.Is(err, backfill.ErrLost) || sealed(t, k) != 0 {
+	if err := execute(t, k, claim); !errors.Is(err, work.ErrLost) || sealed(t, k) != 0 {
 		t.Errorf("a worker of a paused job got %v and wrote %d rows", err, sealed(t, k))
 	}
-	if _, standing, _, err := k.ranges.Claim(ctx, claim.ID); err != nil || standing != backfill.Halted {
+	if _, standing, _, err := k.ranges.Claim(ctx, claim.ID); err != nil || standing != work.Halted {
 		t.Errorf("a range of a paused job is %v, %v; want Halted", standing, err)
 	}
 	must(k.jobs.Resume(ctx, k.job.ID, "test"))(t)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Errorf("the resumed job ended %s", job.State)
 	}
 	k.proven(ctx, 50)
@@ -87,15 +88,15 @@ func TestALeasedRangeSaysHowLongItIsAndAnExpiredOneIsClaimedAgain(t *testing.T) 
 	k := prepare(t, t.Context(), fewItems)
 	claim := claimed(t, k)
 	_, standing, wait, err := k.ranges.Claim(t.Context(), claim.ID)
-	if err != nil || standing != backfill.Leased || wait <= 0 || wait > k.lease {
+	if err != nil || standing != work.Leased || wait <= 0 || wait > k.lease {
 		t.Errorf("a leased range is %v for %v, %v", standing, wait, err)
 	}
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = clock_timestamp() - interval '1 second'`)
 	again, standing, _, err := k.ranges.Claim(t.Context(), claim.ID)
-	if err != nil || standing != backfill.Claimed || again.Epoch != claim.Epoch+1 || again.Owner == claim.Owner || again.Attempts != 2 {
+	if err != nil || standing != work.Claimed || again.Epoch != claim.Epoch+1 || again.Owner == claim.Owner || again.Attempts != 2 {
 		t.Errorf("an expired range was claimed as %v, %v: %+v", standing, err, again)
 	}
-	if err := k.ranges.Renew(t.Context(), claim); !errors.Is(err, backfill.ErrLost) {
+	if err := k.ranges.Renew(t.Context(), claim); !errors.Is(err, work.ErrLost) {
 		t.Errorf("the old claim could be renewed: %v", err)
 	}
 	if err := execute(t, k, again); err != nil {
@@ -109,7 +110,7 @@ func TestAClosedOrUnknownRangeIsClosed(t *testing.T) {
 	claim := claimed(t, k)
 	check(t, execute(t, k, claim))
 	for _, id := range []int64{claim.ID, claim.ID + 1000} {
-		if _, standing, _, err := k.ranges.Claim(t.Context(), id); err != nil || standing != backfill.Closed {
+		if _, standing, _, err := k.ranges.Claim(t.Context(), id); err != nil || standing != work.Closed {
 			t.Errorf("range %d is %v, %v; want Closed", id, standing, err)
 		}
 	}
@@ -152,7 +153,7 @@ func TestAResumedRangeGoesOnBehindItsCursor(t *testing.T) {
 	check(t, k.ranges.Release(ctx, claim, ""))
 	k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id = 1`)
 	again, standing, _, err := k.ranges.Claim(ctx, claim.ID)
-	if err != nil || standing != backfill.Claimed || len(again.Cursor) != 1 || again.Cursor[0] != "20" {
+	if err != nil || standing != work.Claimed || len(again.Cursor) != 1 || again.Cursor[0] != "20" {
 		t.Fatalf("the range was claimed as %v, %v with cursor %v, want 20", standing, err, again.Cursor)
 	}
 	check(t, execute(t, k, again))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -30,9 +32,9 @@ func ErrorClass(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, ErrLost):
+	case errors.Is(err, work.ErrLost):
 		return "lost"
-	case errors.Is(err, ErrShape):
+	case errors.Is(err, keyspace.ErrChanged):
 		return "shape"
 	case errors.Is(err, ErrDrained), errors.Is(err, context.Canceled):
 		return "drained"

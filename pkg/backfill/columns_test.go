@@ -3,7 +3,7 @@ package backfill_test
 import (
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -21,7 +21,7 @@ func TestSeveralColumnsOfOneTableAreOnePass(t *testing.T) {
 	k := prepare(t, ctx, people, on(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
 	k.start(ctx, 700)
 	k.audit(ctx)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 3000)
@@ -57,7 +57,7 @@ func TestARowWithOneColumnCoveredIsWrittenForTheOther(t *testing.T) {
 	k.proven(ctx, 3000)
 	k.db.Run(t, `UPDATE public.people SET email = NULL WHERE id = 6; UPDATE public.people SET phone = '\x02' WHERE id = 12; UPDATE public.people SET phone_sealed = NULL WHERE id = 18`)
 	k.audit(ctx)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 3000)
@@ -74,7 +74,7 @@ func TestAQuarantinedRowIsQuarantinedInEveryColumn(t *testing.T) {
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 6 THEN RAISE EXCEPTION ''no''; END IF; RETURN NEW; END';
 CREATE TRIGGER refuse BEFORE UPDATE ON public.people FOR EACH ROW EXECUTE FUNCTION public.refuse()`, on(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
 	k.start(ctx, 5000)
-	if job := k.finish(ctx); job.State != backfill.Failed || job.StoppedBy != "1 rows are in quarantine" {
+	if job := k.finish(ctx); job.State != work.Failed || job.StoppedBy != "1 rows are in quarantine" {
 		t.Errorf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	if n := quarantined(t, k); n != 2 {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -23,7 +23,7 @@ const unwatched = `UPDATE public.items SET secret = '9' WHERE id IN (3, 33); UPD
 func stale(t *testing.T, typ string, options ...option) *kit {
 	t.Helper()
 	k := prepare(t, t.Context(), fmt.Sprintf(`CREATE TABLE public.items (id bigint PRIMARY KEY, secret %s, note text);
-INSERT INTO public.items SELECT i, nullif(i %% 10, 0)::text::%[1]s FROM generate_series(1, 50) i; ANALYZE public.items`, typ), append(options, func(k *kit) { k.limits = backfill.Limits{Rows: 7} })...)
+INSERT INTO public.items SELECT i, nullif(i %% 10, 0)::text::%[1]s FROM generate_series(1, 50) i; ANALYZE public.items`, typ), append(options, func(k *kit) { k.limits = work.Limits{Rows: 7} })...)
 	k.start(t.Context(), 20)
 	k.done(50)
 	k.behindCapture(unwatched)
@@ -44,7 +44,7 @@ func (k *kit) ofJob() int64 {
 	return testenv.One[int64](k.t, k.db, `SELECT coalesce(sum(rows_processed), 0)::bigint FROM cipherfleet.events WHERE event = 'backfill_checkpoint' AND job_id = $1::uuid`, k.job.ID)
 }
 
-func (k *kit) step() backfill.Job {
+func (k *kit) step() work.Job {
 	k.t.Helper()
 	k.job = must(k.jobs.Step(k.t.Context(), k.job.ID, k.leaves()))(k.t)
 	k.db.Run(k.t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
@@ -88,7 +88,7 @@ func TestOnlyAPassThatComparesIsPaidFor(t *testing.T) {
 	if n := looked.Load(); n != 45 {
 		t.Errorf("the first pass looked at %d values, want each of 45", n)
 	}
-	if job := k.step(); !job.Spec.Compared || job.State != backfill.Sweeping {
+	if job := k.step(); !job.Spec.Compared || job.State != work.Sweeping {
 		t.Fatalf("after the first pass the job is %+v", job)
 	}
 	looked.Store(0)
@@ -146,7 +146,7 @@ func TestAStaleRowInQuarantineIsComparedAgain(t *testing.T) {
 	k.db.Run(t, `CREATE FUNCTION public.never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 3 THEN RETURN NULL; END IF; RETURN NEW; END';
 CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.never()`)
 	k.start(t.Context(), 20)
-	if job := k.finish(t.Context()); job.State != backfill.Failed || quarantined(t, k) != 1 || k.ofJob() != 2 {
+	if job := k.finish(t.Context()); job.State != work.Failed || quarantined(t, k) != 1 || k.ofJob() != 2 {
 		t.Fatalf("the job ended %s with %d rows in quarantine and %d written", job.State, quarantined(t, k), k.ofJob())
 	}
 	k.db.Run(t, `DROP TRIGGER never ON public.items`)
@@ -167,7 +167,7 @@ CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION
 	check(t, k.work(t.Context()))
 	k.step()
 	k.behindCapture(`ALTER TABLE public.items DISABLE TRIGGER never; UPDATE public.items SET sealed = NULL WHERE id = 9; ALTER TABLE public.items ENABLE TRIGGER never`)
-	if job := k.finish(t.Context()); job.State != backfill.Failed || !job.Spec.Compared {
+	if job := k.finish(t.Context()); job.State != work.Failed || !job.Spec.Compared {
 		t.Fatalf("the job ended %s, compared %t", job.State, job.Spec.Compared)
 	}
 	k.db.Run(t, `DROP TRIGGER never ON public.items`)
@@ -220,7 +220,7 @@ func TestTheApplicationWinsAgainstAComparison(t *testing.T) {
 			k.db.Run(t, `UPDATE public.items SET note = 'again' WHERE id IN (2, 5, 33); DELETE FROM public.items WHERE id = 41; UPDATE public.items SET secret = 'x' WHERE id = 6`)
 		}
 	}))
-	k.limits, armed = backfill.Limits{}, true
+	k.limits, armed = work.Limits{}, true
 	k.start(t.Context(), 50)
 	k.done(49)
 	if got := testenv.One[[]byte](t, k.db, `SELECT sealed FROM public.items WHERE id = 3`); !slices.Equal(got, newer) {
@@ -276,7 +276,7 @@ func TestAStaleRowThatAClientSealedMeanwhileStays(t *testing.T) {
 			newer = k.client(3, "newer")
 		}
 	}))
-	k.limits, races = backfill.Limits{}, 0
+	k.limits, races = work.Limits{}, 0
 	k.start(t.Context(), 50)
 	k.done(50)
 	if got := testenv.One[[]byte](t, k.db, `SELECT sealed FROM public.items WHERE id = 3`); newer == nil || !slices.Equal(got, newer) || k.ofJob() != 2 {
@@ -336,7 +336,7 @@ func TestTheLogSaysWhichRunCompares(t *testing.T) {
 		t.Fatal("capture was made anew, and the log does not say so")
 	}
 	k.start(t.Context(), 20)
-	if _, err := k.jobs.Create(t.Context(), backfill.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: k.job.Spec}); err == nil {
+	if _, err := k.jobs.Create(t.Context(), work.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: k.job.Spec}); err == nil {
 		t.Error("two jobs over one table")
 	}
 	k.done(50)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -93,12 +94,12 @@ func TestARowThatSomebodyHoldsIsLeftForLaterAndNeverQuarantined(t *testing.T) {
 	job := must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t)
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
 	check(t, k.work(ctx))
-	if job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t); job.State != backfill.Sweeping {
+	if job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t); job.State != work.Sweeping {
 		t.Fatalf("the job is %s while rows are held", job.State)
 	}
 	check(t, holder.Commit(ctx))
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)
@@ -115,7 +116,7 @@ CREATE FUNCTION public.never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD
 CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.never()`)
 	k.start(ctx, 1000)
 	job := k.finish(ctx)
-	if job.State != backfill.Failed || quarantined(t, k) != 1 {
+	if job.State != work.Failed || quarantined(t, k) != 1 {
 		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
 	}
 	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 1 {
@@ -135,7 +136,7 @@ CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION
 		t.Fatalf("%d rows are in quarantine after the first pass, want 1", n)
 	}
 	k.db.Run(t, `DROP TRIGGER never ON public.items`)
-	if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+	if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
 		t.Errorf("the job ended %s with %d rows in quarantine, want done with none", job.State, quarantined(t, k))
 	}
 	k.proven(ctx, 50)
@@ -149,7 +150,7 @@ CREATE FUNCTION public.restless() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF 
 CREATE TRIGGER restless BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.restless()`)
 	k.start(ctx, 1000)
 	job := k.finish(ctx)
-	if job.State != backfill.Failed || quarantined(t, k) != 1 {
+	if job.State != work.Failed || quarantined(t, k) != 1 {
 		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
 	}
 }
@@ -162,7 +163,7 @@ CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OL
 CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
 	k.start(ctx, 1000)
 	job := k.finish(ctx)
-	if job.State != backfill.Failed || quarantined(t, k) != 2 {
+	if job.State != work.Failed || quarantined(t, k) != 2 {
 		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 2", job.State, quarantined(t, k))
 	}
 	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 48 {
@@ -182,7 +183,7 @@ func TestAValueThatCannotBeTransformedIsFoundByBisection(t *testing.T) {
 	})
 	k.start(ctx, 1000)
 	job := k.finish(ctx)
-	if job.State != backfill.Failed || quarantined(t, k) != 1 {
+	if job.State != work.Failed || quarantined(t, k) != 1 {
 		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
 	}
 }
@@ -277,7 +278,7 @@ CREATE TRIGGER busy BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION 
 		t.Errorf("%d rows were quarantined for a serialization failure", n)
 	}
 	k.db.Run(t, `DROP TRIGGER busy ON public.items`)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Errorf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)

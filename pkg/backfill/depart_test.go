@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -16,11 +19,11 @@ func oid(t *testing.T, k *kit, name string) uint32 {
 }
 
 // claimIn claims a range of a leaf.
-func claimIn(t *testing.T, ctx context.Context, k *kit, leaf uint32) backfill.Claim {
+func claimIn(t *testing.T, ctx context.Context, k *kit, leaf uint32) work.Claim {
 	t.Helper()
 	id := testenv.One[int64](t, k.db, `SELECT min(id) FROM cipherfleet.ranges WHERE relid = $1 AND state = 'pending' AND owner IS NULL`, leaf)
 	claim, standing, _, err := k.ranges.Claim(ctx, id)
-	if err != nil || standing != backfill.Claimed {
+	if err != nil || standing != work.Claimed {
 		t.Fatalf("claimed as %v: %v", standing, err)
 	}
 	return claim
@@ -30,12 +33,12 @@ func TestALeafThatIsGoneIsLetGoAndTheJobGoesOn(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		sql  string
-		want backfill.Departure
+		want work.Departure
 	}{
-		"dropped":              {`DROP TABLE public.items_3a`, backfill.Dropped},
-		"dropped and replaced": {`DROP TABLE public.items_3a; CREATE TABLE public.items_3a PARTITION OF public.items_3 FOR VALUES FROM (MINVALUE) TO (1000); INSERT INTO public.items VALUES (3, 4, 'new')`, backfill.Dropped},
-		"detached":             {`ALTER TABLE public.items_3 DETACH PARTITION public.items_3a`, backfill.Detached},
-		"detached with others": {`ALTER TABLE public.items DETACH PARTITION public.items_3`, backfill.Detached},
+		"dropped":              {`DROP TABLE public.items_3a`, work.Dropped},
+		"dropped and replaced": {`DROP TABLE public.items_3a; CREATE TABLE public.items_3a PARTITION OF public.items_3 FOR VALUES FROM (MINVALUE) TO (1000); INSERT INTO public.items VALUES (3, 4, 'new')`, work.Dropped},
+		"detached":             {`ALTER TABLE public.items_3 DETACH PARTITION public.items_3a`, work.Detached},
+		"detached with others": {`ALTER TABLE public.items DETACH PARTITION public.items_3`, work.Detached},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -47,25 +50,25 @@ func TestALeafThatIsGoneIsLetGoAndTheJobGoesOn(t *testing.T) {
 			x := k.executor(ctx, leaf) // of a worker that knew it
 			k.db.Run(t, `INSERT INTO cipherfleet.quarantine (job_id, column_id, relid, key, key_hash, reason) VALUES ($1, $2, $3, '{1}', 'h', 'r')`, k.job.ID, k.columns[0].ID, leaf)
 			k.db.Run(t, test.sql)
-			if err := x.Execute(ctx, held, func(backfill.Checkpoint) {}); !errors.Is(err, backfill.ErrShape) {
+			if err := x.Execute(ctx, held, func(backfill.Checkpoint) {}); !errors.Is(err, keyspace.ErrChanged) {
 				t.Errorf("a worker that knew the leaf got %v", err)
 			}
-			if _, err := backfill.OpenShape(ctx, k.db.DB, k.job, leaf, k.keyring); !errors.Is(err, backfill.ErrShape) {
+			if _, err := shape.Open(ctx, k.db.DB, k.job, leaf, k.keyring); !errors.Is(err, keyspace.ErrChanged) {
 				t.Errorf("a worker that did not know the leaf got %v", err)
 			}
 			for _, of := range testenv.Column[uint32](t, k.db, `SELECT DISTINCT relid FROM cipherfleet.ranges WHERE state = 'pending'`) {
 				how, err := k.jobs.Depart(ctx, k.job.ID, of)
-				if isIn := testenv.One[bool](t, k.db, `SELECT EXISTS (SELECT FROM pg_partition_tree('public.items') WHERE relid = $1)`, of); err != nil || (how == backfill.Stays) != isIn || of == leaf && how != test.want {
+				if isIn := testenv.One[bool](t, k.db, `SELECT EXISTS (SELECT FROM pg_partition_tree('public.items') WHERE relid = $1)`, of); err != nil || (how == work.Stays) != isIn || of == leaf && how != test.want {
 					t.Errorf("leaf %d: %q, %v", of, how, err)
 				}
 			}
-			if err := k.ranges.Renew(ctx, idle); !errors.Is(err, backfill.ErrLost) {
+			if err := k.ranges.Renew(ctx, idle); !errors.Is(err, work.ErrLost) {
 				t.Errorf("the other claim of the leaf still stands: %v", err)
 			}
-			if _, standing, _, err := k.ranges.Claim(ctx, idle.ID); err != nil || standing != backfill.Closed {
+			if _, standing, _, err := k.ranges.Claim(ctx, idle.ID); err != nil || standing != work.Closed {
 				t.Errorf("a range of the leaf is %v, %v", standing, err)
 			}
-			if job := k.finish(ctx); job.State != backfill.Done {
+			if job := k.finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.proven(ctx, rowsOf(t, k))
@@ -83,11 +86,11 @@ func TestALeafThatComesBackIsSwept(t *testing.T) {
 	k.job = must(k.jobs.Step(ctx, k.job.ID, leaves))(t) // the sweep that could end the job
 	leaf := oid(t, k, "public.items_3a")
 	k.db.Run(t, `ALTER TABLE public.items_3 DETACH PARTITION public.items_3a`)
-	if how := must(k.jobs.Depart(ctx, k.job.ID, leaf))(t); how != backfill.Detached {
+	if how := must(k.jobs.Depart(ctx, k.job.ID, leaf))(t); how != work.Detached {
 		t.Fatalf("the leaf is %q", how)
 	}
 	k.db.Run(t, `UPDATE public.items_3a SET sealed = NULL; ALTER TABLE public.items_3 ATTACH PARTITION public.items_3a FOR VALUES FROM (MINVALUE) TO (1000)`)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, rowsOf(t, k))
@@ -109,10 +112,10 @@ func TestATableThatWasRenamedOrAlteredLetsNoLeafGo(t *testing.T) {
 			leaf := oid(t, k, "public.items_3a")
 			x, claim := k.executor(ctx, leaf), claimIn(t, ctx, k, leaf)
 			k.db.Run(t, sql)
-			if err := x.Execute(ctx, claim, func(backfill.Checkpoint) {}); !errors.Is(err, backfill.ErrShape) {
+			if err := x.Execute(ctx, claim, func(backfill.Checkpoint) {}); !errors.Is(err, keyspace.ErrChanged) {
 				t.Errorf("the worker got %v", err)
 			}
-			if how, err := k.jobs.Depart(ctx, k.job.ID, leaf); err != nil || how != backfill.Stays {
+			if how, err := k.jobs.Depart(ctx, k.job.ID, leaf); err != nil || how != work.Stays {
 				t.Errorf("the leaf is %q, %v", how, err)
 			}
 			check(t, k.ranges.Renew(ctx, claim))

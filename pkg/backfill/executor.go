@@ -10,6 +10,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -18,10 +21,10 @@ import (
 // Executor carries ranges of one shape from one form to the other. It may be used for one range at a time.
 type Executor struct {
 	DB        *pg.DB
-	Shape     *Shape
-	Transform func(Column) (transform.Transform, error) // a fresh one per goroutine
-	Proxy     Proxy                                     // of columns that are written through one
-	Limits    Limits
+	Shape     *shape.Shape
+	Transform func(shape.Column) (transform.Transform, error) // a fresh one per goroutine
+	Proxy     Proxy                                           // of columns that are written through one
+	Limits    work.Limits
 	Size      *Sizer // shared by the executors of a job; nil: the range learns by itself
 	Timeouts  Timeouts
 	Budget    int           // rows a job may have in quarantine
@@ -36,12 +39,12 @@ type Executor struct {
 // ErrDrained says that the executor was asked to stop and did so between two chunks.
 var ErrDrained = errors.New("drained between two chunks")
 
-// Execute carries the claim's range to its end, or returns why it stopped: ErrLost, ErrShape, ErrDrained,
+// Execute carries the claim's range to its end, or returns why it stopped: ErrLost, ErrChanged, ErrDrained,
 // ErrQuarantineFull, or an error of Postgres or of a transform. Whatever was reported is committed and stays.
-func (x *Executor) Execute(ctx context.Context, claim Claim, report func(Checkpoint)) error {
-	for _, key := range []Key{claim.After, claim.Through, claim.Cursor} {
+func (x *Executor) Execute(ctx context.Context, claim work.Claim, report func(Checkpoint)) error {
+	for _, key := range []keyspace.Key{claim.After, claim.Through, claim.Cursor} {
 		if key != nil && len(key) != len(x.Shape.Key) {
-			return fmt.Errorf("the bounds of range %d do not fit the key of %s: %w", claim.ID, x.Shape.Table, ErrShape)
+			return fmt.Errorf("the bounds of range %d do not fit the key of %s: %w", claim.ID, x.Shape.Table, keyspace.ErrChanged)
 		}
 	}
 	reading, err := x.DB.Acquire(ctx)
@@ -64,7 +67,7 @@ func (x *Executor) Execute(ctx context.Context, claim Claim, report func(Checkpo
 	if err != nil {
 		return err
 	}
-	if x.Shape.proxied() {
+	if x.Shape.Proxied() {
 		if w.proxy, err = x.dial(ctx); err != nil {
 			return err
 		}
@@ -76,7 +79,7 @@ func (x *Executor) Execute(ctx context.Context, claim Claim, report func(Checkpo
 	}
 	err = x.pipe(ctx, p, w)
 	if pg.ClassOf(err) == pg.ClassSchema {
-		return fmt.Errorf("%w: %w", ErrShape, err)
+		return fmt.Errorf("%w: %w", keyspace.ErrChanged, err)
 	}
 	return err
 }
@@ -127,7 +130,7 @@ func (x *Executor) transforms() ([]transform.Transform, error) {
 	return list, nil
 }
 
-func (x *Executor) writer(claim Claim, conn *pg.Conn, limits Limits, size *Sizer, report func(Checkpoint)) (*writer, error) {
+func (x *Executor) writer(claim work.Claim, conn *pg.Conn, limits work.Limits, size *Sizer, report func(Checkpoint)) (*writer, error) {
 	transforms, err := x.transforms()
 	if err != nil {
 		return nil, err
@@ -147,20 +150,20 @@ type producer struct {
 	reader     *reader
 	transforms []transform.Transform
 	size       *Sizer
-	from, to   bound
+	from, to   keyspace.Bound
 	free       chan *batch
 	tracer     trace.Tracer
 }
 
 const batchesInFlight = 2 // one being written, one being read and sealed
 
-func (x *Executor) producer(claim Claim, conn *pg.Conn, limits Limits, size *Sizer) (*producer, error) {
+func (x *Executor) producer(claim work.Claim, conn *pg.Conn, limits work.Limits, size *Sizer) (*producer, error) {
 	transforms, err := x.transforms()
 	if err != nil {
 		return nil, err
 	}
 	p := &producer{reader: newReader(conn, x.Shape, limits, x.Timeouts.Read, x.sparse(claim)), transforms: transforms, size: size, tracer: x.Tracer,
-		from: textBound(claim.start()), to: textBound(claim.Through), free: make(chan *batch, batchesInFlight)}
+		from: keyspace.TextBound(claim.Start()), to: keyspace.TextBound(claim.Through), free: make(chan *batch, batchesInFlight)}
 	for range batchesInFlight {
 		p.free <- &batch{}
 	}
@@ -179,7 +182,7 @@ func (p *producer) run(ctx context.Context, ready chan<- *batch) error {
 		if err := p.fill(ctx, b, at); err != nil {
 			return err
 		}
-		at = b.last.clone() // the batch's memory may be used again before the next read
+		at = b.last.Clone() // the batch's memory may be used again before the next read
 		end := b.end
 		select {
 		case ready <- b:
@@ -193,7 +196,7 @@ func (p *producer) run(ctx context.Context, ready chan<- *batch) error {
 }
 
 // fill reads and seals one chunk under a span of its own, which the writer ends.
-func (p *producer) fill(ctx context.Context, b *batch, at bound) error {
+func (p *producer) fill(ctx context.Context, b *batch, at keyspace.Bound) error {
 	ctx, span := p.tracer.Start(ctx, "chunk")
 	b.trace = span
 	err := spanned(ctx, p.tracer, "read", func(ctx context.Context) error {
@@ -217,7 +220,7 @@ const maxReads = 5 // of one chunk that take too long, before the range is given
 
 // readSmaller reads the next chunk; one that takes too long is read again in smaller parts, and row by row instead of
 // looking for uncovered ones far away.
-func (p *producer) readSmaller(ctx context.Context, b *batch, at bound) error {
+func (p *producer) readSmaller(ctx context.Context, b *batch, at keyspace.Bound) error {
 	for reads := 1; ; reads++ {
 		err := p.reader.readJudged(ctx, b, at, p.to, p.size.next())
 		if pg.ClassOf(err) != pg.ClassLock || reads == maxReads {

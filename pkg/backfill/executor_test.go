@@ -3,7 +3,7 @@ package backfill_test
 import (
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -19,7 +19,7 @@ func TestEveryRowOfATableIsCovered(t *testing.T) {
 	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.ranges`); n != 7 {
 		t.Errorf("planned %d ranges, want 7", n)
 	}
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 20000)

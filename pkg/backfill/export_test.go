@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 )
 
 // Generated is one statement that a shape makes, with the types of its parameters as they are sent; 0 is inferred.
@@ -13,7 +15,7 @@ type Generated struct {
 }
 
 // GeneratedBy lists every statement of the engine for a shape, in all its variants.
-func GeneratedBy(s *Shape) []Generated {
+func GeneratedBy(s *shape.Shape) []Generated {
 	var all []Generated
 	add := func(name, sql string, oids ...[]uint32) {
 		g := Generated{Name: name, SQL: sql}
@@ -28,8 +30,8 @@ func GeneratedBy(s *Shape) []Generated {
 	}
 	arrays = append(arrays, pgtype.XIDArrayOID)
 	for _, c := range s.Columns {
-		if out := c.output(); out.sends() {
-			arrays, cells = append(arrays, out.list), append(cells, out.oid)
+		if out := c.Output(); out.Sends() {
+			arrays, cells = append(arrays, out.List), append(cells, out.OID)
 		}
 	}
 	count := []uint32{pgtype.Int8OID}
@@ -41,35 +43,35 @@ func GeneratedBy(s *Shape) []Generated {
 	}
 	for _, sparse := range []bool{false, true} {
 		for _, bounds := range [][2]bool{{false, false}, {true, false}, {false, true}, {true, true}} {
-			add(fmt.Sprintf("read, sparse %t, lower bound %t, upper bound %t", sparse, bounds[0], bounds[1]), s.readSQL(bounds[0], bounds[1], sparse),
+			add(fmt.Sprintf("read, sparse %t, lower bound %t, upper bound %t", sparse, bounds[0], bounds[1]), s.ReadSQL(bounds[0], bounds[1], sparse),
 				if1(bounds[0], key), if1(bounds[1], key), count)
 		}
 	}
 	for _, lower := range []bool{false, true} {
-		if s.proxied() {
+		if s.Proxied() {
 			break
 		}
 		for _, look := range []bool{false, true} {
 			for _, skip := range []bool{false, true} {
-				add(fmt.Sprintf("update, lower bound %t, skip locked %t, look %t", lower, skip, look), s.updateSQL(lower, skip, look), arrays, key, if1(lower, key))
+				add(fmt.Sprintf("update, lower bound %t, skip locked %t, look %t", lower, skip, look), s.UpdateSQL(lower, skip, look), arrays, key, if1(lower, key))
 			}
 		}
 	}
-	if s.proxied() {
-		add("through the proxy", s.plainSQL(), cells, key, []uint32{pgtype.XIDOID})
-		add("lock through the proxy", s.plainLockSQL(), key)
-		add("present", s.presentSQL(), key)
-		add("proof", s.proofSQL(true, true), key, key)
-		add("take back", s.takeBackSQL(), key, []uint32{pgtype.XIDOID})
+	if s.Proxied() {
+		add("through the proxy", s.PlainSQL(), cells, key, []uint32{pgtype.XIDOID})
+		add("lock through the proxy", s.PlainLockSQL(), key)
+		add("present", s.PresentSQL(), key)
+		add("proof", s.ProofSQL(true, true), key, key)
+		add("take back", s.TakeBackSQL(), key, []uint32{pgtype.XIDOID})
 	} else {
-		add("lock", s.lockSQL(), key)
-		add("write one", s.writeOneSQL(), key, cells)
+		add("lock", s.LockSQL(), key)
+		add("write one", s.WriteOneSQL(), key, cells)
 	}
-	add("verify", s.verifySQL(false), count)
-	add("verify, lower bound", s.verifySQL(true), key, count)
-	add("run of a verified sample", s.sampleRunSQL(), []uint32{pgtype.TIDOID, pgtype.TIDOID}, count)
-	add("hops", s.hopsSQL())
-	add("sample", s.sampleSQL())
-	add("middle", s.middleSQL(true, true, 200_000, 64), key, key)
+	add("verify", s.VerifySQL(false), count)
+	add("verify, lower bound", s.VerifySQL(true), key, count)
+	add("run of a verified sample", s.SampleRunSQL(), []uint32{pgtype.TIDOID, pgtype.TIDOID}, count)
+	add("hops", s.HopsSQL())
+	add("sample", s.SampleSQL())
+	add("middle", s.MiddleSQL(true, true, 200_000, 64), key, key)
 	return all
 }

@@ -13,6 +13,9 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -33,7 +36,8 @@ func made(payload ddl.Payload, targetType string) option {
 	}
 }
 
-func eql(k *kit)   { made(ddl.PayloadEQL, "public.eql_v2_encrypted")(k) }
+func eql(k *kit) { made(ddl.PayloadEQL, "public.eql_v2_encrypted")(k) }
+
 func jsonb(k *kit) { made(ddl.PayloadJSON, "jsonb")(k) }
 
 func disguised(payload ddl.Payload, r messages.ExternalRequest, value string) json.RawMessage {
@@ -103,7 +107,7 @@ func TestForeignValuesOfEveryTypeSurvive(t *testing.T) {
 			}
 			k := prepare(t, ctx, pinned(eqlTypeSQL+undisguisedSQL+";\n"+f.sql()), on(pg.Table{Schema: "public", Name: "items"}, sources...), hostileDefaults, made(payload, targets()[payload]))
 			k.start(ctx, 5)
-			if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+			if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
 				t.Fatalf("the job ended %s with %d rows in quarantine: %s", job.State, quarantined(t, k), job.StoppedBy)
 			}
 			k.proven(ctx, int64(f.rows()))
@@ -144,7 +148,7 @@ func TestForeignColumnsKeepEveryPromise(t *testing.T) {
 				}
 				return inner(ctx, r)
 			}
-			if job := k.finish(ctx); job.State != backfill.Done {
+			if job := k.finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.proven(ctx, 49)
@@ -174,7 +178,7 @@ func TestAForeignRowThatLosesEveryRace(t *testing.T) {
 		}
 		return inner(ctx, r)
 	}
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)
@@ -247,7 +251,7 @@ func TestAValueThatAnEncrypterRefuses(t *testing.T) {
 		}
 		return a, err
 	}
-	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 1 {
+	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 1 {
 		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 	}
 	if r := k.verify(ctx)[0]; r.Covered != 49 || r.Uncovered != 1 {
@@ -268,9 +272,9 @@ func TestVerificationOfForeignColumns(t *testing.T) {
 	k.db.Run(t, `UPDATE public.items SET sealed = '{"a":1}' WHERE id = 1`)
 	k.db.Run(t, `UPDATE public.items SET sealed = jsonb_set(sealed, '{c}', to_jsonb(secret)) WHERE id = 2`)
 	k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id = 3`)
-	reports := make([]backfill.Report, 1)
-	shape := must(backfill.OpenProof(ctx, k.db.DB, k.job, k.relation.OID, k.keyring))(t)
-	check(t, (&backfill.Verifier{DB: k.db.DB, Shape: shape, Keyring: k.keyring}).Verify(ctx, reports, func(int) {}))
+	reports := make([]proof.Report, 1)
+	shape := must(shape.OpenProof(ctx, k.db.DB, k.job, k.relation.OID, k.keyring))(t)
+	check(t, (&proof.Verifier{DB: k.db.DB, Shape: shape, Keyring: k.keyring}).Verify(ctx, reports, func(int) {}))
 	r := reports[0]
 	if r.Rows != 50 || r.Covered != 47 || r.Broken != 2 || r.Uncovered != 1 || r.Proven() || len(r.Examples) != 2 {
 		t.Errorf("verification found %+v", r)

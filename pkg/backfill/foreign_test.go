@@ -11,6 +11,10 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -104,7 +108,7 @@ func TestEncryptedValuesOfOthersAreSealed(t *testing.T) {
 			k := prepare(t, t.Context(), "CREATE EXTENSION IF NOT EXISTS pgcrypto SCHEMA public; CREATE TABLE public.items (id bigint PRIMARY KEY, "+f.columns+
 				"); INSERT INTO public.items VALUES "+f.rows, from(f.origin, f.keys))
 			k.start(t.Context(), 10)
-			if job := k.finish(t.Context()); job.State != backfill.Done {
+			if job := k.finish(t.Context()); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.proven(t.Context(), testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items`))
@@ -138,7 +142,7 @@ func TestAForeignValueThatDoesNotOpenIsSetAside(t *testing.T) {
 	k.db.Run(t, `UPDATE public.items SET secret = 'plaintext after all' WHERE id = 7`)
 	k.db.Run(t, `UPDATE public.items SET iv = NULL WHERE id = 9`)
 	k.start(ctx, 20)
-	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 2 {
+	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 2 {
 		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 	}
 	if r := k.verify(ctx)[0]; r.Covered != 48 || r.Uncovered != 2 {
@@ -149,7 +153,7 @@ func TestAForeignValueThatDoesNotOpenIsSetAside(t *testing.T) {
 	}
 	k.db.Run(t, `UPDATE public.items SET secret = public.pin('secret ' || id, 'sixteen bytes iv'), iv = 'sixteen bytes iv' WHERE id IN (7, 9)`)
 	k.start(ctx, 20)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("mended, the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)
@@ -202,17 +206,17 @@ func TestVerifyOpensForeignValues(t *testing.T) {
 }
 
 // reportOf verifies although triggers were switched off.
-func reportOf(ctx context.Context, k *kit) (backfill.Report, error) {
-	reports := make([]backfill.Report, 1)
+func reportOf(ctx context.Context, k *kit) (proof.Report, error) {
+	reports := make([]proof.Report, 1)
 	job, err := k.job.Reading(ctx, k.secrets)
 	if err != nil {
 		return reports[0], err
 	}
-	shape, err := backfill.OpenProof(ctx, k.db.DB, job, k.inspect(ctx).Leaves[0].OID, k.keyring)
+	shape, err := shape.OpenProof(ctx, k.db.DB, job, k.inspect(ctx).Leaves[0].OID, k.keyring)
 	if err != nil {
 		return reports[0], err
 	}
-	err = (&backfill.Verifier{DB: k.db.DB, Shape: shape, Keyring: k.keyring}).Verify(ctx, reports, func(int) {})
+	err = (&proof.Verifier{DB: k.db.DB, Shape: shape, Keyring: k.keyring}).Verify(ctx, reports, func(int) {})
 	return reports[0], err
 }
 
@@ -224,12 +228,12 @@ func TestAJobWithoutItsForeignKeyIsHandedBack(t *testing.T) {
 	k.start(ctx, 20)
 	for name, keys := range map[string]*readers.Keys{"none at all": nil, "another": secrets(t, map[string]string{"other": "text x"}), "on a server": secrets(t, map[string]string{"pins": "uri vault://x/y/z"})} {
 		_, err := k.job.Reading(ctx, keys)
-		var missing *backfill.NoForeignKeyError
+		var missing *work.NoForeignKeyError
 		if !errors.As(err, &missing) || !backfill.Retryable(err) || backfill.ErrorClass(err) != "foreign_key" || !strings.Contains(err.Error(), "pins") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := backfill.OpenShape(ctx, k.db.DB, k.job, k.inspect(ctx).Leaves[0].OID, k.keyring); err == nil || errors.Is(err, backfill.ErrShape) {
+	if _, err := shape.Open(ctx, k.db.DB, k.job, k.inspect(ctx).Leaves[0].OID, k.keyring); err == nil || errors.Is(err, keyspace.ErrChanged) {
 		t.Errorf("without a reader: %v", err)
 	}
 	if _, err := k.job.Reading(ctx, secrets(t, map[string]string{"pins": "text a key of more than thirty-two bytes"})); err == nil || strings.Contains(err.Error(), "thirty") {
@@ -238,7 +242,7 @@ func TestAJobWithoutItsForeignKeyIsHandedBack(t *testing.T) {
 	job := k.job
 	job.Spec.Columns[0].Origin.Beside[0].Attnum++
 	reading := must(job.Reading(ctx, k.secrets))(t)
-	if _, err := backfill.OpenShape(ctx, k.db.DB, reading, k.inspect(ctx).Leaves[0].OID, k.keyring); !errors.Is(err, backfill.ErrShape) {
+	if _, err := shape.Open(ctx, k.db.DB, reading, k.inspect(ctx).Leaves[0].OID, k.keyring); !errors.Is(err, keyspace.ErrChanged) {
 		t.Errorf("with another column for the vector: %v", err)
 	}
 }

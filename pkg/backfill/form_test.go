@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -29,7 +30,7 @@ func TestCellsAsTextGoThroughEverything(t *testing.T) {
 				k := prepare(t, ctx, fmt.Sprintf(`CREATE TABLE public.items (id bigint PRIMARY KEY, secret %s);
 INSERT INTO public.items SELECT i, nullif(i %% 10, 0)::text::%[1]s FROM generate_series(1, 50) i; ANALYZE public.items`, typ), in(form))
 				k.start(ctx, 10)
-				if job := k.finish(ctx); job.State != backfill.Done {
+				if job := k.finish(ctx); job.State != work.Done {
 					t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 				}
 				k.proven(ctx, 50)
@@ -54,12 +55,12 @@ INSERT INTO public.items SELECT i, nullif(i %% 10, 0)::text::%[1]s FROM generate
 				k.cutOver()
 				k.db.Run(t, `UPDATE public.items SET secret_plaintext = NULL WHERE id > 20`)
 				k.start(ctx, 10)
-				if job := k.finish(ctx); job.State != backfill.Done || plain("secret_plaintext") != before {
+				if job := k.finish(ctx); job.State != work.Done || plain("secret_plaintext") != before {
 					t.Fatalf("the job in reverse ended %s: %s", job.State, job.StoppedBy)
 				}
 				k.rotate(ctx, k.scheme(ctx, 2, nil))
 				k.start(ctx, 10)
-				if job := k.finish(ctx); job.State != backfill.Done || plain("secret_plaintext") != before {
+				if job := k.finish(ctx); job.State != work.Done || plain("secret_plaintext") != before {
 					t.Fatalf("the rotation ended %s: %s", job.State, job.StoppedBy)
 				}
 				if r := k.verify(ctx)[0]; !r.Proven() || r.Schemes[2] != 45 {

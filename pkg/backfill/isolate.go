@@ -3,6 +3,7 @@ package backfill
 import (
 	"context"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -11,10 +12,10 @@ const reasonRaised = "the expression raises an error: SQLSTATE "
 
 // readJudged is [reader.read] where judging a row may raise an error: one that does is found by reading ever fewer rows,
 // and is refused, so that the rest goes on without it.
-func (r *reader) readJudged(ctx context.Context, b *batch, after, through bound, most int) error {
+func (r *reader) readJudged(ctx context.Context, b *batch, after, through keyspace.Bound, most int) error {
 	for {
 		err := r.read(ctx, b, after, through, most)
-		if pg.ClassOf(err) != pg.ClassData || !r.shape.fallible() {
+		if pg.ClassOf(err) != pg.ClassData || !r.shape.Fallible() {
 			return err
 		}
 		if most > 1 {
@@ -26,9 +27,9 @@ func (r *reader) readJudged(ctx context.Context, b *batch, after, through bound,
 }
 
 // readBlind reads the next row without judging it, and refuses it.
-func (r *reader) readBlind(ctx context.Context, b *batch, after, through bound, reason string) error {
+func (r *reader) readBlind(ctx context.Context, b *batch, after, through keyspace.Bound, reason string) error {
 	blind := *r
-	blind.shape, blind.sparse = r.shape.blind(), false
+	blind.shape, blind.sparse = r.shape.Blind(), false
 	if err := blind.read(ctx, b, after, through, 1); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -27,7 +29,7 @@ func (k *kit) journey(ctx context.Context, rows int64) {
 	if stops < 4 {
 		k.t.Errorf("the work was stopped %d times inside a range, want at least 4", stops)
 	}
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		k.t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, rows)
@@ -57,7 +59,7 @@ func (k *kit) audit(context.Context) {
 // claims again. It says how often it was stopped before a range was done.
 func (k *kit) interrupted(ctx context.Context) (stops int64) {
 	k.t.Helper()
-	closed, shapes := map[int64]int{}, map[uint32]*backfill.Shape{}
+	closed, shapes := map[int64]int{}, map[uint32]*shape.Shape{}
 	for _, id := range testenv.Column[int64](k.t, k.db, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending' ORDER BY md5(id::text)`) {
 		for attempt := 0; ; attempt++ {
 			if attempt > mostAttempts {
@@ -65,10 +67,10 @@ func (k *kit) interrupted(ctx context.Context) (stops int64) {
 			}
 			claim, standing, _, err := k.ranges.Claim(ctx, id)
 			check(k.t, err)
-			if standing == backfill.Closed {
+			if standing == work.Closed {
 				break
 			}
-			if standing != backfill.Claimed {
+			if standing != work.Claimed {
 				k.t.Fatalf("range %d is %v", id, standing)
 			}
 			if shapes[claim.Leaf] == nil {
@@ -91,7 +93,7 @@ func (k *kit) interrupted(ctx context.Context) (stops int64) {
 }
 
 // oneChunk executes a claim until it reports the first chunk, or a little longer.
-func oneChunk(ctx context.Context, x *backfill.Executor, claim backfill.Claim, gently bool, closed map[int64]int) error {
+func oneChunk(ctx context.Context, x *backfill.Executor, claim work.Claim, gently bool, closed map[int64]int) error {
 	ctx, kill := context.WithCancel(ctx)
 	defer kill()
 	drain := make(chan struct{})

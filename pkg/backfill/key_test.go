@@ -3,7 +3,7 @@ package backfill_test
 import (
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 )
 
 // Empty sorts first: it is the first thing a fresh batch keeps.
@@ -12,7 +12,7 @@ func TestAnEmptyKeyIsNoNull(t *testing.T) {
 	ctx := t.Context()
 	k := prepare(t, ctx, `CREATE TABLE public.items (id text PRIMARY KEY, secret text); INSERT INTO public.items VALUES ('', ''), ('a', '')`)
 	k.start(ctx, 1)
-	if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+	if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
 		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 	}
 	k.proven(ctx, 2)

@@ -14,6 +14,10 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
@@ -32,15 +36,15 @@ type kit struct {
 	db       *testenv.DB
 	table    pg.Table
 	sources  []string // of the columns in work; each has a target of the same name with "_sealed" added
-	jobs     *backfill.Jobs
-	ranges   *backfill.Ranges
+	jobs     *work.Jobs
+	ranges   *work.Ranges
 	keyring  *cell.Keyring
 	kek      cell.KEK
 	chain    *lifecycle.Keychain // nil: keyring alone; else tenants have keys, and what is unknown is looked up
 	relation pg.Relation
-	job      backfill.Job
-	columns  []backfill.SpecColumn
-	limits   backfill.Limits
+	job      work.Job
+	columns  []work.Column
+	limits   work.Limits
 	budget   int
 	hopPages int64
 	lease    time.Duration
@@ -51,7 +55,7 @@ type kit struct {
 	secrets *readers.Keys    // by which they are opened
 
 	foreign ddl.Column               // payload and target type of columns that somebody else makes
-	ask     backfill.Ask             // who that is
+	ask     shape.Ask                // who that is
 	proxy   *testenv.EncryptingProxy // or who that is instead; nil: nobody
 	through *pg.DB                   // the database as it is seen through it
 }
@@ -93,8 +97,8 @@ func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *
 		k.columns = append(k.columns, k.register(ctx, kek, source))
 	}
 	k.keyring = must(lifecycle.LoadKeyring(ctx, k.db, kek))(t)
-	k.jobs = &backfill.Jobs{DB: k.db.DB, Log: &lifecycle.Log{}}
-	k.ranges = &backfill.Ranges{DB: k.db.DB, Worker: "w1", Lease: k.lease}
+	k.jobs = &work.Jobs{DB: k.db.DB, Log: &lifecycle.Log{}}
+	k.ranges = &work.Ranges{DB: k.db.DB, Worker: "w1", Lease: k.lease}
 	k.relation = k.inspect(ctx)
 	return k
 }
@@ -122,7 +126,7 @@ func (k *kit) key() pg.Key {
 }
 
 // register runs one column's rungs: registry, scheme, check, capture, and the events of its phases.
-func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.SpecColumn {
+func (k *kit) register(ctx context.Context, kek cell.KEK, name string) work.Column {
 	k.t.Helper()
 	source, _ := k.relation.Column(name)
 	target, _ := k.relation.Column(k.target(name))
@@ -133,16 +137,16 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 		return err
 	}))
 	var scheme cell.Scheme
-	c, external, origin := k.foreign, backfill.External{}, k.originOf()
+	c, external, origin := k.foreign, work.External{}, k.originOf()
 	if c.Payload == ddl.PayloadCell {
-		codec := must(cell.CodecFor(backfill.TypeInfo(source.Base)))(k.t)
+		codec := must(cell.CodecFor(keyspace.TypeInfo(source.Base)))(k.t)
 		if origin != nil {
 			codec = must(origin.Codec())(k.t)
 		}
 		scheme = must(lifecycle.ActivateScheme(ctx, k.db.DB, kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
 			RowBound: true, Padding: codec.DefaultPadding()}))(k.t)
 	} else {
-		external = backfill.External{Subject: "encrypt.items", Key: "items/" + name, Table: k.table, Target: target.Name}
+		external = work.External{Subject: "encrypt.items", Key: "items/" + name, Table: k.table, Target: target.Name}
 		if k.proxy != nil {
 			external.Subject, external.Key, external.Proxy = "", "", true
 		}
@@ -155,7 +159,7 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 			k.db.Run(k.t, statement)
 		}
 	}
-	spec := backfill.SpecColumn{ID: column.ID, Source: source.Name, Target: target.Name, SourceAttnum: source.Attnum, TargetAttnum: target.Attnum,
+	spec := work.Column{ID: column.ID, Source: source.Name, Target: target.Name, SourceAttnum: source.Attnum, TargetAttnum: target.Attnum,
 		Scheme: scheme.Number, External: external, Origin: origin, LogTable: k.table.String(), LogColumn: source.Name}
 	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
 		for _, kind := range []lifecycle.Kind{lifecycle.KindSchemaAdded, lifecycle.KindDualWriting} {
@@ -169,12 +173,12 @@ func (k *kit) register(ctx context.Context, kek cell.KEK, name string) backfill.
 }
 
 // originOf is the kit's origin with its columns; nil: its sources are plaintext.
-func (k *kit) originOf() *backfill.Origin {
+func (k *kit) originOf() *work.Origin {
 	k.t.Helper()
 	if k.origin == nil {
 		return nil
 	}
-	o := &backfill.Origin{Origin: *k.origin}
+	o := &work.Origin{Origin: *k.origin}
 	for _, name := range o.Origin.Columns() {
 		column, found := k.relation.Column(name)
 		if !found {
@@ -188,18 +192,18 @@ func (k *kit) originOf() *backfill.Origin {
 // start creates and plans a job whose ranges have about rows rows.
 func (k *kit) start(ctx context.Context, rows int64) {
 	k.t.Helper()
-	k.job = must(k.jobs.Create(ctx, backfill.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: backfill.Spec{
+	k.job = must(k.jobs.Create(ctx, work.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: work.Spec{
 		Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns, Budget: k.budget, Limits: k.limits}}))(k.t)
-	k.job = must((&backfill.Planner{Jobs: k.jobs, RangeRows: rows, HopPages: k.hopPages}).Plan(ctx, k.job.ID, k.relation))(k.t)
+	k.job = must((&work.Planner{Jobs: k.jobs, RangeRows: rows, HopPages: k.hopPages}).Plan(ctx, k.job.ID, k.relation))(k.t)
 }
 
-func (k *kit) shape(ctx context.Context, leaf uint32) *backfill.Shape {
+func (k *kit) shape(ctx context.Context, leaf uint32) *shape.Shape {
 	k.t.Helper()
 	job := k.job
 	if k.chain != nil {
 		job = job.Following(k.chain)
 	}
-	return must(backfill.OpenShape(ctx, k.db.DB, must(job.Reading(ctx, k.secrets))(k.t), leaf, k.keyring))(k.t)
+	return must(shape.Open(ctx, k.db.DB, must(job.Reading(ctx, k.secrets))(k.t), leaf, k.keyring))(k.t)
 }
 
 func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
@@ -207,11 +211,11 @@ func (k *kit) executor(ctx context.Context, leaf uint32) *backfill.Executor {
 	return k.executorOf(k.shape(ctx, leaf))
 }
 
-func (k *kit) executorOf(s *backfill.Shape) *backfill.Executor {
+func (k *kit) executorOf(s *shape.Shape) *backfill.Executor {
 	return &backfill.Executor{DB: k.db.DB, Shape: s, Limits: k.job.Spec.Limits, Timeouts: k.timeouts, Budget: k.budget, Lease: k.lease,
 		Log: &lifecycle.Log{}, Columns: k.job.Events(), Worker: "w1", Tracer: noop.NewTracerProvider().Tracer(""), Drain: make(chan struct{}),
 		Proxy: func(ctx context.Context) (*pg.Conn, error) { return k.through.Acquire(ctx) },
-		Transform: func(c backfill.Column) (transform.Transform, error) {
+		Transform: func(c shape.Column) (transform.Transform, error) {
 			if c.External.Subject != "" {
 				return k.wrap(c.Encrypter(k.ask)), nil
 			}
@@ -231,7 +235,7 @@ func (k *kit) work(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if standing != backfill.Claimed {
+		if standing != work.Claimed {
 			continue
 		}
 		if err := k.executor(ctx, claim.Leaf).Execute(ctx, claim, func(backfill.Checkpoint) {}); err != nil {
@@ -242,7 +246,7 @@ func (k *kit) work(ctx context.Context) error {
 }
 
 // finish works and sweeps until the job has ended.
-func (k *kit) finish(ctx context.Context) backfill.Job {
+func (k *kit) finish(ctx context.Context) work.Job {
 	k.t.Helper()
 	for range 100 {
 		check(k.t, k.work(ctx))
@@ -263,11 +267,11 @@ func (k *kit) finish(ctx context.Context) backfill.Job {
 }
 
 // verify decrypts every row of every leaf and compares it with its source: one report per column.
-func (k *kit) verify(ctx context.Context) []backfill.Report {
+func (k *kit) verify(ctx context.Context) []proof.Report {
 	k.t.Helper()
-	reports := make([]backfill.Report, len(k.columns))
+	reports := make([]proof.Report, len(k.columns))
 	for _, leaf := range k.inspect(ctx).Leaves {
-		v := &backfill.Verifier{DB: k.db.DB, Shape: k.shape(ctx, leaf.OID), Keyring: k.keyring}
+		v := &proof.Verifier{DB: k.db.DB, Shape: k.shape(ctx, leaf.OID), Keyring: k.keyring}
 		check(k.t, v.Verify(ctx, reports, func(int) {}))
 	}
 	return reports

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -40,7 +41,7 @@ func making(t testing.TB, ctx context.Context, sql, source, target string, e ddl
 		return err
 	}))
 	c := ddl.Column{ID: column.ID, Table: k.table, Source: source, Target: target, Key: k.key().Names(), Expression: &e}
-	spec := backfill.SpecColumn{ID: c.ID, Source: source, Target: target, SourceAttnum: from.Attnum, TargetAttnum: to.Attnum, Expression: &e,
+	spec := work.Column{ID: c.ID, Source: source, Target: target, SourceAttnum: from.Attnum, TargetAttnum: to.Attnum, Expression: &e,
 		LogTable: k.table.String(), LogColumn: source}
 	check(t, k.db.InTx(ctx, func(tx pg.Tx) error {
 		for _, statement := range c.Capture().Do {
@@ -55,9 +56,9 @@ func making(t testing.TB, ctx context.Context, sql, source, target string, e ddl
 		}
 		return nil
 	}))
-	k.columns = []backfill.SpecColumn{spec}
-	k.jobs = &backfill.Jobs{DB: k.db.DB, Log: &lifecycle.Log{}}
-	k.ranges = &backfill.Ranges{DB: k.db.DB, Worker: "w1", Lease: k.lease}
+	k.columns = []work.Column{spec}
+	k.jobs = &work.Jobs{DB: k.db.DB, Log: &lifecycle.Log{}}
+	k.ranges = &work.Ranges{DB: k.db.DB, Worker: "w1", Lease: k.lease}
 	k.relation = k.inspect(ctx)
 	return k
 }
@@ -89,7 +90,7 @@ func TestExpressionMakesEveryValueOnce(t *testing.T) {
 	k := making(t, ctx, mails, "mail", "norm", ddl.Expression{SQL: "lower(btrim(mail))", Inputs: reads("mail"), Type: "text"})
 	for range 2 { // the second job finds nothing to do
 		k.start(ctx, 400)
-		if job := k.finish(ctx); job.State != backfill.Done {
+		if job := k.finish(ctx); job.State != work.Done {
 			t.Fatalf("the job is %s: %s", job.State, job.StoppedBy)
 		}
 		if n := k.writes(); n != 2700 {
@@ -116,7 +117,7 @@ func TestExpressionThatRaisesIsQuarantined(t *testing.T) {
 INSERT INTO public.items SELECT i, i, CASE WHEN i IN (7, 500, 501, 2999, 3000) THEN 0 ELSE 3 END FROM generate_series(1, 3000) i;`+rewritten,
 		"of", "share", ddl.Expression{SQL: "((of)::numeric / parts)", Inputs: reads("of", "parts"), Type: "numeric(10,2)"})
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Failed {
+	if job := k.finish(ctx); job.State != work.Failed {
 		t.Fatalf("the job is %s: %s", job.State, job.StoppedBy)
 	}
 	if n := k.writes(); n != 2995 {
@@ -132,7 +133,7 @@ INSERT INTO public.items SELECT i, i, CASE WHEN i IN (7, 500, 501, 2999, 3000) T
 	}
 	k.db.Run(t, `UPDATE public.items SET parts = 6 WHERE parts = 0`)
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job is %s: %s", job.State, job.StoppedBy)
 	}
 	if n := k.writes(); n != 2995 {
@@ -162,7 +163,7 @@ INSERT INTO public.items (tenant, phone) SELECT i % 3, '+41 ' || i FROM generate
 		"phone", "phone", ddl.Expression{SQL: "(phone || 'x'::text)", Inputs: reads("phone"), Type: "text", Version: "form", Number: 2})
 	for range 2 {
 		k.start(ctx, 300)
-		if job := k.finish(ctx); job.State != backfill.Done {
+		if job := k.finish(ctx); job.State != work.Done {
 			t.Fatalf("the job is %s: %s", job.State, job.StoppedBy)
 		}
 		if n := k.writes(); n != 2000 {
@@ -194,7 +195,7 @@ INSERT INTO public.items SELECT i, '+41 ' || i FROM generate_series(1, 500) i; I
 		"phone", "phone", ddl.Expression{SQL: "translate(phone, ' +'::text, ''::text)", Inputs: reads("phone"), Type: "text",
 			When: "((phone IS NULL) OR (phone !~ '[^0-9]'::text))", Judges: reads("phone")})
 	k.start(ctx, 100)
-	if job := k.finish(ctx); job.State != backfill.Done || k.writes() != 500 {
+	if job := k.finish(ctx); job.State != work.Done || k.writes() != 500 {
 		t.Fatalf("the job is %s: %s; %d rows were written", job.State, job.StoppedBy, k.writes())
 	}
 	k.proven(ctx, 501)
@@ -254,7 +255,7 @@ func TestExpressionUnderWrites(t *testing.T) {
 	job := k.finish(ctx)
 	close(stop)
 	check(t, <-stopped)
-	if job.State != backfill.Done {
+	if job.State != work.Done {
 		t.Fatalf("the job is %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items`))

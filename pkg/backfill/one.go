@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -33,7 +35,7 @@ func (w *writer) one(ctx context.Context, r row) error {
 	h := w.history(r.id())
 	for {
 		result := oneGone
-		err := w.transact(ctx, func(pg.Tx) (Key, error) {
+		err := w.transact(ctx, func(pg.Tx) (keyspace.Key, error) {
 			var err error
 			if result, err = w.lockAndWrite(ctx, r); err != nil || result == oneGone || result == oneSuppressed {
 				return w.claim.Cursor, err
@@ -103,8 +105,8 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte, found bool, err error) {
 	print := ""
 	keys := len(w.shape.Key)
-	statement := pg.Statement{SQL: w.shape.lockSQL(), Results: w.shape.lockFormats()}
-	w.shape.bind(&statement, bound{parts: r.key})
+	statement := pg.Statement{SQL: w.shape.LockSQL(), Results: w.shape.LockFormats()}
+	w.shape.Bind(&statement, keyspace.Bound{Parts: r.key})
 	statement.Row = func(wire [][]byte) error {
 		found = wire[0][0] == 1
 		var own [][]byte
@@ -116,7 +118,7 @@ func (w *writer) lock(ctx context.Context, r row) (locked row, sources [][]byte,
 	}
 	err = w.conn.Flight(ctx, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: alone}, pg.Statement{SQL: asynchronous}, statement, w.fingerprint(&print))
 	if err == nil && print != w.shape.Fingerprint {
-		err = ErrShape
+		err = keyspace.ErrChanged
 	}
 	return locked, sources, found, err
 }
@@ -130,11 +132,11 @@ func keepNull(wire []byte) []byte {
 
 func (w *writer) writeLocked(ctx context.Context, r row, s span) (ending, error) {
 	result := oneSuppressed
-	statement := pg.Statement{SQL: w.shape.writeOneSQL(), Results: append([]int16{1}, w.shape.echoFormats()...)}
-	w.shape.bind(&statement, bound{parts: r.key})
+	statement := pg.Statement{SQL: w.shape.WriteOneSQL(), Results: append([]int16{1}, w.shape.EchoFormats()...)}
+	w.shape.Bind(&statement, keyspace.Bound{Parts: r.key})
 	for i, c := range w.shape.Columns {
-		if out := c.output(); out.sends() {
-			statement.Add(s.values[i][0].Out, out.oid, pg.Format(out.isBinary))
+		if out := c.Output(); out.Sends() {
+			statement.Add(s.values[i][0].Out, out.OID, pg.Format(out.Binary))
 		}
 	}
 	statement.Row = func(wire [][]byte) error {
@@ -153,7 +155,7 @@ func (w *writer) writeLocked(ctx context.Context, r row, s span) (ending, error)
 const foreignAlone = idleTimeout * 3 / 4
 
 // withinLock bounds what an encrypter may take while a row is locked for it.
-func withinLock(ctx context.Context, s *Shape) (context.Context, context.CancelFunc) {
+func withinLock(ctx context.Context, s *shape.Shape) (context.Context, context.CancelFunc) {
 	for _, c := range s.Columns {
 		if c.Foreign() {
 			return context.WithTimeout(ctx, foreignAlone)

@@ -3,7 +3,7 @@ package backfill_test
 import (
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -57,7 +57,7 @@ INSERT INTO public.items SELECT md5(i::text), 'secret' FROM generate_series(1, 5
 			rows := rowsOf(t, k)
 			k.start(t.Context(), 500)
 			k.covering(t.Context(), rows)
-			if job := k.finish(t.Context()); job.State != backfill.Done {
+			if job := k.finish(t.Context()); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.proven(t.Context(), rows)
@@ -78,7 +78,7 @@ func TestARowThatMovesToAnotherPartitionMeanwhileIsCoveredThere(t *testing.T) {
 	}))
 	rows := rowsOf(t, k)
 	k.start(ctx, 500)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, rows)
@@ -95,7 +95,7 @@ func TestAPartitionThatIsNewSinceTheJobBeganIsSwept(t *testing.T) {
 	check(t, k.work(ctx))
 	k.db.Run(t, `CREATE TABLE public.items_5 PARTITION OF public.items FOR VALUES IN (5);
 INSERT INTO public.items SELECT 5, i, 'secret ' || i FROM generate_series(1, 700) i`)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, rowsOf(t, k))

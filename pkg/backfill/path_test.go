@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -65,21 +67,21 @@ func TestAHostileSearchPathChangesNothing(t *testing.T) {
 	for range 3 {
 		for _, id := range testenv.Column[int64](t, k.db, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending'`) {
 			claim, standing, _, err := k.ranges.Claim(ctx, id)
-			if err != nil || standing != backfill.Claimed {
+			if err != nil || standing != work.Claimed {
 				t.Fatalf("claimed as %v: %v", standing, err)
 			}
 			_, standing, _, err = k.ranges.Claim(ctx, id)
-			if err != nil || standing != backfill.Leased {
+			if err != nil || standing != work.Leased {
 				t.Fatalf("claimed twice as %v: %v", standing, err)
 			}
 			check(t, k.ranges.Renew(ctx, claim))
-			x := k.executorOf(must(backfill.OpenShape(ctx, db.DB, k.job, claim.Leaf, k.keyring))(t))
+			x := k.executorOf(must(shape.Open(ctx, db.DB, k.job, claim.Leaf, k.keyring))(t))
 			x.DB = db.DB
 			check(t, x.Execute(ctx, claim, func(backfill.Checkpoint) {}))
 		}
 		k.job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t)
 	}
-	if k.job.State != backfill.Done {
+	if k.job.State != work.Done {
 		t.Errorf("the job is %s", k.job.State)
 	}
 	k.proven(ctx, 50)

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -100,7 +102,7 @@ func TestAnEmptyTableAndATableOfOneRow(t *testing.T) {
 				k := prepare(t, ctx, "CREATE TABLE public.items (id text PRIMARY KEY, secret text); "+insert, func(k *kit) { k.hopPages = hopPages })
 				k.start(ctx, 1)
 				k.covering(ctx, rows)
-				if job := k.finish(ctx); job.State != backfill.Done {
+				if job := k.finish(ctx); job.State != work.Done {
 					t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 				}
 				k.proven(ctx, rows)
@@ -134,7 +136,7 @@ INSERT INTO public.items SELECT i, 10000 - i, 'secret' FROM generate_series(1, 3
 		t.Errorf("ranges cut by (a, b) are read by (%s, %s)", names[0].Name, names[1].Name)
 	}
 	k.db.Run(t, `DROP INDEX public.z`)
-	if _, err := backfill.OpenShape(ctx, k.db.DB, k.job, k.relation.OID, k.keyring); !errors.Is(err, backfill.ErrShape) {
+	if _, err := shape.Open(ctx, k.db.DB, k.job, k.relation.OID, k.keyring); !errors.Is(err, keyspace.ErrChanged) {
 		t.Errorf("without the index that the ranges were cut by, the table opens with %v", err)
 	}
 	k.db.Run(t, `CREATE UNIQUE INDEX y ON public.items (a, b)`)

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -100,7 +100,7 @@ func passesThrough(t *testing.T) {
 	if n := quarantined(t, k); n != 100 {
 		t.Errorf("%d rows are in quarantine", n)
 	}
-	if job := k.finish(t.Context()); job.State != backfill.Failed || sealed(t, k) != 0 {
+	if job := k.finish(t.Context()); job.State != work.Failed || sealed(t, k) != 0 {
 		t.Errorf("the job ended %s with %d cells", job.State, sealed(t, k))
 	}
 	checkNoValue(t, k)

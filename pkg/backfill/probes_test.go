@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -48,7 +49,7 @@ const hundredItems = `CREATE TABLE public.items (id bigint PRIMARY KEY, secret t
 INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 100) i; ANALYZE public.items`
 
 // few makes chunks of ten rows.
-func few(k *kit) { k.limits = backfill.Limits{Rows: 10} }
+func few(k *kit) { k.limits = work.Limits{Rows: 10} }
 
 // counting counts the values that are sealed.
 func counting(n *atomic.Int64) option {
@@ -70,7 +71,7 @@ func (c counted) Apply(ctx context.Context, values []transform.Value) error {
 // done finishes the job, and demands that every one of the rows is covered.
 func (k *kit) done(rows int64) {
 	k.t.Helper()
-	if job := k.finish(k.t.Context()); job.State != backfill.Done {
+	if job := k.finish(k.t.Context()); job.State != work.Done {
 		k.t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(k.t.Context(), rows)
@@ -125,8 +126,8 @@ func deathBeforeTheFirstCheckpoint(t *testing.T) {
 	t.Parallel()
 	k := prepare(t, t.Context(), hundredItems, few)
 	claimed(t, k) // and nothing more is heard of that worker
-	_, err := k.jobs.Create(t.Context(), backfill.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: k.job.Spec})
-	if live := must(k.jobs.Live(t.Context(), k.relation.OID))(t); !errors.Is(err, backfill.ErrJobBusy) || live.ID != k.job.ID {
+	_, err := k.jobs.Create(t.Context(), work.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: k.job.Spec})
+	if live := must(k.jobs.Live(t.Context(), k.relation.OID))(t); !errors.Is(err, work.ErrBusy) || live.ID != k.job.ID {
 		t.Errorf("starting again found %s, %v", live.ID, err)
 	}
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = clock_timestamp() - interval '1 second'`)
@@ -158,7 +159,7 @@ func hugeChunks(t *testing.T) {
 	t.Parallel()
 	k := prepare(t, t.Context(), `CREATE TABLE public.items (id int PRIMARY KEY, secret text);
 INSERT INTO public.items SELECT i, i FROM generate_series(1, 140000) i; ANALYZE public.items`, func(k *kit) {
-		k.limits = backfill.Limits{Rows: 40_000, Bytes: 1 << 30, Time: time.Minute}
+		k.limits = work.Limits{Rows: 40_000, Bytes: 1 << 30, Time: time.Minute}
 		k.timeouts = backfill.Timeouts{Lock: time.Second, Statement: time.Minute, Read: time.Minute}
 		k.lease = time.Minute
 	})
@@ -181,7 +182,7 @@ INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 2000) 
 		go func() {
 			for _, id := range ids {
 				claim, standing, _, err := k.ranges.Claim(t.Context(), id)
-				if err == nil && standing == backfill.Claimed {
+				if err == nil && standing == work.Claimed {
 					err = k.executor(t.Context(), claim.Leaf).Execute(t.Context(), claim, func(backfill.Checkpoint) {})
 				}
 				if err != nil {
@@ -340,7 +341,7 @@ func compositeKey(t *testing.T) {
 	t.Parallel()
 	k := prepare(t, t.Context(), `CREATE TABLE public.items (tenant text, seq int, secret text, PRIMARY KEY (tenant, seq));
 INSERT INTO public.items SELECT 'tenant ' || i / 20, i % 20, 'secret ' || i FROM generate_series(0, 99) i; ANALYZE public.items`, func(k *kit) {
-		k.limits = backfill.Limits{Rows: 7}
+		k.limits = work.Limits{Rows: 7}
 	})
 	k.start(t.Context(), 30)
 	k.done(100)
@@ -393,7 +394,7 @@ func plaintextChanges(t *testing.T) {
 		}
 	}))
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 49)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -22,11 +24,8 @@ import (
 // Proxy connects to an encrypting proxy in front of the same database.
 type Proxy func(ctx context.Context) (*pg.Conn, error)
 
-// proxied says that the values of the columns are written through a proxy: of all of them, or of none.
-func (s *Shape) proxied() bool { return s.Columns[0].External.Proxy }
-
 // sparse says whether only uncovered rows are read. What a proxy had stored is read again and again.
-func (x *Executor) sparse(claim Claim) bool { return claim.Pass > 0 && !x.Shape.proxied() }
+func (x *Executor) sparse(claim work.Claim) bool { return claim.Pass > 0 && !x.Shape.Proxied() }
 
 func (x *Executor) dial(ctx context.Context) (*pg.Conn, error) {
 	if x.Proxy == nil {
@@ -39,54 +38,20 @@ func (x *Executor) dial(ctx context.Context) (*pg.Conn, error) {
 	return conn, err
 }
 
-// plainSQL writes one row's plaintexts through the proxy. It is as plain as it can be, for the proxy has to understand
-// it, and names the table by its own name. Parameters: the values, the key, the row's version.
-func (s *Shape) plainSQL() string {
-	sets, n := "", 1
-	for i, c := range s.Columns {
-		if i > 0 {
-			sets += ", "
-		}
-		sets += fmt.Sprintf("%s = $%d", pg.Ident(c.output().name), n)
-		n++
-	}
-	where, n := s.plainKey(n)
-	return fmt.Sprintf("UPDATE %s SET %s WHERE %s AND xmin OPERATOR(pg_catalog.=) $%d", s.Table.SQL(), sets, where, n)
-}
-
-// plainLockSQL takes a row through the proxy. Parameters: the key.
-func (s *Shape) plainLockSQL() string {
-	where, _ := s.plainKey(1)
-	return fmt.Sprintf("SELECT 1 FROM %s WHERE %s FOR NO KEY UPDATE", s.Table.SQL(), where)
-}
-
-// plainKey is the condition that finds one row, and the parameter behind it.
-func (s *Space) plainKey(first int) (string, int) {
-	where := ""
-	for i, k := range s.Key {
-		if i > 0 {
-			where += " AND "
-		}
-		where += fmt.Sprintf("%s %s $%d", pg.Ident(k.Name), k.operator("=").SQL(), first)
-		first++
-	}
-	return where, first
-}
-
 // sending is the flight's statement for one row.
 func (w *writer) sending(sql string, s span, i int, affected *int64) pg.Statement {
 	statement := pg.Statement{SQL: sql, Affected: affected}
 	for c, column := range w.shape.Columns {
-		statement.Add(s.values[c][i].Out, column.output().oid, 0)
+		statement.Add(s.values[c][i].Out, column.Output().OID, 0)
 	}
-	w.shape.bind(&statement, bound{parts: s.rows[i].key})
+	w.shape.Bind(&statement, keyspace.Bound{Parts: s.rows[i].key})
 	statement.Add([]byte(strconv.FormatUint(uint64(binary.BigEndian.Uint32(s.rows[i].xmin[:])), 10)), pgtype.XIDOID, 0)
 	return statement
 }
 
 // send writes the span's plaintexts through the proxy in one transaction, and returns how many rows each of them met.
 func (w *writer) send(ctx context.Context, s span) ([]int64, error) {
-	told, sql := make([]int64, len(s.rows)), w.shape.plainSQL()
+	told, sql := make([]int64, len(s.rows)), w.shape.PlainSQL()
 	flight := []pg.Statement{{SQL: beginSQL}, {SQL: w.settings}}
 	for i := range s.rows {
 		flight = append(flight, w.sending(sql, s, i, &told[i]))
@@ -107,7 +72,7 @@ func (w *writer) refused(ctx context.Context, err error) error {
 	case pg.ClassUnavailable:
 		err = fmt.Errorf("%w: %w", transform.ErrEncrypter, err)
 	case pg.ClassSchema: // unless the table changed, no proxy is there that makes payloads of plaintext
-		if shape := w.transact(ctx, func(pg.Tx) (Key, error) { return w.claim.Cursor, w.sameShape(ctx) }); shape != nil {
+		if shape := w.transact(ctx, func(pg.Tx) (keyspace.Key, error) { return w.claim.Cursor, w.sameShape(ctx) }); shape != nil {
 			return shape
 		}
 		err = fmt.Errorf("%w: SQLSTATE %s", transform.ErrAnswer, pg.Code(err))
@@ -122,7 +87,7 @@ func (w *writer) sameShape(ctx context.Context) error {
 		return err
 	}
 	if print != w.shape.Fingerprint {
-		return ErrShape
+		return keyspace.ErrChanged
 	}
 	return nil
 }
@@ -152,8 +117,8 @@ func (w *writer) oneThrough(ctx context.Context, r row) error {
 
 // sendLocked returns how many rows the write met; nil: there was nothing to write any more.
 func (w *writer) sendLocked(ctx context.Context, r row) (*int64, error) {
-	lock := pg.Statement{SQL: w.shape.plainLockSQL()}
-	w.shape.bind(&lock, bound{parts: r.key})
+	lock := pg.Statement{SQL: w.shape.PlainLockSQL()}
+	w.shape.Bind(&lock, keyspace.Bound{Parts: r.key})
 	if err := w.proxy.Flight(ctx, pg.Statement{SQL: beginSQL}, pg.Statement{SQL: w.settings}, lock); err != nil {
 		return nil, w.refused(ctx, err)
 	}
@@ -163,26 +128,17 @@ func (w *writer) sendLocked(ctx context.Context, r row) (*int64, error) {
 		return nil, err
 	}
 	told := new(int64)
-	if err := w.proxy.Flight(ctx, w.sending(w.shape.plainSQL(), s, 0, told), pg.Statement{SQL: "COMMIT"}); err != nil {
+	if err := w.proxy.Flight(ctx, w.sending(w.shape.PlainSQL(), s, 0, told), pg.Statement{SQL: "COMMIT"}); err != nil {
 		return nil, w.refused(ctx, err)
 	}
 	return told, nil
 }
 
-// presentSQL reads "is uncovered", version and sources of one row. Parameters: the key.
-func (s *Shape) presentSQL() string {
-	sources := ""
-	for _, c := range s.Columns {
-		sources += ", " + c.input().sql
-	}
-	return fmt.Sprintf("SELECT %s, t.xmin%s FROM ONLY %s t WHERE %s", s.uncovered(), sources, s.Table.SQL(), s.rowIs(1))
-}
-
 // present reads a row that nobody can change now, and hands its sources on; a span of no row: it is covered, or gone.
 func (w *writer) present(ctx context.Context, r row) (span, error) {
 	var s span
-	statement := pg.Statement{SQL: w.shape.presentSQL(), Results: w.shape.presentFormats()}
-	w.shape.bind(&statement, bound{parts: r.key})
+	statement := pg.Statement{SQL: w.shape.PresentSQL(), Results: w.shape.PresentFormats()}
+	w.shape.Bind(&statement, keyspace.Bound{Parts: r.key})
 	statement.Row = func(wire [][]byte) error {
 		if wire[0][0] == 0 {
 			return nil

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
@@ -64,7 +65,7 @@ func (w *writer) writeThrough(ctx context.Context, s span) (int64, error) {
 
 // proveAndPass proves a span and moves the cursor behind it, unless a row of it was not written.
 func (w *writer) proveAndPass(ctx context.Context, s span, told []int64) (points Checkpoint, found proof, err error) {
-	err = w.transact(ctx, func(pg.Tx) (_ Key, err error) {
+	err = w.transact(ctx, func(pg.Tx) (_ keyspace.Key, err error) {
 		if found, err = w.prove(ctx, s, told); err != nil {
 			return nil, err
 		}
@@ -72,26 +73,13 @@ func (w *writer) proveAndPass(ctx context.Context, s span, told []int64) (points
 			return nil, errExposed
 		}
 		points = Checkpoint{Rows: found.written + w.alone, Skipped: w.skipped, Conflicts: int64(len(s.rows) - found.covered)}
-		to := bound{}
+		to := keyspace.Bound{}
 		if points.Conflicts == 0 {
 			to, points.Done = s.last, s.end
 		}
 		return w.advance(ctx, progress{to: to, points: points})
 	})
 	return points, found, err
-}
-
-// proofSQL reads key, version, sources and targets of all rows of a span, in no order. Parameters: its bounds.
-func (s *Shape) proofSQL(lower, upper bool) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "SELECT %s, t.xmin", s.keyList())
-	for _, c := range s.Columns {
-		read := c.evidence()
-		b.WriteString(", " + read[0].sql + ", " + read[1].sql)
-	}
-	fmt.Fprintf(&b, " FROM ONLY %s t", s.Table.SQL())
-	s.where(&b, lower, upper, 1)
-	return b.String()
 }
 
 // prove looks at every row of the span, sent or not: also at those that somebody wrote who died before the proof.
@@ -108,12 +96,12 @@ func (w *writer) prove(ctx context.Context, s span, told []int64) (found proof, 
 			r.key = append(r.key, keepNull(part))
 		}
 		copy(r.xmin[:], wire[len(w.shape.Key)])
-		outcome, err := w.shape.judgeAll(wire[len(w.shape.Key)+1:])
-		if i, was := at[r.id()]; err == nil && was && outcome == covered {
+		outcome, err := w.shape.JudgeAll(wire[len(w.shape.Key)+1:])
+		if i, was := at[r.id()]; err == nil && was && outcome == shape.Covered {
 			found.covered++
 			found.written += min(told[i], 1)
 		}
-		if outcome == broken {
+		if outcome == shape.Broken {
 			found.exposed = append(found.exposed, r)
 		}
 		return err
@@ -123,40 +111,16 @@ func (w *writer) prove(ctx context.Context, s span, told []int64) (found proof, 
 		return found, fmt.Errorf("prove a chunk of %s: %w", w.shape.Table, err)
 	}
 	if print != w.shape.Fingerprint {
-		return found, ErrShape
+		return found, keyspace.ErrChanged
 	}
 	return found, nil
 }
 
 func (w *writer) proofStatement(s span) pg.Statement {
-	statement := pg.Statement{SQL: w.shape.proofSQL(!s.after.open(), !s.last.open()), Results: w.shape.proofFormats()}
-	w.shape.bind(&statement, s.after)
-	w.shape.bind(&statement, s.last)
+	statement := pg.Statement{SQL: w.shape.ProofSQL(!s.after.Open(), !s.last.Open()), Results: w.shape.ProofFormats()}
+	w.shape.Bind(&statement, s.after)
+	w.shape.Bind(&statement, s.last)
 	return statement
-}
-
-// judgeAll is the worst that is to be said of a row's columns, from their sources and targets.
-func (s *Shape) judgeAll(evidence [][]byte) (outcome, error) {
-	worst := covered
-	for i, c := range s.Columns {
-		v, err := c.judge(&witness{source: evidence[2*i], target: evidence[2*i+1]})
-		if err != nil {
-			return broken, err
-		}
-		if v.outcome == broken || worst == covered {
-			worst = v.outcome
-		}
-	}
-	return worst, nil
-}
-
-// takeBackSQL clears the targets of one row if it is still as it was read. Parameters: the key, the version.
-func (s *Shape) takeBackSQL() string {
-	sets := make([]string, len(s.Columns))
-	for i, c := range s.Columns {
-		sets[i] = pg.Ident(c.output().name) + " = NULL"
-	}
-	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s WHERE %s AND t.xmin OPERATOR(pg_catalog.=) $%d", s.Table.SQL(), strings.Join(sets, ", "), s.rowIs(1), len(s.Key)+1)
 }
 
 // takeBack clears what is stored for these rows, whoever holds the range by now, and then sets them aside. One that
@@ -183,8 +147,8 @@ func (w *writer) takeBack(ctx context.Context, exposed []row) error {
 
 func (w *writer) clear(ctx context.Context, r row) (bool, error) {
 	var cleared int64
-	statement := pg.Statement{SQL: w.shape.takeBackSQL(), Affected: &cleared}
-	w.shape.bind(&statement, bound{parts: r.key})
+	statement := pg.Statement{SQL: w.shape.TakeBackSQL(), Affected: &cleared}
+	w.shape.Bind(&statement, keyspace.Bound{Parts: r.key})
 	statement.Add(r.xmin[:], pgtype.XIDOID, 1)
 	err := w.conn.Flight(ctx, pg.Statement{SQL: beginSQL}, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: pg.Durable}, statement, pg.Statement{SQL: "COMMIT"})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -62,7 +63,7 @@ func TestProxiedColumnsKeepEveryPromise(t *testing.T) {
 				return inner(plain)
 			}
 			k.start(ctx, 10)
-			if job := k.finish(ctx); job.State != backfill.Done {
+			if job := k.finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.proven(ctx, 49)
@@ -99,7 +100,7 @@ func TestAProxiedRowThatLosesEveryRace(t *testing.T) {
 		return inner(plain)
 	}
 	k.start(ctx, 100)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)
@@ -133,7 +134,7 @@ func TestAProxyThatShowsItsPlaintext(t *testing.T) {
 			}
 			k.start(ctx, 100)
 			job := k.finish(ctx)
-			if job.State != backfill.Failed || quarantined(t, k) != 5 {
+			if job.State != work.Failed || quarantined(t, k) != 5 {
 				t.Errorf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 			}
 			holdsNoPlaintext(t, k)
@@ -204,7 +205,7 @@ func TestAProxyThatDies(t *testing.T) {
 	if n := testenv.One[int](t, k.db, "SELECT count(sealed) FROM public.items"); n != 0 {
 		t.Errorf("%d rows of half a chunk were written", n)
 	}
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)
@@ -229,7 +230,7 @@ UPDATE public.items SET sealed = jsonb_build_object('v', 2, 'i', jsonb_build_obj
 	if fine := testenv.One[string](t, k.db, `SELECT sealed->>'c' FROM public.items WHERE id = 20`); fine != "a fine one" {
 		t.Errorf("a payload that was there already became %q", fine)
 	}
-	if job := k.finish(ctx); job.State != backfill.Done || testenv.One[int](t, k.db, `SELECT count(sealed) FROM public.items`) != 50 {
+	if job := k.finish(ctx); job.State != work.Done || testenv.One[int](t, k.db, `SELECT count(sealed) FROM public.items`) != 50 {
 		t.Errorf("the sweeps ended %s: %s", job.State, job.StoppedBy)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -28,8 +30,6 @@ var ErrQuarantineFull = errors.New("more rows are in quarantine than the budget 
 const quarantineSQL = `INSERT INTO cipherfleet.quarantine (job_id, column_id, relid, key, key_hash, reason) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (job_id, column_id, relid, key_hash) DO UPDATE SET reason = excluded.reason, at = pg_catalog.now(), resolved_at = NULL`
 
-const quarantinedSQL = `SELECT pg_catalog.count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL) q`
-
 // overBudgetSQL says whether more rows resist than $2. One whose key was destroyed does not count: somebody wanted that, it
 // tells nothing of the other rows, and of a tenant it may be many.
 const overBudgetSQL = `SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) $2 FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine
@@ -42,9 +42,9 @@ func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
 		return err
 	}
 	over := false
-	err = w.transact(ctx, func(tx pg.Tx) (Key, error) {
+	err = w.transact(ctx, func(tx pg.Tx) (keyspace.Key, error) {
 		for i, c := range w.shape.Columns {
-			if _, err := tx.Exec(ctx, quarantineSQL, w.claim.Job, c.ID, w.shape.Leaf, []string(key), KeyHash(key), reason); err != nil {
+			if _, err := tx.Exec(ctx, quarantineSQL, w.claim.Job, c.ID, w.shape.Leaf, []string(key), keyspace.Hash(key), reason); err != nil {
 				return nil, err
 			}
 			if err := w.appendQuarantined(ctx, tx, w.columns[i], key, reason); err != nil {
@@ -65,28 +65,28 @@ func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
 	return nil
 }
 
-func (w *writer) appendQuarantined(ctx context.Context, tx pg.Tx, event lifecycle.Event, key Key, reason string) error {
-	detail, err := json.Marshal(map[string]string{"key_hash": KeyHash(key), "reason": reason})
+func (w *writer) appendQuarantined(ctx context.Context, tx pg.Tx, event lifecycle.Event, key keyspace.Key, reason string) error {
+	detail, err := json.Marshal(map[string]string{"key_hash": keyspace.Hash(key), "reason": reason})
 	if err != nil {
 		return err
 	}
 	event.Kind, event.Phase, event.Detail = lifecycle.KindRowQuarantined, cmp.Or(event.Phase, lifecycle.PhaseBackfilling), detail
-	event.Epoch, event.TraceID = w.claim.Epoch, traceID(ctx)
+	event.Epoch, event.TraceID = w.claim.Epoch, work.TraceID(ctx)
 	_, err = w.log.Append(ctx, tx, event)
 	return err
 }
 
 // keyText asks Postgres for the output form of a key: it is never worked out here.
-func (w *writer) keyText(ctx context.Context, r row) (Key, error) {
+func (w *writer) keyText(ctx context.Context, r row) (keyspace.Key, error) {
 	statement := pg.Statement{SQL: "SELECT "}
 	for i, k := range w.shape.Key {
-		statement.Add(r.key[i], k.OID, k.format())
+		statement.Add(r.key[i], k.OID, k.Format())
 		if i > 0 {
 			statement.SQL += ", "
 		}
 		statement.SQL += fmt.Sprintf("pg_catalog.format('%%s', $%d)", i+1)
 	}
-	var key Key
+	var key keyspace.Key
 	statement.Row = func(wire [][]byte) error {
 		for _, part := range wire {
 			key = append(key, string(part))

@@ -9,6 +9,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -18,20 +21,20 @@ const readTimeout = 10 * time.Second
 
 // reader reads chunks on a connection of its own; no transaction stays open behind it.
 type reader struct {
-	shape    *Shape
+	shape    *shape.Shape
 	conn     *pg.Conn
 	settings string
-	limits   Limits
+	limits   work.Limits
 	sparse   bool // few rows are uncovered: read only those
 }
 
-func newReader(conn *pg.Conn, shape *Shape, limits Limits, timeout time.Duration, sparse bool) *reader {
+func newReader(conn *pg.Conn, shape *shape.Shape, limits work.Limits, timeout time.Duration, sparse bool) *reader {
 	return &reader{shape: shape, conn: conn, limits: limits, sparse: sparse,
 		settings: pg.PinnedFor(cmp.Or(timeout, readTimeout))}
 }
 
 // read fills b with the uncovered rows among the next rows of (after, through], at most most rows and the byte bound.
-func (r *reader) read(ctx context.Context, b *batch, after, through bound, most int) error {
+func (r *reader) read(ctx context.Context, b *batch, after, through keyspace.Bound, most int) error {
 	b.reset(len(r.shape.Columns))
 	b.after, b.last = after, after
 	full := false // the byte bound was met: what still arrives is dropped
@@ -52,18 +55,18 @@ func (r *reader) read(ctx context.Context, b *batch, after, through bound, most 
 		return fmt.Errorf("read a chunk of %s: %w", r.shape.Table, err)
 	}
 	b.end = !full && b.scanned < most
-	if b.end && !through.open() {
+	if b.end && !through.Open() {
 		b.last = through
 	}
 	return nil
 }
 
-func (r *reader) statement(after, through bound, most int) pg.Statement {
-	s := pg.Statement{SQL: r.shape.readSQL(!after.open(), !through.open(), r.sparse)}
-	r.shape.bind(&s, after)
-	r.shape.bind(&s, through)
+func (r *reader) statement(after, through keyspace.Bound, most int) pg.Statement {
+	s := pg.Statement{SQL: r.shape.ReadSQL(!after.Open(), !through.Open(), r.sparse)}
+	r.shape.Bind(&s, after)
+	r.shape.Bind(&s, through)
 	s.Add(strconv.AppendInt(nil, int64(most), 10), pgtype.Int8OID, 0)
-	s.Results = r.shape.readFormats()
+	s.Results = r.shape.ReadFormats()
 	return s
 }
 
@@ -72,7 +75,7 @@ func (r *reader) keep(b *batch, wire [][]byte) error {
 	keys := len(r.shape.Key)
 	b.scanned++
 	key := b.keepKey(wire[:keys])
-	b.last = bound{parts: key}
+	b.last = keyspace.Bound{Parts: key}
 	if wire[keys+1][0] == 0 {
 		return nil
 	}
@@ -111,26 +114,15 @@ func (r *reader) address(b *batch, key [][]byte) ([]byte, error) {
 	return arena[start:len(arena):len(arena)], nil
 }
 
-// bind appends the parameters of one bound.
-func (s *Space) bind(statement *pg.Statement, b bound) {
-	for i, part := range b.parts {
-		format := s.Key[i].format()
-		if b.asText {
-			format = 0
-		}
-		statement.Add(part, s.Key[i].OID, format)
-	}
-}
-
-// take puts what was read of [Shape.stored] into a row and its values: of is that of a column.
-func take(s *Shape, r *row, wire [][]byte, of func(column int, stored []byte)) {
+// take puts what was read of [shape.Shape.stored] into a row and its values: of is that of a column.
+func take(s *shape.Shape, r *row, wire [][]byte, of func(column int, stored []byte)) {
 	if len(wire) == 0 {
 		return
 	}
 	r.suspect = wire[0][0] == 1
 	next := 1
 	for i, c := range s.Columns {
-		if c.compares() {
+		if c.Compares() {
 			of(i, wire[next])
 			next++
 		}

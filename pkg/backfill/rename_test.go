@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -34,8 +35,8 @@ func TestATableThatChangesInTheMiddleStopsTheJobAndNotTheApplication(t *testing.
 			claim := claimed(t, k)
 			executor := k.executor(ctx, claim.Leaf)
 			err := executor.Execute(ctx, claim, func(backfill.Checkpoint) { t.Error("a chunk was committed") })
-			if !errors.Is(err, backfill.ErrShape) {
-				t.Fatalf("the executor returned %v, want ErrShape", err)
+			if !errors.Is(err, keyspace.ErrChanged) {
+				t.Fatalf("the executor returned %v, want ErrChanged", err)
 			}
 			if says, err := executor.Shape.Changed(ctx, k.db); err != nil || says == "" || !strings.Contains(says, c.says) {
 				t.Errorf("what changed is described as %q, %v", says, err)

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -29,7 +30,7 @@ func TestRangesThatWereThrownAwayAreSweptAllTheSame(t *testing.T) {
 			k.job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t)
 			k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id BETWEEN 1 AND 30`)
 			k.db.Run(t, deletion)
-			if job := k.finish(ctx); job.State != backfill.Done {
+			if job := k.finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.proven(ctx, 50)
@@ -43,7 +44,7 @@ func TestBoundsThatDoNotFitTheKeyStopTheRange(t *testing.T) {
 	k := prepare(t, ctx, fewItems)
 	k.start(ctx, 1000)
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET cursor_key = '{1,2}'`)
-	if err := k.work(ctx); !errors.Is(err, backfill.ErrShape) || !strings.Contains(err.Error(), "do not fit the key") {
+	if err := k.work(ctx); !errors.Is(err, keyspace.ErrChanged) || !strings.Contains(err.Error(), "do not fit the key") {
 		t.Errorf("the range ended with %v", err)
 	}
 }
@@ -60,7 +61,7 @@ CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OL
 CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
 			k.start(ctx, 1000)
 			job := k.finish(ctx)
-			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); job.State != backfill.Failed || quarantined(t, k) != 1 || n != 49 {
+			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); job.State != work.Failed || quarantined(t, k) != 1 || n != 49 {
 				t.Errorf("the job ended %s with %d rows in quarantine and %d covered, want failed with 1 and 49", job.State, quarantined(t, k), n)
 			}
 		})
@@ -75,7 +76,7 @@ INSERT INTO public.items SELECT (SELECT string_agg(sha512((i || '.' || j)::bytea
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.secret = ''secret 5'' THEN RAISE EXCEPTION ''no''; END IF; RETURN NEW; END';
 CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 1 {
+	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 1 {
 		t.Errorf("the job ended %s with %d rows in quarantine: %s", job.State, quarantined(t, k), job.StoppedBy)
 	}
 }
@@ -88,7 +89,7 @@ func TestARowThatTakesLongIsWrittenAlone(t *testing.T) {
 CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN PERFORM pg_sleep(1.2); END IF; RETURN NEW; END';
 CREATE TRIGGER slow BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.slow()`)
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)

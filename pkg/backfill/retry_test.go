@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -22,13 +22,13 @@ func failed(t *testing.T) *kit {
 	t.Helper()
 	k := prepare(t, t.Context(), suppressed)
 	k.start(t.Context(), 10)
-	if job := k.finish(t.Context()); job.State != backfill.Failed || quarantined(t, k) != 2 {
+	if job := k.finish(t.Context()); job.State != work.Failed || quarantined(t, k) != 2 {
 		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 	}
 	return k
 }
 
-func (k *kit) retry() (backfill.Job, error) {
+func (k *kit) retry() (work.Job, error) {
 	return k.jobs.Retry(k.t.Context(), k.job.ID, "ada", []uint32{k.relation.OID})
 }
 
@@ -43,12 +43,12 @@ func TestRowsInQuarantineAreTriedAgain(t *testing.T) {
 			k.db.Run(t, `DROP TRIGGER never ON public.items`)
 		}
 		job := must(k.retry())(t)
-		if job.State != backfill.Sweeping || job.StoppedBy != "" || quarantined(t, k) != 0 {
+		if job.State != work.Sweeping || job.StoppedBy != "" || quarantined(t, k) != 0 {
 			t.Fatalf("the job is %+v with %d rows in quarantine", job, quarantined(t, k))
 		}
-		want, left := backfill.Failed, int64(2)
+		want, left := work.Failed, int64(2)
 		if mended {
-			want, left = backfill.Done, 0
+			want, left = work.Done, 0
 		}
 		if job := k.finish(t.Context()); job.State != want || quarantined(t, k) != left {
 			t.Fatalf("mended %t: the job ended %s with %d rows in quarantine", mended, job.State, quarantined(t, k))
@@ -73,10 +73,10 @@ func TestAJobStoppedByItsBudgetIsTriedAgain(t *testing.T) {
 	check(t, k.work(t.Context()))
 	must(k.jobs.Fail(t.Context(), k.job.ID, "as if the budget were full"))(t)
 	k.db.Run(t, `DROP TRIGGER never ON public.items`)
-	if job := must(k.retry())(t); job.State != backfill.Running {
+	if job := must(k.retry())(t); job.State != work.Running {
 		t.Errorf("the job is %s", job.State)
 	}
-	if job := k.finish(t.Context()); job.State != backfill.Done {
+	if job := k.finish(t.Context()); job.State != work.Done {
 		t.Errorf("the job ended %s", job.State)
 	}
 	k.proven(t.Context(), 50)
@@ -96,30 +96,30 @@ func TestWhatCannotBeTriedAgain(t *testing.T) {
 	}
 	k := prepare(t, t.Context(), suppressed)
 	k.start(t.Context(), 10)
-	refused(k, backfill.ErrJobState)
+	refused(k, work.ErrState)
 	k.finish(t.Context())
 	k.db.Run(t, `UPDATE cipherfleet.quarantine SET resolved_at = now()`)
-	refused(k, backfill.ErrNothingQuarantined)
+	refused(k, work.ErrNothingQuarantined)
 
 	k = failed(t)
 	older := k.job
 	k.start(t.Context(), 10)
 	newer := k.job
 	k.job = older
-	refused(k, backfill.ErrSuperseded)
+	refused(k, work.ErrSuperseded)
 	must(k.jobs.Cancel(t.Context(), newer.ID, ""))(t)
-	refused(k, backfill.ErrSuperseded)
+	refused(k, work.ErrSuperseded)
 
 	k = failed(t)
 	other := k.job.Spec
-	other.Columns = []backfill.SpecColumn{{ID: 99, LogTable: "public.items", LogColumn: "note"}}
-	must(k.jobs.Create(t.Context(), backfill.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: other}))(t)
-	refused(k, backfill.ErrJobBusy)
+	other.Columns = []work.Column{{ID: 99, LogTable: "public.items", LogColumn: "note"}}
+	must(k.jobs.Create(t.Context(), work.Job{RequestID: uuid.NewString(), Relation: k.relation.OID, Spec: other}))(t)
+	refused(k, work.ErrBusy)
 
 	k = failed(t)
 	check(t, k.db.InTx(t.Context(), func(tx pg.Tx) error {
 		_, err := (&lifecycle.Log{}).Append(t.Context(), tx, lifecycle.Event{Table: "public.items", Column: "secret", Kind: lifecycle.KindRolledBack, Phase: lifecycle.PhaseSchemaAdded})
 		return err
 	}))
-	refused(k, backfill.ErrNotReady)
+	refused(k, work.ErrNotReady)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -44,7 +45,7 @@ func fewCutOver(t *testing.T, more string) *kit {
 	ctx := t.Context()
 	k := prepare(t, ctx, fewItems+more)
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the first job ended %s", job.State)
 	}
 	k.cutOver()
@@ -79,7 +80,7 @@ func TestAJobInReverseBringsThePlaintextUpToDate(t *testing.T) {
 	k := fewCutOver(t, "")
 	k.applicationWrites(ctx)
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 51)
@@ -105,7 +106,7 @@ func TestAJobInReverseHasNothingToDoAfterACutover(t *testing.T) {
 	k := fewCutOver(t, "")
 	k.start(t.Context(), 10)
 	job := k.finish(t.Context())
-	if n := testenv.One[int](t, k.db, "SELECT coalesce(sum(rows), 0)::int FROM cipherfleet.ranges WHERE job_id = $1", job.ID); job.State != backfill.Done || n != 0 {
+	if n := testenv.One[int](t, k.db, "SELECT coalesce(sum(rows), 0)::int FROM cipherfleet.ranges WHERE job_id = $1", job.ID); job.State != work.Done || n != 0 {
 		t.Errorf("the job ended %s and wrote %d rows", job.State, n)
 	}
 }
@@ -116,7 +117,7 @@ func TestAJobInReverseNeverEmptiesAPlaintext(t *testing.T) {
 	k := fewCutOver(t, "")
 	k.db.Run(t, "INSERT INTO public.items (id, secret_plaintext) VALUES (100, 'of code that knows no cells')")
 	k.start(t.Context(), 10)
-	if job := k.finish(t.Context()); job.State != backfill.Done {
+	if job := k.finish(t.Context()); job.State != work.Done {
 		t.Fatalf("the job ended %s", job.State)
 	}
 	if testenv.One[int](t, k.db, "SELECT count(*) FROM public.items WHERE id = 100 AND secret_plaintext IS NOT NULL") != 1 {
@@ -130,7 +131,7 @@ func TestACellThatDoesNotOpenIsQuarantined(t *testing.T) {
 	k := fewCutOver(t, "")
 	must(k.db.Exec(ctx, `UPDATE public.items SET secret = $1 WHERE id IN (2, 3)`, k.seal(ctx, 3, "of row 3")))(t)
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 1 {
+	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 1 {
 		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 	}
 	if reason := testenv.One[string](t, k.db, "SELECT min(reason) FROM cipherfleet.quarantine WHERE key = '{2}'"); reason != "the value cannot be transformed" {
@@ -156,7 +157,7 @@ func TestAPlaintextThatATriggerAltersIsQuarantined(t *testing.T) {
 			if pass == "alone" {
 				k.db.Run(t, "UPDATE cipherfleet.ranges SET pass = 5")
 			}
-			if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 1 {
+			if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 1 {
 				t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 			}
 			reason := testenv.One[string](t, k.db, "SELECT min(reason) FROM cipherfleet.quarantine WHERE key = '{2}'")
@@ -186,7 +187,7 @@ func TestATypeThatRoundsIsNoticed(t *testing.T) {
 	column, _ := k.relation.Column("secret_plaintext")
 	k.columns[0].SourceAttnum = column.Attnum
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 2 {
+	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 2 {
 		t.Errorf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k)) // 3 is stored as 3.0
 	}
 }
@@ -219,7 +220,7 @@ func TestTheApplicationsCellWinsInReverse(t *testing.T) {
 		}}
 	}
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 51)
@@ -244,7 +245,7 @@ func TestAJobInReverseWalksPartitions(t *testing.T) {
 	k.cutOver()
 	k.applicationWrites(ctx)
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 100)
@@ -269,7 +270,7 @@ func TestReverseCaptureIsWatched(t *testing.T) {
 // within carries what is uncovered in one transaction, as a rollback does under its lock.
 func (k *kit) within(ctx context.Context, most int) (rows int64, err error) {
 	k.t.Helper()
-	k.job = backfill.Job{Relation: k.relation.OID, Spec: backfill.Spec{Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns}}
+	k.job = work.Job{Relation: k.relation.OID, Spec: work.Spec{Schema: k.table.Schema, Table: k.table.Name, Key: k.key().Names(), Columns: k.columns}}
 	shape := k.shape(ctx, k.relation.OID)
 	err = k.db.InTx(ctx, func(tx pg.Tx) (err error) {
 		rows, err = backfill.Within(ctx, tx, shape, k.keyring, most)
@@ -347,22 +348,22 @@ func TestAfterARollbackTheJobForwardSweepsAgain(t *testing.T) {
 	k.applicationWrites(ctx)
 	k.start(ctx, 10)
 	reverse := k.finish(ctx)
-	if reverse.State != backfill.Done {
+	if reverse.State != work.Done {
 		t.Fatalf("the job in reverse ended %s", reverse.State)
 	}
-	if _, err := k.jobs.CatchUp(ctx, forward, []uint32{k.relation.OID}, nil); !errors.Is(err, backfill.ErrNotReady) {
+	if _, err := k.jobs.CatchUp(ctx, forward, []uint32{k.relation.OID}, nil); !errors.Is(err, work.ErrNotReady) {
 		t.Errorf("a column that is cut over is swept again: %v", err)
 	}
 	k.rollBack()
 	if idle := must(k.jobs.Idle(ctx))(t); len(idle) != 1 || idle[0].ID != forward {
 		t.Errorf("%d jobs are to be looked after, want the one forward", len(idle))
 	}
-	if _, err := k.jobs.CatchUp(ctx, reverse.ID, []uint32{k.relation.OID}, nil); !errors.Is(err, backfill.ErrNotReady) {
+	if _, err := k.jobs.CatchUp(ctx, reverse.ID, []uint32{k.relation.OID}, nil); !errors.Is(err, work.ErrNotReady) {
 		t.Errorf("the job in reverse sweeps again: %v", err)
 	}
 	k.db.Run(t, "UPDATE public.items SET secret = 'after the rollback' WHERE id = 20")
 	k.job = must(k.jobs.CatchUp(ctx, forward, []uint32{k.relation.OID}, nil))(t)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the sweep ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 51)

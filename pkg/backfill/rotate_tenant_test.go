@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -31,7 +31,7 @@ func (k *kit) shred(ctx context.Context, customer string) {
 		if n := must(k.registrar().Shred(ctx, tx, k.columns[0].ID, customer))(k.t); n == 0 {
 			k.t.Error("there was nothing to shred")
 		}
-		return backfill.Fence(ctx, tx, k.columns[0].ID)
+		return work.Fence(ctx, tx, k.columns[0].ID)
 	}))
 }
 
@@ -65,7 +65,7 @@ func dropped(t *testing.T, options ...option) *kit {
 	ctx := t.Context()
 	k := prepare(t, ctx, fewCustomers, options...)
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the first job ended %s", job.State)
 	}
 	k.cutOver()
@@ -78,7 +78,7 @@ func (k *kit) turn(ctx context.Context, number uint16) {
 	k.t.Helper()
 	k.rotate(ctx, number)
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		k.t.Fatalf("the rotation to scheme %d ended %s: %s", number, job.State, job.StoppedBy)
 	}
 }
@@ -195,7 +195,7 @@ func TestATenantIsShreddedInTheMiddleOfARotation(t *testing.T) {
 			k.rotate(ctx, k.successor(ctx, to, bound))
 			k.start(ctx, 1000)
 			k.budget = 0
-			if err := k.work(ctx); !errors.Is(err, backfill.ErrLost) {
+			if err := k.work(ctx); !errors.Is(err, work.ErrLost) {
 				t.Fatalf("the chunk in hand ended with %v", err)
 			}
 			if after := testenv.One[string](t, k.db, ofCustomerSQL); after != before {
@@ -203,7 +203,7 @@ func TestATenantIsShreddedInTheMiddleOfARotation(t *testing.T) {
 			}
 			check(t, k.chain.Refresh(ctx)) // as whoever claims a range of such a job does
 			job := k.finish(ctx)
-			if set := quarantined(t, k); job.State != backfill.Failed || set != 12 {
+			if set := quarantined(t, k); job.State != work.Failed || set != 12 {
 				t.Errorf("the job ended %s, %s, with %d rows in quarantine", job.State, job.StoppedBy, set)
 			}
 			if reasons := testenv.Column[string](t, k.db, `SELECT DISTINCT reason FROM cipherfleet.quarantine`); len(reasons) != 1 || reasons[0] != "the key of its cell was destroyed" {

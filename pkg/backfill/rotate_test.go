@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -156,7 +156,7 @@ func TestCellsAreSealedAnewInEveryPhase(t *testing.T) {
 			}
 			before := beside()
 			k.start(ctx, 10)
-			if job := k.finish(ctx); job.State != backfill.Done {
+			if job := k.finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.rotated(ctx, 2, nil)
@@ -168,7 +168,7 @@ func TestCellsAreSealedAnewInEveryPhase(t *testing.T) {
 			if state.Phase != phase || state.Run.State != lifecycle.RunDone || state.Run.Rows != 50 || state.Run.Job != k.job.ID {
 				t.Errorf("the log folds to %+v", state)
 			}
-			if idle := must(k.jobs.Idle(ctx))(t); slices.ContainsFunc(idle, func(j backfill.Job) bool { return j.ID == k.job.ID }) {
+			if idle := must(k.jobs.Idle(ctx))(t); slices.ContainsFunc(idle, func(j work.Job) bool { return j.ID == k.job.ID }) {
 				t.Error("a coordinator would sweep the rotation again for missed writes")
 			}
 		})
@@ -193,7 +193,7 @@ func TestAnyMixOfSchemesBecomesOne(t *testing.T) {
 	}
 	k.rotate(ctx, k.scheme(ctx, 10, func(s *cell.Scheme) { s.Padding = 0 }))
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.rotated(ctx, 10, nil)
@@ -219,7 +219,7 @@ func TestAnApplicationsWriteDuringARotationWins(t *testing.T) {
 	k.cutOver()
 	k.rotate(ctx, k.scheme(ctx, 2, nil))
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	values, schemes := k.holds(ctx)
@@ -253,7 +253,7 @@ func TestACellThatDoesNotOpenIsQuarantinedAndStaysAsItIs(t *testing.T) {
 	before := testenv.Column[string](t, k.db, damagedSQL)
 	k.rotate(ctx, k.scheme(ctx, 2, nil))
 	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != backfill.Failed || quarantined(t, k) != 4 {
+	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 4 {
 		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 	}
 	if !slices.Equal(before, testenv.Column[string](t, k.db, damagedSQL)) {
@@ -289,7 +289,7 @@ func TestMissedWritesAreSealedUnderTheSchemeOfAfterARotation(t *testing.T) {
 
 func TestARotationKeepsTheSchemeItWasAskedFor(t *testing.T) {
 	t.Parallel()
-	job := backfill.Job{Spec: backfill.Spec{Columns: []backfill.SpecColumn{{ID: 7, Scheme: 1}, {ID: 8, Scheme: 1}, {ID: 7, Scheme: 2, Rotate: true}}}}
+	job := work.Job{Spec: work.Spec{Columns: []work.Column{{ID: 7, Scheme: 1}, {ID: 8, Scheme: 1}, {ID: 7, Scheme: 2, Rotate: true}}}}
 	now := job.Under(map[uint32]cell.Scheme{7: {Number: 3}}).Spec.Columns
 	if now[0].Scheme != 3 || now[1].Scheme != 1 || now[2].Scheme != 2 || job.Spec.Columns[0].Scheme != 1 {
 		t.Errorf("the schemes are %+v, of a job with %+v", now, job.Spec.Columns)
@@ -313,7 +313,7 @@ func TestTwoColumnsOfARowAreSealedAnewAtOnce(t *testing.T) {
 	k.keyring = must(lifecycle.LoadKeyring(ctx, k.db, k.kek))(t)
 	k.start(ctx, 700)
 	k.audit(ctx)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.audit`); n != notNull {

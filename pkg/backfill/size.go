@@ -3,14 +3,9 @@ package backfill
 import (
 	"sync"
 	"time"
-)
 
-// Limits bound a chunk. A zero field means its default.
-type Limits struct {
-	Rows  int           `json:"rows,omitempty"`  // most rows scanned by one chunk; default 5000
-	Bytes int64         `json:"bytes,omitempty"` // most bytes of source values in one chunk; default 4 MiB
-	Time  time.Duration `json:"time,omitempty"`  // what one writing transaction should take; default 250 ms
-}
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
+)
 
 const (
 	firstRows  = 500
@@ -19,31 +14,17 @@ const (
 	panicAt    = 5   // times over target at which it shrinks at once
 )
 
-// WithDefaults fills in what is zero.
-func (l Limits) WithDefaults() Limits {
-	if l.Rows <= 0 {
-		l.Rows = 5000
-	}
-	if l.Bytes <= 0 {
-		l.Bytes = 4 << 20
-	}
-	if l.Time <= 0 {
-		l.Time = 250 * time.Millisecond
-	}
-	return l
-}
-
 // Sizer adapts the rows of a chunk to the time its write takes and to the bytes its rows weigh: bounded steps up,
 // at once down. The idea of growth-limited steps with a panic step is Spirit's. What it learned holds for a whole
 // job: executors of one job, or one job and leaf, share it.
 type Sizer struct {
 	mu     sync.Mutex
-	limits Limits
+	limits work.Limits
 	rows   float64
 }
 
 // NewSizer begins with small chunks.
-func NewSizer(l Limits) *Sizer {
+func NewSizer(l work.Limits) *Sizer {
 	l = l.WithDefaults()
 	return &Sizer{limits: l, rows: float64(min(firstRows, l.Rows))}
 }

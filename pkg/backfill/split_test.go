@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
 // begun starts a job with one range and leaves it claimed, with a few chunks done.
-func (k *kit) begun(t *testing.T) backfill.Claim {
+func (k *kit) begun(t *testing.T) work.Claim {
 	t.Helper()
 	k.limits.Rows = 50
 	k.start(t.Context(), 1_000_000)
@@ -31,7 +32,7 @@ func (k *kit) begun(t *testing.T) backfill.Claim {
 	}
 	check(t, k.ranges.Release(t.Context(), claim, ""))
 	claim, standing, _, err := k.ranges.Claim(t.Context(), id)
-	if err != nil || standing != backfill.Claimed {
+	if err != nil || standing != work.Claimed {
 		t.Fatalf("the range could not be claimed again: %v, %v", standing, err)
 	}
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET published_at = clock_timestamp() - interval '1 minute'`)
@@ -57,7 +58,7 @@ func TestASlowRangeIsSplitAndShared(t *testing.T) {
 			if !k.split(t, time.Second) {
 				t.Fatal("the range was not split")
 			}
-			if err := execute(t, k, claim); !errors.Is(err, backfill.ErrLost) {
+			if err := execute(t, k, claim); !errors.Is(err, work.ErrLost) {
 				t.Errorf("who worked on the range that was split got %v", err)
 			}
 			k.covering(ctx, rows)
@@ -67,7 +68,7 @@ func TestASlowRangeIsSplitAndShared(t *testing.T) {
 			done := sealed(t, k)
 			check(t, k.work(ctx))
 			k.balanced(t, claim.ID, rows-done)
-			if job := k.finish(ctx); job.State != backfill.Done || job.Pass != 1 {
+			if job := k.finish(ctx); job.State != work.Done || job.Pass != 1 {
 				t.Fatalf("the job ended %s in pass %d: %s", job.State, job.Pass, job.StoppedBy)
 			}
 			k.proven(ctx, rows)
@@ -132,7 +133,7 @@ func TestARangeCanBeSplitAgain(t *testing.T) {
 		}
 		for _, id := range testenv.Column[int64](t, k.db, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending' AND owner IS NULL`) {
 			_, standing, _, err := k.ranges.Claim(ctx, id)
-			if err != nil || standing != backfill.Claimed {
+			if err != nil || standing != work.Claimed {
 				t.Fatalf("a child could not be claimed: %v, %v", standing, err)
 			}
 		}
@@ -140,7 +141,7 @@ func TestARangeCanBeSplitAgain(t *testing.T) {
 	}
 	k.covering(ctx, 2000)
 	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL, owner = NULL WHERE state = 'pending'`)
-	if job := k.finish(ctx); job.State != backfill.Done || job.Pass != 1 {
+	if job := k.finish(ctx); job.State != work.Done || job.Pass != 1 {
 		t.Fatalf("the job ended %s in pass %d: %s", job.State, job.Pass, job.StoppedBy)
 	}
 	k.proven(ctx, 2000)

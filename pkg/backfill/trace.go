@@ -8,14 +8,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// traceID is the id of the present trace as hex, or "".
-func traceID(ctx context.Context) string {
-	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
-		return sc.TraceID().String()
-	}
-	return ""
-}
-
 // rowsKey counts rows on a span. Attributes never hold a key or a value.
 const rowsKey = attribute.Key("cipherfleet.chunk.rows")
 

@@ -6,7 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -75,11 +76,11 @@ func TestEveryTypeSurvives(t *testing.T) {
 			}
 			k := prepare(t, ctx, pinned(f.sql()), on(pg.Table{Schema: "public", Name: "items"}, sources...), hostileDefaults)
 			k.start(ctx, 5)
-			if job := k.finish(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+			if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
 				t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
 			}
 			k.proven(ctx, int64(f.rows()))
-			if job := k.back(ctx); job.State != backfill.Done || quarantined(t, k) != 0 {
+			if job := k.back(ctx); job.State != work.Done || quarantined(t, k) != 0 {
 				t.Fatalf("the job in reverse ended %s with %d rows in quarantine: %s", job.State, quarantined(t, k), job.StoppedBy)
 			}
 			for i := range f.kinds {
@@ -90,7 +91,7 @@ func TestEveryTypeSurvives(t *testing.T) {
 }
 
 // back runs a job in reverse that opens every column's cells into a column of the same type that was empty until then.
-func (k *kit) back(ctx context.Context) backfill.Job {
+func (k *kit) back(ctx context.Context) work.Job {
 	k.t.Helper()
 	for i := range k.columns {
 		source, _ := k.relation.Column(fmt.Sprintf("back%d", i))
@@ -167,7 +168,7 @@ func TestTypesThatDoNotSurviveAreRefused(t *testing.T) {
 		table := pg.Table{Schema: "public", Name: "of " + name}
 		db.Run(t, fmt.Sprintf(`CREATE TABLE %s (id int PRIMARY KEY, secret %s)`, table.SQL(), name))
 		source, _ := must(pg.Inspect(ctx, db, table.Schema, table.Name))(t).Column("secret")
-		if codec, err := cell.CodecFor(backfill.TypeInfo(source.Base)); err == nil || !strings.Contains(err.Error(), why) {
+		if codec, err := cell.CodecFor(keyspace.TypeInfo(source.Base)); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s is sealed with codec %v, %v; want a refusal that says %q", name, codec, err, why)
 		}
 	}

@@ -3,7 +3,8 @@ package backfill_test
 import (
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -25,8 +26,8 @@ INSERT INTO public.items SELECT i, 'secret', repeat('x', 3000) FROM generate_ser
 	const samples = 60 // a block stays out of all of them once in 30 million times
 	first, last := 0, 0
 	for range samples {
-		reports := make([]backfill.Report, 1)
-		v := &backfill.Verifier{DB: k.db.DB, Shape: must(backfill.OpenProof(ctx, k.db.DB, k.job, k.relation.OID, k.keyring))(t), Keyring: k.keyring, Sample: 25}
+		reports := make([]proof.Report, 1)
+		v := &proof.Verifier{DB: k.db.DB, Shape: must(shape.OpenProof(ctx, k.db.DB, k.job, k.relation.OID, k.keyring))(t), Keyring: k.keyring, Sample: 25}
 		rows := 0
 		check(t, v.Verify(ctx, reports, func(n int) { rows += n }))
 		r := reports[0]

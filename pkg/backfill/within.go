@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -21,17 +23,17 @@ var ErrMany = errors.New("too many rows are uncovered")
 // who keeps writers away from the leaf. It returns the rows written. [ErrMany]: there are more than most, and none was
 // written; any error means that the transaction must not commit. It pins the transaction's settings; users' triggers
 // fire abroad, and everything else is at home.
-func Within(ctx context.Context, tx pg.Tx, s *Shape, keyring *cell.Keyring, most int) (int64, error) {
+func Within(ctx context.Context, tx pg.Tx, s *shape.Shape, keyring *cell.Keyring, most int) (int64, error) {
 	conn := tx.Conn().PgConn()
 	if err := beginWithin(ctx, tx, s); err != nil {
 		return 0, err
 	}
-	if !s.echoes() {
+	if !s.Echoes() {
 		return 0, errors.New("carry rows inside a transaction: only in reverse")
 	}
 	r, b := &reader{shape: s, sparse: true}, &batch{}
 	b.reset(len(s.Columns))
-	statement := r.statement(bound{}, bound{}, most+1)
+	statement := r.statement(keyspace.Bound{}, keyspace.Bound{}, most+1)
 	rows, err := ask(ctx, conn, statement)
 	if err != nil {
 		return 0, fmt.Errorf("read what is uncovered in %s: %w", s.Table, err)
@@ -66,7 +68,7 @@ func Within(ctx context.Context, tx pg.Tx, s *Shape, keyring *cell.Keyring, most
 	return written, err
 }
 
-func beginWithin(ctx context.Context, tx pg.Tx, s *Shape) error {
+func beginWithin(ctx context.Context, tx pg.Tx, s *shape.Shape) error {
 	settings := []string{pg.Pinned, "SELECT pg_catalog.set_config('cipherfleet.writer','fleet',true)"}
 	if s.SkipUser {
 		settings = append(settings, "SELECT pg_catalog.set_config('session_replication_role','replica',true)")
@@ -81,16 +83,16 @@ func beginWithin(ctx context.Context, tx pg.Tx, s *Shape) error {
 		return fmt.Errorf("take the fingerprint of %s: %w", s.Table, err)
 	}
 	if print != s.Fingerprint {
-		return ErrShape
+		return keyspace.ErrChanged
 	}
 	return nil
 }
 
 // writeWithin demands that every row of the span is written, covered, and stored as it was sent.
-func writeWithin(ctx context.Context, conn *pgconn.PgConn, s *Shape, sp span) (int64, error) {
+func writeWithin(ctx context.Context, conn *pgconn.PgConn, s *shape.Shape, sp span) (int64, error) {
 	w := &writer{shape: s}
 	statement := w.updateStatement(sp, false)
-	statement.Results = append([]int16{1, 1}, s.echoFormats()...)
+	statement.Results = append([]int16{1, 1}, s.EchoFormats()...)
 	rows, err := ask(ctx, conn, statement)
 	if err != nil {
 		return 0, fmt.Errorf("write what was uncovered in %s: %w", s.Table, err)

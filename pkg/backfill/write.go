@@ -3,13 +3,15 @@ package backfill
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -26,10 +28,10 @@ const idleTimeout = 2 * time.Second // a worker frozen inside its transaction le
 
 // writer commits the chunks of one claim, in order, on a connection of its own.
 type writer struct {
-	shape      *Shape
+	shape      *shape.Shape
 	conn       *pg.Conn
-	proxy      *pg.Conn // nil: there is none, and what is written is written on conn
-	claim      Claim    // Cursor is what is committed
+	proxy      *pg.Conn   // nil: there is none, and what is written is written on conn
+	claim      work.Claim // Cursor is what is committed
 	lease      time.Duration
 	size       *Sizer
 	log        *lifecycle.Log
@@ -50,7 +52,7 @@ type writer struct {
 
 func (w *writer) writeSettings(t Timeouts) string {
 	s := fmt.Sprintf("%s, pg_catalog.set_config('cipherfleet.writer','%s',true), pg_catalog.set_config('lock_timeout','%d',true), pg_catalog.set_config('statement_timeout','%d',true), pg_catalog.set_config('idle_in_transaction_session_timeout','%d',true)",
-		pg.Pinned, w.shape.writes(), t.Lock.Milliseconds(), t.Statement.Milliseconds(), idleTimeout.Milliseconds())
+		pg.Pinned, w.shape.Writer(), t.Lock.Milliseconds(), t.Statement.Milliseconds(), idleTimeout.Milliseconds())
 	if w.shape.SkipUser {
 		s += ", pg_catalog.set_config('session_replication_role','replica',true)"
 	}
@@ -69,7 +71,7 @@ func commitMode(done bool) string {
 }
 
 // transact runs f in one transaction under the writer's settings. The settings and f's statements are f's to send.
-func (w *writer) transact(ctx context.Context, f func(pg.Tx) (Key, error)) error {
+func (w *writer) transact(ctx context.Context, f func(pg.Tx) (keyspace.Key, error)) error {
 	tx, err := w.conn.BeginAbroad(ctx) // users' triggers fire
 	if err != nil {
 		return fmt.Errorf("begin a chunk: %w", err)
@@ -95,7 +97,7 @@ func (w *writer) write(ctx context.Context, s span) (int64, error) {
 	started := time.Now()
 	var affected, cleared int64
 	var points Checkpoint
-	err := w.transact(ctx, func(pg.Tx) (_ Key, err error) {
+	err := w.transact(ctx, func(pg.Tx) (_ keyspace.Key, err error) {
 		if affected, cleared, err = w.update(ctx, s); err != nil {
 			return nil, err
 		}
@@ -103,7 +105,7 @@ func (w *writer) write(ctx context.Context, s span) (int64, error) {
 			return nil, fmt.Errorf("write a chunk of %s: more rows were written than sent; the key is not unique", w.shape.Table)
 		}
 		points = Checkpoint{Rows: affected, Skipped: w.skipped + cleared, Conflicts: int64(len(s.rows)) - affected}
-		to := bound{}
+		to := keyspace.Bound{}
 		if points.Conflicts == 0 {
 			to, points.Done = s.last, s.end
 		}
@@ -126,8 +128,8 @@ func (w *writer) update(ctx context.Context, s span) (affected, cleared int64, e
 	look := w.claim.Pass > 0
 	statement := w.updateStatement(s, look)
 	switch {
-	case w.shape.echoes():
-		statement.Results = append([]int16{1, 1}, w.shape.echoFormats()...)
+	case w.shape.Echoes():
+		statement.Results = append([]int16{1, 1}, w.shape.EchoFormats()...)
 		statement.Row = func(wire [][]byte) error {
 			if affected++; wire[1][0] == 1 {
 				cleared++
@@ -150,14 +152,10 @@ func (w *writer) update(ctx context.Context, s span) (affected, cleared int64, e
 		return 0, 0, fmt.Errorf("write a chunk of %s: %w", w.shape.Table, err)
 	}
 	if print != w.shape.Fingerprint {
-		return 0, 0, ErrShape
+		return 0, 0, keyspace.ErrChanged
 	}
 	return affected, cleared, nil
 }
-
-// ErrShape says that the table is no longer what it was when the job began: a column, its type, the key, the
-// constraint or the capture trigger changed. Nothing of the chunk was written.
-var ErrShape = errors.New("the table changed since the job began")
 
 func (w *writer) fingerprint(into *string) pg.Statement {
 	statement := pg.Statement{SQL: w.shape.CheckSQL, Keep: true, Row: func(wire [][]byte) error {
@@ -169,7 +167,7 @@ func (w *writer) fingerprint(into *string) pg.Statement {
 }
 
 func (w *writer) updateStatement(s span, look bool) pg.Statement {
-	statement := pg.Statement{SQL: w.shape.updateSQL(!s.after.open(), s.skipLocked, look)}
+	statement := pg.Statement{SQL: w.shape.UpdateSQL(!s.after.Open(), s.skipLocked, look)}
 	if len(w.arrays) == 0 {
 		w.arrays = make([]array, len(w.shape.Key)+1+len(w.shape.Columns))
 	}
@@ -188,14 +186,14 @@ func (w *writer) updateStatement(s span, look bool) pg.Statement {
 	}
 	send(pgtype.XIDOID, pgtype.XIDArrayOID, true, func(i int) []byte { return s.rows[i].xmin[:] })
 	for c, column := range w.shape.Columns {
-		out := column.output()
-		if !out.sends() {
+		out := column.Output()
+		if !out.Sends() {
 			continue
 		}
-		send(out.oid, out.list, out.isBinary, func(i int) []byte { return s.values[c][i].Out })
+		send(out.OID, out.List, out.Binary, func(i int) []byte { return s.values[c][i].Out })
 	}
-	w.shape.bind(&statement, bound{parts: s.rows[len(s.rows)-1].key})
-	w.shape.bind(&statement, s.after)
+	w.shape.Bind(&statement, keyspace.Bound{Parts: s.rows[len(s.rows)-1].key})
+	w.shape.Bind(&statement, s.after)
 	return statement
 }
 
@@ -210,7 +208,7 @@ func (w *writer) pass(ctx context.Context, s span) error {
 		return nil
 	}
 	points := Checkpoint{Skipped: w.skipped, Done: s.end}
-	err := w.transact(ctx, func(pg.Tx) (Key, error) {
+	err := w.transact(ctx, func(pg.Tx) (keyspace.Key, error) {
 		if err := w.conn.Flight(ctx, pg.Statement{SQL: w.settings, Keep: true}, pg.Statement{SQL: commitMode(s.end)}); err != nil {
 			return nil, err
 		}

@@ -3,7 +3,7 @@ package backfill_test
 import (
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -65,7 +65,7 @@ func TestFrozenRowsAreWritten(t *testing.T) {
 	k.db.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
 	frozen(t, k, written)
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)
@@ -89,7 +89,7 @@ func TestAChangeOfAFrozenRowIsAConflict(t *testing.T) {
 	}))
 	k.db.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
 	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != backfill.Done {
+	if job := k.finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.proven(ctx, 50)

@@ -11,7 +11,7 @@ import (
 // be transformed: its row is set aside, and the error's text is dropped, for it may quote the value.
 //
 // The cell then holds another value than its source. So a hook must be a function of the value alone, whoever verifies
-// has to use the same one (backfill.Verifier.Before), and `cipherfleet verify`, which knows none, calls such rows stale.
+// has to use the same one (proof.Verifier.Before), and `cipherfleet verify`, which knows none, calls such rows stale.
 type Hook func(wire []byte) ([]byte, error)
 
 // Before lets hook change every value on its way into inner. In itself stays as it is.

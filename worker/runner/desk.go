@@ -9,6 +9,9 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
@@ -32,19 +35,19 @@ type desk struct {
 
 // folder is one job on the desk.
 type folder struct {
-	job      backfill.Job
+	job      work.Job
 	pass     int                 // in which the job was looked up
 	chain    *lifecycle.Keychain // nil: the job needs no keys
 	revision int64               // of the keys that the job was looked up with
 	timeouts backfill.Timeouts
 	size     *backfill.Sizer
-	shapes   map[uint32]*backfill.Shape
+	shapes   map[uint32]*shape.Shape
 }
 
 const mostFolders = 8 // jobs a worker remembers; the rest is looked up again
 
 // executor prepares one for the claim's leaf; done is to be called when it has ended.
-func (d *desk) executor(ctx context.Context, claim backfill.Claim) (x *backfill.Executor, done func(), err error) {
+func (d *desk) executor(ctx context.Context, claim work.Claim) (x *backfill.Executor, done func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f, err := d.folder(ctx, claim)
@@ -53,9 +56,9 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (x *backfill.
 	}
 	open := f.shapes[claim.Leaf]
 	if open == nil {
-		open, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
+		open, err = shape.Open(ctx, d.db, f.job, claim.Leaf, f.keyring())
 		if f.chain != nil && f.chain.Learn(ctx, err) {
-			open, err = backfill.OpenShape(ctx, d.db, f.job, claim.Leaf, f.keyring())
+			open, err = shape.Open(ctx, d.db, f.job, claim.Leaf, f.keyring())
 		}
 		if err != nil {
 			return nil, nil, err
@@ -69,7 +72,7 @@ func (d *desk) executor(ctx context.Context, claim backfill.Claim) (x *backfill.
 	x = &backfill.Executor{
 		DB: d.db, Shape: open, Limits: f.job.Spec.Limits, Size: f.size, Timeouts: f.timeouts, Budget: f.job.Spec.Budget,
 		Log: &lifecycle.Log{}, Columns: f.job.Events(),
-		Transform: func(c backfill.Column) (transform.Transform, error) {
+		Transform: func(c shape.Column) (transform.Transform, error) {
 			if c.External.Subject != "" {
 				return c.Encrypter(d.encrypter(c.External.Subject)), nil
 			}
@@ -95,26 +98,26 @@ func (f *folder) keyring() *cell.Keyring {
 }
 
 // stale says that the job's columns may have other schemes by now.
-func (f *folder) stale(claim backfill.Claim) bool {
+func (f *folder) stale(claim work.Claim) bool {
 	return f.pass < claim.Pass || f.chain != nil && f.revision != f.chain.Revision()
 }
 
 // folder looks a job up, and again when it sweeps, which may be long after, or when the registry moved.
-func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error) {
+func (d *desk) folder(ctx context.Context, claim work.Claim) (*folder, error) {
 	if f := d.open[claim.Job]; f != nil {
 		d.refresh(ctx, f.chain)
 		if !f.stale(claim) {
 			return f, nil
 		}
 	}
-	job, err := (&backfill.Jobs{DB: d.db}).Load(ctx, claim.Job)
+	job, err := (&work.Jobs{DB: d.db}).Load(ctx, claim.Job)
 	if err != nil {
 		return nil, err
 	}
-	if err := backfill.MayReverse(ctx, d.db, job); err != nil {
+	if err := work.MayReverse(ctx, d.db, job); err != nil {
 		return nil, err
 	}
-	f := &folder{pass: claim.Pass, size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*backfill.Shape{}}
+	f := &folder{pass: claim.Pass, size: backfill.NewSizer(job.Spec.Limits), shapes: map[uint32]*shape.Shape{}}
 	if job, err = d.withKeys(ctx, f, job); err != nil {
 		return nil, err
 	}
@@ -131,8 +134,8 @@ func (d *desk) folder(ctx context.Context, claim backfill.Claim) (*folder, error
 }
 
 // withKeys gives the folder the keys that its job needs, if any, and has the job write the schemes that are written now.
-func (d *desk) withKeys(ctx context.Context, f *folder, job backfill.Job) (backfill.Job, error) {
-	if !slices.ContainsFunc(job.Spec.Columns, func(c backfill.SpecColumn) bool { return c.Sealed() }) {
+func (d *desk) withKeys(ctx context.Context, f *folder, job work.Job) (work.Job, error) {
+	if !slices.ContainsFunc(job.Spec.Columns, func(c work.Column) bool { return c.Sealed() }) {
 		return job, nil
 	}
 	chain, err := d.keys.open(ctx)
@@ -156,7 +159,7 @@ func (d *desk) refresh(ctx context.Context, chain *lifecycle.Keychain) {
 
 // encrypter asks a user's own encrypter. One that does not answer may do so later; one that answers what nobody can
 // read does not keep its contract.
-func (d *desk) encrypter(subject string) backfill.Ask {
+func (d *desk) encrypter(subject string) shape.Ask {
 	return func(ctx context.Context, request messages.ExternalRequest) (messages.ExternalAnswer, error) {
 		answer, err := d.bus.External(ctx, subject, request)
 		switch {
@@ -177,8 +180,8 @@ func (d *desk) forget(id string) {
 }
 
 // reason says for people why a job cannot go on.
-func (d *desk) reason(ctx context.Context, claim backfill.Claim, cause error) string {
-	if !errors.Is(cause, backfill.ErrShape) {
+func (d *desk) reason(ctx context.Context, claim work.Claim, cause error) string {
+	if !errors.Is(cause, keyspace.ErrChanged) {
 		return cause.Error()
 	}
 	d.mu.Lock()
@@ -191,5 +194,5 @@ func (d *desk) reason(ctx context.Context, claim backfill.Claim, cause error) st
 	if err != nil || what == "" {
 		return cause.Error()
 	}
-	return fmt.Sprintf("%v: %s", backfill.ErrShape, what)
+	return fmt.Sprintf("%v: %s", keyspace.ErrChanged, what)
 }

@@ -17,7 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
@@ -50,8 +50,8 @@ func (r *Runner) Run(ctx, drain context.Context) error {
 	defer leave()
 	keys := &keys{Runner: r}
 	desk := &desk{db: r.DB, proxy: r.Proxy, keys: keys, foreign: r.Foreign, bus: r.Bus}
-	ranges := &backfill.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
-	jobs := &backfill.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
+	ranges := &work.Ranges{DB: r.DB, Worker: r.Worker, Lease: r.Lease}
+	jobs := &work.Jobs{DB: r.DB, Log: &lifecycle.Log{}}
 	if err := keys.enrol(drain); err != nil {
 		if drain.Err() != nil {
 			return nil // told to end before it began
@@ -76,8 +76,8 @@ func (r *Runner) Run(ctx, drain context.Context) error {
 type slot struct {
 	*Runner
 	desk    *desk
-	ranges  *backfill.Ranges
-	jobs    *backfill.Jobs
+	ranges  *work.Ranges
+	jobs    *work.Jobs
 	drained <-chan struct{}
 }
 

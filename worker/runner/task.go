@@ -12,6 +12,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 )
 
@@ -31,13 +33,13 @@ func (s *slot) handle(running context.Context, d *bus.Delivery) {
 		return
 	}
 	switch standing {
-	case backfill.Closed:
+	case work.Closed:
 		s.ack(ctx, d)
-	case backfill.Leased:
+	case work.Leased:
 		s.nak(ctx, d, min(wait, longestLease), "", nil)
-	case backfill.Halted:
+	case work.Halted:
 		s.putBack(ctx, d)
-	case backfill.Claimed:
+	case work.Claimed:
 		span.SetAttributes(attribute.Int("cipherfleet.attempt", claim.Attempts), attribute.Int64("cipherfleet.lease_epoch", claim.Epoch))
 		err := s.work(ctx, d, claim)
 		if err != nil {
@@ -57,7 +59,7 @@ func (s *slot) putBack(ctx context.Context, d *bus.Delivery) {
 }
 
 // work executes a claimed range while heartbeats keep its message and its lease.
-func (s *slot) work(ctx context.Context, d *bus.Delivery, claim backfill.Claim) error {
+func (s *slot) work(ctx context.Context, d *bus.Delivery, claim work.Claim) error {
 	executor, done, err := s.desk.executor(ctx, claim)
 	if err != nil {
 		return err
@@ -72,17 +74,17 @@ func (s *slot) work(ctx context.Context, d *bus.Delivery, claim backfill.Claim) 
 		s.beat(ctx, d, claim, cancel)
 	}()
 	err = executor.Execute(ctx, claim, func(c backfill.Checkpoint) { s.emit(ctx, claim, c) })
-	lost := errors.Is(context.Cause(ctx), backfill.ErrLost)
+	lost := errors.Is(context.Cause(ctx), work.ErrLost)
 	cancel(nil)
 	<-beats
 	if err != nil && lost {
-		return backfill.ErrLost
+		return work.ErrLost
 	}
 	return err
 }
 
 // beat gives signs of life: to the queue for the message, to Postgres for the lease.
-func (s *slot) beat(ctx context.Context, d *bus.Delivery, claim backfill.Claim, giveUp context.CancelCauseFunc) {
+func (s *slot) beat(ctx context.Context, d *bus.Delivery, claim work.Claim, giveUp context.CancelCauseFunc) {
 	message, lease := time.NewTicker(d.Heartbeat), time.NewTicker(s.Lease/3)
 	defer message.Stop()
 	defer lease.Stop()
@@ -95,15 +97,15 @@ func (s *slot) beat(ctx context.Context, d *bus.Delivery, claim backfill.Claim, 
 				s.Log.DebugContext(ctx, "no sign of life reached the queue", "range", claim.ID, "error", err)
 			}
 		case <-lease.C:
-			if err := s.ranges.Renew(ctx, claim); errors.Is(err, backfill.ErrLost) {
-				giveUp(backfill.ErrLost)
+			if err := s.ranges.Renew(ctx, claim); errors.Is(err, work.ErrLost) {
+				giveUp(work.ErrLost)
 				return
 			}
 		}
 	}
 }
 
-func (s *slot) emit(ctx context.Context, claim backfill.Claim, c backfill.Checkpoint) {
+func (s *slot) emit(ctx context.Context, claim work.Claim, c backfill.Checkpoint) {
 	progress := messages.Progress{Kind: messages.KindCheckpoint, Job: claim.Job, Range: claim.ID, Rows: c.Rows, Skipped: c.Skipped, Worker: s.Worker, At: time.Now()}
 	if err := s.Bus.Emit(ctx, progress); err != nil {
 		s.Log.DebugContext(ctx, "progress was not told", "range", claim.ID, "error", err)
@@ -111,21 +113,21 @@ func (s *slot) emit(ctx context.Context, claim backfill.Claim, c backfill.Checkp
 }
 
 // settle decides what becomes of a task after its range was worked on.
-func (s *slot) settle(ctx context.Context, d *bus.Delivery, claim backfill.Claim, err error) {
+func (s *slot) settle(ctx context.Context, d *bus.Delivery, claim work.Claim, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	class := backfill.ErrorClass(err)
 	switch {
 	case err == nil:
 		s.ack(ctx, d)
-	case errors.Is(err, backfill.ErrLost):
+	case errors.Is(err, work.ErrLost):
 		s.nak(ctx, d, s.Lease, "", nil) // whoever has it settles it; a paused job's task is put back then
 	case class == "drained":
 		s.release(ctx, claim, "")
 		s.nak(ctx, d, 0, "", nil)
-	case errors.Is(err, backfill.ErrShape) && s.departed(ctx, claim):
+	case errors.Is(err, keyspace.ErrChanged) && s.departed(ctx, claim):
 		s.ack(ctx, d)
-	case errors.Is(err, backfill.ErrShape), errors.Is(err, backfill.ErrQuarantineFull):
+	case errors.Is(err, keyspace.ErrChanged), errors.Is(err, backfill.ErrQuarantineFull):
 		s.fail(ctx, d, claim, s.desk.reason(ctx, claim, err))
 	case keyless(err):
 		s.desk.forget(claim.Job)
@@ -143,17 +145,17 @@ func (s *slot) settle(ctx context.Context, d *bus.Delivery, claim backfill.Claim
 }
 
 // departed says whether the claim's partition is no longer one of the table, and closes its ranges if so.
-func (s *slot) departed(ctx context.Context, claim backfill.Claim) bool {
+func (s *slot) departed(ctx context.Context, claim work.Claim) bool {
 	how, err := s.jobs.Depart(ctx, claim.Job, claim.Leaf)
 	switch {
 	case err != nil:
 		s.Log.WarnContext(ctx, "what became of a partition is not known yet", "job", claim.Job, "range", claim.ID, "error", err)
 		return false
-	case how == backfill.Stays:
+	case how == work.Stays:
 		return false
 	}
 	hint := "its rows are gone with it"
-	if how == backfill.Detached {
+	if how == work.Detached {
 		hint = "rows of it that were not encrypted by then still are not: run backfill on that table, or attach it again"
 	}
 	s.Log.WarnContext(ctx, "a partition was "+string(how)+"; its ranges are closed, the job goes on", "job", claim.Job, "leaf", claim.Leaf, "hint", hint)
@@ -162,10 +164,10 @@ func (s *slot) departed(ctx context.Context, claim backfill.Claim) bool {
 }
 
 // fail ends the job and takes the task off the queue.
-func (s *slot) fail(ctx context.Context, d *bus.Delivery, claim backfill.Claim, reason string) {
+func (s *slot) fail(ctx context.Context, d *bus.Delivery, claim work.Claim, reason string) {
 	s.Log.ErrorContext(ctx, "the job cannot go on", "job", claim.Job, "range", claim.ID, "reason", reason)
 	s.desk.forget(claim.Job)
-	if _, err := s.jobs.Fail(ctx, claim.Job, reason); err != nil && !errors.Is(err, backfill.ErrJobState) {
+	if _, err := s.jobs.Fail(ctx, claim.Job, reason); err != nil && !errors.Is(err, work.ErrState) {
 		s.Log.ErrorContext(ctx, "the job's end was not recorded", "job", claim.Job, "error", err)
 	}
 	if d != nil {
@@ -173,7 +175,7 @@ func (s *slot) fail(ctx context.Context, d *bus.Delivery, claim backfill.Claim, 
 	}
 }
 
-func (s *slot) release(ctx context.Context, claim backfill.Claim, class string) {
+func (s *slot) release(ctx context.Context, claim work.Claim, class string) {
 	if err := s.ranges.Release(ctx, claim, class); err != nil {
 		s.Log.WarnContext(ctx, "the range stays leased until its lease ends", "range", claim.ID, "error", err)
 	}

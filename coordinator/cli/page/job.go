@@ -9,19 +9,19 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 )
 
 // Progress is one line about a job, for people.
 func Progress(j messages.Job) string {
 	percent, eta := percentOf(j), ""
-	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 && j.State == string(backfill.Running) {
+	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 && j.State == string(work.Running) {
 		eta = fmt.Sprintf(", %v left", (time.Duration(float64(left)/j.RowsPerSecond) * time.Second).Round(time.Second))
 	}
-	if j.State == string(backfill.Running) && j.Rows == 0 && j.Ranges.Pending > 0 && j.Ranges.Leased == 0 {
+	if j.State == string(work.Running) && j.Rows == 0 && j.Ranges.Pending > 0 && j.Ranges.Leased == 0 {
 		eta += ", no worker has taken a range yet"
 	}
-	if j.State == string(backfill.Planning) {
+	if j.State == string(work.Planning) {
 		return fmt.Sprintf("%s %s: ranges are being cut", j.Table, j.State)
 	}
 	return fmt.Sprintf("%s %s: %.0f %% (%d of about %d rows, %.0f rows/s%s), ranges %d open, %d done; %d rows read again, %d in quarantine",

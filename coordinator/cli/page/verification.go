@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/verify"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
 )
 
 // Verification is a paragraph for each column.
@@ -116,7 +116,7 @@ func verdict(v verify.Result, c verify.ColumnReport) string {
 	return "proven"
 }
 
-func nonceLine(n backfill.Nonces) string {
+func nonceLine(n proof.Nonces) string {
 	about, compared := "", "all were compared"
 	if !n.Exact {
 		about, compared = "about ", "a share of them was compared"

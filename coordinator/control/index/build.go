@@ -12,7 +12,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -103,11 +103,11 @@ func backfilled(p lifecycle.Phase) bool {
 
 // filled says that the index's last job left no row without its token, and that none has lost it since that was asked for.
 func (p *BuildPlan) filled(ctx context.Context, q pg.Querier) (bool, error) {
-	job, err := backfill.NewestOver(ctx, q, p.row.ID)
-	if errors.Is(err, backfill.ErrNoJob) {
+	job, err := work.NewestOver(ctx, q, p.row.ID)
+	if errors.Is(err, work.ErrNoJob) {
 		return false, nil
 	}
-	if err != nil || job.State != backfill.Done {
+	if err != nil || job.State != work.Done {
 		return false, err
 	}
 	return job.Spec.Columns[0].Index.Missed == p.Index.Missed, nil

@@ -8,7 +8,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -66,9 +66,9 @@ func (c column) fill(ctx context.Context, q pg.Querier, r messages.StartRequest)
 		return p, err
 	}
 	triggers := r.UserTriggers
-	if last, err := backfill.Newest(ctx, q, c.ID); err == nil {
+	if last, err := work.Newest(ctx, q, c.ID); err == nil {
 		triggers = cmp.Or(triggers, last.Spec.UserTriggers)
-	} else if !errors.Is(err, backfill.ErrNoJob) {
+	} else if !errors.Is(err, work.ErrNoJob) {
 		return p, err
 	}
 	p.Job, err = preflight.Reverse(ctx, q, c.Relation, key, c.Sealed, p.token, triggers)
@@ -76,10 +76,10 @@ func (c column) fill(ctx context.Context, q pg.Querier, r messages.StartRequest)
 }
 
 // SpecColumn is the column as its job knows it.
-func (p FillPlan) SpecColumn() backfill.SpecColumn {
+func (p FillPlan) SpecColumn() work.Column {
 	of := p.Index.Logged(p.Standing.Column)
-	return backfill.SpecColumn{ID: p.ID, Source: p.Sealed.Name, SourceAttnum: p.Sealed.Attnum, Target: p.token.Name, TargetAttnum: p.token.Attnum,
-		LogTable: of.Table, LogColumn: of.Column, Index: &backfill.SpecIndex{ID: p.Index.ID, Name: p.Index.Name, Missed: p.missed}}
+	return work.Column{ID: p.ID, Source: p.Sealed.Name, SourceAttnum: p.Sealed.Attnum, Target: p.token.Name, TargetAttnum: p.token.Attnum,
+		LogTable: of.Table, LogColumn: of.Column, Index: &work.Index{ID: p.Index.ID, Name: p.Index.Name, Missed: p.missed}}
 }
 
 // Behind are the requests of jobs that fill indexes whose rows have been left without a token since they were filled
@@ -96,8 +96,8 @@ func Behind(ctx context.Context, db *pg.DB) (map[uint32]messages.StartRequest, e
 			if !x.State.Written() {
 				continue
 			}
-			job, err := backfill.NewestOver(ctx, tx, x.ID)
-			if errors.Is(err, backfill.ErrNoJob) || err == nil && job.State != backfill.Done {
+			job, err := work.NewestOver(ctx, tx, x.ID)
+			if errors.Is(err, work.ErrNoJob) || err == nil && job.State != work.Done {
 				continue
 			}
 			if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/blind"
@@ -151,7 +151,7 @@ func (c column) normaliser(ctx context.Context, q pg.Querier, name string) (cell
 	if !known {
 		return 0, standing.Reject("normalise", "exact keeps to what SQL calls equal", "normalise was %.40q; accepted is exact, lower-trim, digits or nfc", name)
 	}
-	info := backfill.TypeInfo
+	info := keyspace.TypeInfo
 	base := c.Plain.Base
 	if c.Plain.Attnum == 0 {
 		base = pg.Type{}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -125,8 +125,8 @@ func (c column) steps(x lifecycle.Index, token string, key []string) ddl.Token {
 
 // key is what the column's cells are bound to: the key of its last job, else the table's own.
 func (c column) key(ctx context.Context, q pg.Querier) (pg.Key, error) {
-	job, err := backfill.Newest(ctx, q, c.ID)
-	if err != nil && !errors.Is(err, backfill.ErrNoJob) {
+	job, err := work.Newest(ctx, q, c.ID)
+	if err != nil && !errors.Is(err, work.ErrNoJob) {
 		return pg.Key{}, err
 	}
 	key, found := c.Relation.KeyOf(job.Spec.Key)
@@ -160,8 +160,8 @@ func (c column) hold(ctx context.Context, tx pg.Tx) error {
 
 // noJob refuses while a job is at work on the table: what it compares at each chunk would change under it.
 func noJob(ctx context.Context, q pg.Querier, c column) error {
-	_, err := backfill.LiveOver(ctx, q, c.Relid)
-	if errors.Is(err, backfill.ErrNoJob) {
+	_, err := work.LiveOver(ctx, q, c.Relid)
+	if errors.Is(err, work.ErrNoJob) {
 		return nil
 	}
 	if err != nil {

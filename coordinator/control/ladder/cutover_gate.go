@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -60,7 +60,7 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if g.column, err = Steps(ctx, tx, g.Standing); err != nil {
 		return g, err
 	}
-	if job, err := backfill.Newest(ctx, tx, g.ID); err == nil {
+	if job, err := work.Newest(ctx, tx, g.ID); err == nil {
 		g.triggers = job.Spec.UserTriggers
 	}
 	g.Detail.Places, err = placesOf(ctx, tx, g.Standing)

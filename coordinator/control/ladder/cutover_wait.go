@@ -9,7 +9,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -30,8 +30,8 @@ func (g *Gated) checkSweep(ctx context.Context, q pg.Querier) error {
 	if g.State.Backfilled.IsZero() || g.State.Phase != lifecycle.PhaseBackfilling && g.State.Phase != lifecycle.PhaseBackfilled {
 		return nil
 	}
-	job, err := backfill.LiveOver(ctx, q, g.Relid)
-	if errors.Is(err, backfill.ErrNoJob) || err == nil && job.State == backfill.Paused {
+	job, err := work.LiveOver(ctx, q, g.Relid)
+	if errors.Is(err, work.ErrNoJob) || err == nil && job.State == work.Paused {
 		return nil
 	}
 	if err != nil {
@@ -56,10 +56,10 @@ func (p *sweepPatience) await(ctx context.Context, db *pg.DB, s *sweeping, waiti
 	}
 	began := time.Now()
 	defer func() { *p -= sweepPatience(time.Since(began)) }()
-	jobs := &backfill.Jobs{DB: db}
+	jobs := &work.Jobs{DB: db}
 	return retry.Do(ctx, retry.WithMaxDuration(max(time.Duration(*p), time.Millisecond), retry.NewConstant(sweepLook)), func(ctx context.Context) error {
 		job, err := jobs.Load(ctx, s.job)
-		if err != nil || job.State.Ended() || job.State == backfill.Paused {
+		if err != nil || job.State.Ended() || job.State == work.Paused {
 			return err
 		}
 		return retry.RetryableError(s)

@@ -9,7 +9,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -18,7 +18,7 @@ import (
 
 // Reverse plans the job that opens the cells of a column that is cut over into its plaintext, where that fell behind.
 // It alters nothing.
-func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartRequest) (plan preflight.Plan, column backfill.SpecColumn, err error) {
+func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartRequest) (plan preflight.Plan, column work.Column, err error) {
 	if err := r.Validate(); err != nil {
 		return plan, column, err
 	}
@@ -51,8 +51,8 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 }
 
 // reverseColumn is the column as a job in reverse knows it.
-func reverseColumn(s standing.Standing, scheme uint16) backfill.SpecColumn {
-	return backfill.SpecColumn{ID: s.ID, Source: s.Plain.Name, Target: s.Sealed.Name, SourceAttnum: s.SourceNum, TargetAttnum: s.TargetNum,
+func reverseColumn(s standing.Standing, scheme uint16) work.Column {
+	return work.Column{ID: s.ID, Source: s.Plain.Name, Target: s.Sealed.Name, SourceAttnum: s.SourceNum, TargetAttnum: s.TargetNum,
 		Scheme: scheme, Reverse: true, LogTable: s.Column.Table.String(), LogColumn: s.Source}
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -18,7 +20,7 @@ const mostUnderLock = 500
 // opener opens those cells. The zero opener has no key, and leaves them to the job.
 type opener struct {
 	keyring *cell.Keyring
-	shapes  []*backfill.Shape // of the leaves
+	shapes  []*shape.Shape // of the leaves
 }
 
 // opener prepares what can be prepared before the lock.
@@ -35,10 +37,10 @@ func (l *Ladder) opener(ctx context.Context, p RollbackPlan) (o opener, err erro
 		return o, nil // the job says what is wrong
 	}
 	o.keyring = keys.Keyring
-	job := backfill.Job{Relation: p.Relation.OID, Spec: backfill.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.column.Key,
-		Columns: []backfill.SpecColumn{reverseColumn(p.Standing, scheme.Number)}, UserTriggers: preflight.TriggersWord(p.skip)}}
+	job := work.Job{Relation: p.Relation.OID, Spec: work.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.column.Key,
+		Columns: []work.Column{reverseColumn(p.Standing, scheme.Number)}, UserTriggers: preflight.TriggersWord(p.skip)}}
 	for _, leaf := range p.Relation.Leaves {
-		shape, err := backfill.OpenShape(ctx, l.DB, job, leaf.OID, o.keyring)
+		shape, err := shape.Open(ctx, l.DB, job, leaf.OID, o.keyring)
 		if err != nil {
 			return opener{}, err
 		}

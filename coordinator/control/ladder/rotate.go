@@ -10,7 +10,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -104,7 +105,7 @@ func (p *RotationPlan) checkCodec() error {
 	if p.Plain.Attnum == 0 {
 		return nil
 	}
-	if codec, err := cell.CodecFor(backfill.TypeInfo(p.Plain.Base)); err != nil || codec != p.To.Codec {
+	if codec, err := cell.CodecFor(keyspace.TypeInfo(p.Plain.Base)); err != nil || codec != p.To.Codec {
 		return standing.Refuse("scheme", "give the new scheme the codec of the column, or drop its plaintext first",
 			"scheme %d seals %s, and the plaintext of %s is %s", p.To.Number, p.To.Codec, p.Source, p.Plain.Type)
 	}
@@ -126,17 +127,17 @@ func jobOverCells(ctx context.Context, q pg.Querier, s standing.Standing, to pg.
 	if !found || !key.Usable() {
 		return preflight.Plan{}, standing.Refuse("key", preflight.KeyHint, "%s has lost the key that its cells are bound to", s.Relation.Table())
 	}
-	if last, err := backfill.Newest(ctx, q, s.ID); err == nil {
+	if last, err := work.Newest(ctx, q, s.ID); err == nil {
 		triggers = cmp.Or(triggers, last.Spec.UserTriggers)
-	} else if !errors.Is(err, backfill.ErrNoJob) {
+	} else if !errors.Is(err, work.ErrNoJob) {
 		return preflight.Plan{}, err
 	}
 	return preflight.Reverse(ctx, q, s.Relation, key, s.Sealed, to, triggers)
 }
 
 // SpecColumn is the column as its job knows it.
-func (p RotationPlan) SpecColumn() backfill.SpecColumn {
-	return backfill.SpecColumn{ID: p.ID, Target: p.Sealed.Name, TargetAttnum: p.TargetNum, Scheme: p.To.Number, Rotate: true, Phase: p.State.Phase, Origin: p.Origin, SourceAttnum: p.SourceNum,
+func (p RotationPlan) SpecColumn() work.Column {
+	return work.Column{ID: p.ID, Target: p.Sealed.Name, TargetAttnum: p.TargetNum, Scheme: p.To.Number, Rotate: true, Phase: p.State.Phase, Origin: p.Origin, SourceAttnum: p.SourceNum,
 		LogTable: p.Standing.Column.Table.String(), LogColumn: p.Source}
 }
 

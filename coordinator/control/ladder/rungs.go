@@ -11,7 +11,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -153,22 +153,22 @@ func check(ctx context.Context, tx pg.Tx, steps ddl.Column, column lifecycle.Col
 const checkViolation = "23514"
 
 // Climb climbs one column up to dual-writing.
-func (r *Rungs) Climb(ctx context.Context, plan preflight.Plan, c preflight.Column) (backfill.SpecColumn, error) {
+func (r *Rungs) Climb(ctx context.Context, plan preflight.Plan, c preflight.Column) (work.Column, error) {
 	column, target, err := r.schemaAdded(ctx, plan, c)
 	if err != nil {
-		return backfill.SpecColumn{}, err
+		return work.Column{}, err
 	}
 	scheme, err := r.dualWriting(ctx, plan, c, column)
 	if err != nil {
-		return backfill.SpecColumn{}, err
+		return work.Column{}, err
 	}
-	return backfill.SpecColumn{ID: column.ID, Source: c.Source.Name, Target: c.Target.Name, SourceAttnum: c.Source.Attnum, TargetAttnum: target,
+	return work.Column{ID: column.ID, Source: c.Source.Name, Target: c.Target.Name, SourceAttnum: c.Source.Attnum, TargetAttnum: target,
 		Scheme: scheme.Number, External: c.Encrypter(plan), Origin: c.Origin, Expression: c.Expression, LogTable: column.Table.String(), LogColumn: column.Source}, nil
 }
 
 // Strict makes writes that miss one of the columns fail. It is done when all of them are ready, and again changes
 // nothing.
-func (r *Rungs) Strict(ctx context.Context, plan preflight.Plan, columns []backfill.SpecColumn) error {
+func (r *Rungs) Strict(ctx context.Context, plan preflight.Plan, columns []work.Column) error {
 	return r.Alter(ctx, func(tx pg.Tx) error {
 		for _, c := range columns {
 			if standing.IsStrict(plan.Relation, c.ID) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -24,12 +24,12 @@ func Steps(ctx context.Context, q pg.Querier, s standing.Standing) (ddl.Column, 
 
 // keyOf is the key of the column's last job; without one, or where it was renamed since, the table's own.
 func keyOf(ctx context.Context, q pg.Querier, s standing.Standing) ([]string, error) {
-	job, err := backfill.Newest(ctx, q, s.ID)
+	job, err := work.Newest(ctx, q, s.ID)
 	if err == nil {
 		if _, found := s.Relation.KeyOf(job.Spec.Key); found {
 			return job.Spec.Key, nil
 		}
-	} else if !errors.Is(err, backfill.ErrNoJob) {
+	} else if !errors.Is(err, work.ErrNoJob) {
 		return nil, err
 	}
 	key, found := s.Relation.UsableKey()

@@ -12,7 +12,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -92,7 +93,7 @@ func (p *look) checkStanding(ctx context.Context, i int, registered []lifecycle.
 }
 
 // column resolves one column of the request by what the catalog says.
-func (p *look) column(ctx context.Context, i int, external backfill.External, made messages.ColumnRequest, origin *backfill.Origin) (c Column, err error) {
+func (p *look) column(ctx context.Context, i int, external work.External, made messages.ColumnRequest, origin *work.Origin) (c Column, err error) {
 	c.External, c.made, c.Origin = external, made, origin
 	asked, field := p.request.Columns[i], fmt.Sprintf("columns[%d]", i)
 	if asked.Source == asked.Target && !c.Made() {
@@ -160,7 +161,7 @@ func (p *look) checkSource(field string, c Column) (cell.Codec, error) {
 	if c.Origin != nil {
 		return p.checkEncrypted(field, c)
 	}
-	codec, err := cell.CodecFor(backfill.TypeInfo(source.Base))
+	codec, err := cell.CodecFor(keyspace.TypeInfo(source.Base))
 	if err != nil {
 		return 0, standing.Refuse(field, "change the column's type first, or leave it", "column %q of type %s cannot be sealed: %s", source.Name, source.Type, reason(err))
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -28,7 +28,7 @@ func (p *look) checkMade(ctx context.Context, i int, registered []lifecycle.Colu
 	asked := p.request.Columns[i]
 	source, found := p.plan.Relation.Column(asked.Source)
 	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool { return found && r.SourceNum == source.Attnum })
-	var last backfill.SpecColumn
+	var last work.Column
 	own := false
 	if at >= 0 {
 		if last, own, err = p.maker(ctx, registered[at].ID); err != nil {
@@ -54,7 +54,7 @@ func (p *look) checkMade(ctx context.Context, i int, registered []lifecycle.Colu
 }
 
 // again asks for what the last job did.
-func again(asked messages.ColumnRequest, last backfill.SpecColumn, r lifecycle.Column) messages.ColumnRequest {
+func again(asked messages.ColumnRequest, last work.Column, r lifecycle.Column) messages.ColumnRequest {
 	e := last.Expression
 	asked.Transform, asked.Expression, asked.Type = messages.TransformExpression, e.SQL, e.Type
 	asked.Done = messages.Done{Version: e.Version, Number: e.Number, When: e.When}

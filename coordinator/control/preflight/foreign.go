@@ -11,7 +11,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -36,7 +37,7 @@ func (c Column) Steps(p Plan, id uint32) ddl.Column {
 }
 
 // Encrypter is what a job's spec says of the column's encrypter.
-func (c Column) Encrypter(p Plan) backfill.External {
+func (c Column) Encrypter(p Plan) work.External {
 	e := c.External
 	if c.Foreign() && e.Target == "" {
 		e.Table, e.Target = p.Relation.Table(), c.Target.Name
@@ -48,7 +49,7 @@ const hasSchemeSQL = `SELECT EXISTS (SELECT FROM cipherfleet.schemes WHERE colum
 
 // checkMaker settles who makes a column's values: who is asked for, else who did before. One target never holds both
 // cells and what somebody else made.
-func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Column) (e backfill.External, err error) {
+func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Column) (e work.External, err error) {
 	asked, field := p.request.Columns[i], columnsField(i)
 	e.Subject, e.Key, e.Proxy = asked.External.Subject, asked.External.Key, asked.Transform == messages.TransformProxy
 	source, found := p.plan.Relation.Column(asked.Source)
@@ -84,7 +85,7 @@ func (p *look) checkMaker(ctx context.Context, i int, registered []lifecycle.Col
 
 // checkPrepared refuses to make cells where a column that no job went over yet was prepared for what an encrypter makes,
 // and the reverse: the CHECK tells.
-func (p *look) checkPrepared(field string, r lifecycle.Column, e backfill.External) error {
+func (p *look) checkPrepared(field string, r lifecycle.Column, e work.External) error {
 	target := p.plan.Relation.ColumnAt(r.TargetNum)
 	at := slices.IndexFunc(p.plan.Relation.Checks, func(c pg.Check) bool { return c.Name == ddl.CheckName(r.ID) })
 	if at < 0 || target.Attnum == 0 {
@@ -140,7 +141,7 @@ func (p *look) checkProxied(context.Context) error {
 }
 
 // maker is who made a column's values in its last job, if there was one, and whether the column has a scheme of its own.
-func (p *look) maker(ctx context.Context, id uint32) (last backfill.SpecColumn, own bool, err error) {
+func (p *look) maker(ctx context.Context, id uint32) (last work.Column, own bool, err error) {
 	if p.makers != nil {
 		last, own = p.makers(id)
 		return last, own, nil
@@ -158,7 +159,7 @@ func (p *look) maker(ctx context.Context, id uint32) (last backfill.SpecColumn, 
 func (p *look) checkForeignTarget(ctx context.Context, i int, c *Column) error {
 	asked, field := p.request.Columns[i], columnsField(i)
 	if !c.Add {
-		payload, fits := backfill.PayloadOf(c.Target)
+		payload, fits := shape.PayloadOf(c.Target)
 		if !fits {
 			return standing.Refuse(field+".target", "name another target, or leave it out and let --prepare add one", "target %q has type %s, accepted is %s",
 				c.Target.Name, c.Target.Type, strings.Join(messages.TargetTypes(), ", "))
@@ -174,7 +175,7 @@ func (p *look) checkForeignTarget(ctx context.Context, i int, c *Column) error {
 	switch asked.Type {
 	case "", "bytea":
 		c.payload, c.targetType = ddl.PayloadBytea, "pg_catalog.bytea"
-	case backfill.EQLType:
+	case shape.EQLType:
 		return p.findEQL(ctx, field+".type", c)
 	default:
 		c.payload, c.targetType = ddl.Payload(asked.Type), "pg_catalog."+asked.Type
@@ -194,7 +195,7 @@ type eqlFound struct {
 }
 
 func (p *look) eqlTypes(ctx context.Context) ([]eqlFound, error) {
-	rows, err := p.q.Query(ctx, eqlTypesSQL, backfill.EQLType)
+	rows, err := p.q.Query(ctx, eqlTypesSQL, shape.EQLType)
 	if err != nil {
 		return nil, fmt.Errorf("preflight: %w", err)
 	}
@@ -225,7 +226,7 @@ func (p *look) findEQL(ctx context.Context, field string, c *Column) error {
 	case err != nil:
 		return err
 	case len(types) == 0:
-		return standing.Refuse(field, "install EQL in this database first, or take --type jsonb", "there is no type %s", backfill.EQLType)
+		return standing.Refuse(field, "install EQL in this database first, or take --type jsonb", "there is no type %s", shape.EQLType)
 	case len(types) > 1:
 		return standing.Refuse(field, "add the target yourself, with the one that is meant", "there are types %s and %s", types[0].name, types[1].name)
 	case !types[0].fits:

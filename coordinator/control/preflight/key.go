@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -64,7 +64,7 @@ func (p *look) checkKeyTypes() error {
 		if column.Base.ArrayOID == 0 {
 			return standing.Refuse("key", KeyHint, "key column %q has type %s, which cannot be listed", k.Name, column.Type)
 		}
-		types = append(types, backfill.TypeInfo(column.Base))
+		types = append(types, keyspace.TypeInfo(column.Base))
 	}
 	encoder, err := cell.NewKeyEncoder(types)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
@@ -20,11 +21,11 @@ import (
 
 // checkOrigin settles who encrypted the values of a source, if somebody else did: who the request names, else whom the
 // last job named. What was begun as one of the two is never gone on with as the other.
-func (p *look) checkOrigin(ctx context.Context, i int, registered []lifecycle.Column) (*backfill.Origin, error) {
+func (p *look) checkOrigin(ctx context.Context, i int, registered []lifecycle.Column) (*work.Origin, error) {
 	asked, field := p.request.Columns[i], columnsField(i)
 	source, found := p.plan.Relation.Column(asked.Source)
 	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool { return found && r.SourceNum == source.Attnum })
-	var last backfill.SpecColumn
+	var last work.Column
 	own := false
 	if at >= 0 {
 		var err error
@@ -32,7 +33,7 @@ func (p *look) checkOrigin(ctx context.Context, i int, registered []lifecycle.Co
 			return nil, err
 		}
 	}
-	begun, was := last.ID != 0 || own, (*backfill.Origin)(nil)
+	begun, was := last.ID != 0 || own, (*work.Origin)(nil)
 	if at >= 0 {
 		was = last.OriginAt(registered[at].SourceNum)
 	}
@@ -51,8 +52,8 @@ func (p *look) checkOrigin(ctx context.Context, i int, registered []lifecycle.Co
 }
 
 // settleOrigin finds the columns that stand beside the source.
-func (p *look) settleOrigin(field string, from messages.Origin) (*backfill.Origin, error) {
-	o := &backfill.Origin{Origin: from}
+func (p *look) settleOrigin(field string, from messages.Origin) (*work.Origin, error) {
+	o := &work.Origin{Origin: from}
 	for _, beside := range []struct{ part, name string }{{"iv", from.IV}, {"salt", from.Salt}} {
 		if beside.name == "" {
 			continue
@@ -62,7 +63,7 @@ func (p *look) settleOrigin(field string, from messages.Origin) (*backfill.Origi
 		switch {
 		case !found:
 			return nil, NoColumn(p.plan.Relation, at, beside.name)
-		case !backfill.HoldsForeign(column):
+		case !shape.HoldsForeign(column):
 			return nil, standing.Refuse(at, "name the column that the other system keeps it in", "column %q has type %s, accepted is bytea, text, varchar, json or jsonb", column.Name, column.Type)
 		case slices.Contains(p.plan.Key.Names(), column.Name):
 			return nil, standing.Refuse(at, "give another key with --key, one without this column", "column %q is part of the key (%s)", column.Name, strings.Join(p.plan.Key.Names(), ", "))
@@ -77,7 +78,7 @@ func (p *look) settleOrigin(field string, from messages.Origin) (*backfill.Origi
 
 // checkEncrypted refuses a source that nothing encrypted can stand in, and says how what is opened is sealed.
 func (p *look) checkEncrypted(field string, c Column) (cell.Codec, error) {
-	if !backfill.HoldsForeign(c.Source) {
+	if !shape.HoldsForeign(c.Source) {
 		return 0, standing.Refuse(field, "name the column that holds the encrypted values", "column %q has type %s, accepted is bytea, text, varchar, json or jsonb", c.Source.Name, c.Source.Type)
 	}
 	codec, err := c.Origin.Codec()
@@ -134,7 +135,7 @@ func opens(ctx context.Context, db *pg.DB, plan Plan, c Column, opener transform
 	tried := 0
 	var last error
 	for _, leaf := range plan.Relation.Leaves {
-		rows, err := db.Query(ctx, backfill.ForeignSample(plan.Relation, leaf.Table(), backfill.SpecColumn{Source: c.Source.Name, Origin: c.Origin}), sampled)
+		rows, err := db.Query(ctx, shape.ForeignSample(plan.Relation, leaf.Table(), work.Column{Source: c.Source.Name, Origin: c.Origin}), sampled)
 		if err != nil {
 			return fmt.Errorf("read values of %s: %w", c.Source.Name, pg.Safe(err))
 		}

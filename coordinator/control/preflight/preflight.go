@@ -8,7 +8,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -33,9 +33,9 @@ type Column struct {
 	Codec      cell.Codec       // how values of the source become bytes; 0 of a foreign column
 	Registered lifecycle.Column // ID 0: not yet
 	Guarded    bool             // check and capture are in place: there is nothing to alter
-	External   backfill.External
-	Origin     *backfill.Origin // who encrypted the values of the source, if somebody else did
-	Expression *ddl.Expression  // what makes the values inside Postgres; nil: something else, or it was not read
+	External   work.External
+	Origin     *work.Origin    // who encrypted the values of the source, if somebody else did
+	Expression *ddl.Expression // what makes the values inside Postgres; nil: something else, or it was not read
 
 	form       cell.Form // of cells in the target
 	long       bool      // its cells may be stored outside their rows
@@ -50,10 +50,10 @@ type look struct {
 	request messages.StartRequest
 	plan    Plan
 
-	mayInstall bool                                                 // may create schema cipherfleet, or its tables in it
-	registered []lifecycle.Column                                   // of the table; nil: not looked up yet
-	states     map[uint32]lifecycle.Standing                        // of those that were looked up
-	makers     func(id uint32) (last backfill.SpecColumn, own bool) // nil: to be looked up
+	mayInstall bool                                         // may create schema cipherfleet, or its tables in it
+	registered []lifecycle.Column                           // of the table; nil: not looked up yet
+	states     map[uint32]lifecycle.Standing                // of those that were looked up
+	makers     func(id uint32) (last work.Column, own bool) // nil: to be looked up
 }
 
 // Check resolves a request against the catalog and refuses what could not be carried out to the end. It changes

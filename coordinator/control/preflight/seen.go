@@ -6,7 +6,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -14,11 +14,11 @@ import (
 // Seen is what a caller who looks at many tables at once has found out about one of them already.
 type Seen struct {
 	Relation   pg.Relation
-	Installed  bool                                                 // schema cipherfleet is there
-	MayInstall bool                                                 // may create it, or what is missing in it
-	Registered []lifecycle.Column                                   // of the table; not nil
-	States     map[uint32]lifecycle.Standing                        // of those
-	Makers     func(id uint32) (last backfill.SpecColumn, own bool) // who made a column's values, and whether it has a scheme of its own
+	Installed  bool                                         // schema cipherfleet is there
+	MayInstall bool                                         // may create it, or what is missing in it
+	Registered []lifecycle.Column                           // of the table; not nil
+	States     map[uint32]lifecycle.Standing                // of those
+	Makers     func(id uint32) (last work.Column, own bool) // who made a column's values, and whether it has a scheme of its own
 }
 
 // Refusals makes the checks of [Check.Check] on what was seen, and goes on after the first that refuses. What builds on a

@@ -12,7 +12,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
@@ -111,7 +111,7 @@ func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *status.Look) ([
 // asked makes the checks of a preflight on what the survey has seen.
 func asked(ctx context.Context, q pg.Querier, v *status.Survey, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
 	seen := preflight.Seen{Relation: relation, Installed: v.Installed, MayInstall: mayInstall, Registered: []lifecycle.Column{}, States: v.States,
-		Makers: func(id uint32) (backfill.SpecColumn, bool) { return maker(v, id) }}
+		Makers: func(id uint32) (work.Column, bool) { return maker(v, id) }}
 	for _, c := range v.Columns {
 		if c.Relid == relation.OID {
 			seen.Registered = append(seen.Registered, c)
@@ -125,7 +125,7 @@ func asked(ctx context.Context, q pg.Querier, v *status.Survey, relation pg.Rela
 }
 
 // maker is who made a column's values in its last job as the survey saw it, and whether the column has a scheme of its own.
-func maker(v *status.Survey, id uint32) (last backfill.SpecColumn, own bool) {
+func maker(v *status.Survey, id uint32) (last work.Column, own bool) {
 	_, own = v.Schemes[id]
 	return standing.SpecIn(v.Jobs[id], id), own
 }

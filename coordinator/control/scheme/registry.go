@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -73,7 +73,7 @@ func (c column) codec() (cell.Codec, error) {
 	if len(c.Rows) > 0 {
 		return c.Rows[len(c.Rows)-1].Codec, nil
 	}
-	codec, err := cell.CodecFor(backfill.TypeInfo(c.Plain.Base))
+	codec, err := cell.CodecFor(keyspace.TypeInfo(c.Plain.Base))
 	if err != nil {
 		return 0, standing.Refuse("column", "keep this column as it is, or change its type first", "column %q cannot be sealed: %v", c.Source, err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -146,7 +146,7 @@ func (r *Registry) shred(ctx context.Context, tx pg.Tx, p ShredPlan) (keys int, 
 			return 0, 0, fmt.Errorf("keep cells under the keys out: %w", err)
 		}
 	}
-	if err := backfill.Fence(ctx, tx, c.ID); err != nil {
+	if err := work.Fence(ctx, tx, c.ID); err != nil {
 		return 0, 0, err
 	}
 	if keys, err = r.registrar().Shred(ctx, tx, c.ID, p.tenant); err != nil {

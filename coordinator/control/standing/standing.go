@@ -5,7 +5,8 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -18,8 +19,8 @@ type Standing struct {
 	State         lifecycle.State
 	Plain, Sealed pg.Column // the columns that hold plaintext and cells, under today's names; Attnum 0: gone
 
-	Origin     *backfill.Origin // who encrypted what Plain holds, if somebody else did
-	Expression *ddl.Expression  // that made the values in the newest job, if one did; then Sealed holds those
+	Origin     *work.Origin    // who encrypted what Plain holds, if somebody else did
+	Expression *ddl.Expression // that made the values in the newest job, if one did; then Sealed holds those
 }
 
 // DDL is the column as package ddl takes it, without its key.
@@ -93,4 +94,4 @@ func Leaves(ctx context.Context, q pg.Querier, relation uint32) ([]uint32, error
 }
 
 // IsEQL says that the column's values are EQL's.
-func (s Standing) IsEQL() bool { return s.Sealed.Base.Name == backfill.EQLType }
+func (s Standing) IsEQL() bool { return s.Sealed.Base.Name == shape.EQLType }

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -296,13 +296,13 @@ func (l *Look) byProgress() {
 		c.Uncovered = c.Total
 		return
 	}
-	if at := slices.IndexFunc(job.Spec.Columns, func(c backfill.SpecColumn) bool { return c.ID == l.Column.ID }); job.Spec.Columns[at].Rotate {
+	if at := slices.IndexFunc(job.Spec.Columns, func(c work.Column) bool { return c.ID == l.Column.ID }); job.Spec.Columns[at].Rotate {
 		l.byPhase()
 		return
 	}
 	p := l.Survey.passed[job.ID]
 	switch {
-	case job.State == backfill.Done:
+	case job.State == work.Done:
 		c.Covered = c.Total
 	case p.all > 0:
 		c.Covered = min(c.Total, int64(float64(c.Total)*float64(p.done)/float64(p.all))+p.rows)

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -26,8 +26,8 @@ const progressSQL = `SELECT job.place, p.* FROM unnest($1::uuid[], $2::int[], $3
  FROM cipherfleet.ranges r WHERE r.job_id = job.id) AS p`
 
 // DescribeJob says how a job stands, from Postgres alone.
-func DescribeJob(ctx context.Context, q pg.Querier, j backfill.Job) (messages.Job, error) {
-	all, err := DescribeJobs(ctx, q, []backfill.Job{j})
+func DescribeJob(ctx context.Context, q pg.Querier, j work.Job) (messages.Job, error) {
+	all, err := DescribeJobs(ctx, q, []work.Job{j})
 	if err != nil {
 		return messages.Job{}, fmt.Errorf("describe job %s: %w", j.ID, err)
 	}
@@ -35,7 +35,7 @@ func DescribeJob(ctx context.Context, q pg.Querier, j backfill.Job) (messages.Jo
 }
 
 // DescribeJobs says how jobs stand, in their order, with one statement.
-func DescribeJobs(ctx context.Context, q pg.Querier, jobs []backfill.Job) ([]messages.Job, error) {
+func DescribeJobs(ctx context.Context, q pg.Querier, jobs []work.Job) ([]messages.Job, error) {
 	ids, passes, begun := make([]string, len(jobs)), make([]int, len(jobs)), make([]time.Time, len(jobs))
 	tables, columns := make([]string, len(jobs)), make([]string, len(jobs))
 	for i, j := range jobs {
@@ -65,7 +65,7 @@ func DescribeJobs(ctx context.Context, q pg.Querier, jobs []backfill.Job) ([]mes
 }
 
 // named is what the projection itself says of a job.
-func named(j backfill.Job) messages.Job {
+func named(j work.Job) messages.Job {
 	m := messages.Job{V: messages.Version, ID: j.ID, RequestID: j.RequestID, Table: pg.Table{Schema: j.Spec.Schema, Name: j.Spec.Table}.String(),
 		State: string(j.State), Total: j.Total, StoppedBy: j.StoppedBy, CreatedAt: j.CreatedAt}
 	for _, c := range j.Spec.Columns {

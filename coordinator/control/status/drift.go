@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -106,7 +107,7 @@ func (l *Look) Fits(target pg.Column) bool {
 		return true
 	}
 	if l.foreign() {
-		_, fits := backfill.PayloadOf(target)
+		_, fits := shape.PayloadOf(target)
 		return fits && (l.Wanted == nil || l.Wanted.Type == target.Base.Name)
 	}
 	if l.Wanted != nil {
@@ -268,7 +269,7 @@ func (l *Look) flagRows() {
 func (l *Look) idle() bool {
 	job, has := l.Survey.Jobs[l.Column.ID]
 	j := l.Survey.described[job.ID]
-	return has && (job.State == backfill.Planning || job.State == backfill.Running || job.State == backfill.Sweeping) && j.Ranges.Leased == 0 && l.Survey.workers == 0
+	return has && (job.State == work.Planning || job.State == work.Running || job.State == work.Sweeping) && j.Ranges.Leased == 0 && l.Survey.workers == 0
 }
 
 func (l *Look) flagEQL() {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
@@ -171,7 +171,7 @@ func (l *Look) job() {
 	j := l.Survey.described[job.ID]
 	s := &Job{ID: j.ID, State: j.State, Rows: j.Rows, RowsPerSecond: j.RowsPerSecond, Ranges: j.Ranges, Workers: j.Workers,
 		StoppedBy: orNull(j.StoppedBy), TraceID: orNull(j.TraceID)}
-	if left := max(0, j.Total-j.Rows); job.State == backfill.Running && j.RowsPerSecond > 0 {
+	if left := max(0, j.Total-j.Rows); job.State == work.Running && j.RowsPerSecond > 0 {
 		seconds := int64(float64(left) / j.RowsPerSecond)
 		s.ETASeconds = &seconds
 	}
@@ -218,7 +218,7 @@ func (l *Look) expression() *ddl.Expression {
 }
 
 // origin is who encrypted the column's source, as its newest job knew it, if somebody else did.
-func (l *Look) origin() *backfill.Origin {
+func (l *Look) origin() *work.Origin {
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).OriginAt(l.Column.SourceNum)
 }
 

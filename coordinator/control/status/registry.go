@@ -10,7 +10,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -32,10 +32,10 @@ func (r *registry) readJobs(ctx context.Context, q pg.Querier) (err error) {
 	for _, c := range r.Columns {
 		columns = append(columns, c.ID)
 	}
-	if r.Jobs, err = backfill.NewestOf(ctx, q, columns); err != nil {
+	if r.Jobs, err = work.NewestOf(ctx, q, columns); err != nil {
 		return err
 	}
-	var jobs []backfill.Job
+	var jobs []work.Job
 	var ids, of []string
 	var on []int64
 	for column, j := range r.Jobs {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -40,7 +40,7 @@ type registry struct {
 	cutovers    map[uint32]standing.Cutover
 	cut         map[uint32]time.Time // when the last cutover was
 	captured    map[uint32]time.Time // when capture was first installed
-	Jobs        map[uint32]backfill.Job
+	Jobs        map[uint32]work.Job
 	described   map[string]messages.Job // by job
 	passed      map[string]passed       // by job
 	quarantined map[uint32]int64        // by the last job

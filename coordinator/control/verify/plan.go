@@ -9,7 +9,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -33,7 +34,7 @@ type testPass struct {
 	key     []string
 	columns []testColumn
 	tokens  []testTokens
-	reports []backfill.Report // of the columns, and behind them of the tokens
+	reports []proof.Report // of the columns, and behind them of the tokens
 }
 
 type testColumn struct {
@@ -42,9 +43,9 @@ type testColumn struct {
 	cutOver        bool
 	missed         int64
 	scheme         uint16
-	external       backfill.External // who made the values, if not cipherfleet
-	origin         *backfill.Origin  // who encrypted the source, if somebody else did
-	expression     *ddl.Expression   // that made them, if one did
+	external       work.External   // who made the values, if not cipherfleet
+	origin         *work.Origin    // who encrypted the source, if somebody else did
+	expression     *ddl.Expression // that made them, if one did
 }
 
 // sealed says that cells are opened.
@@ -210,16 +211,16 @@ func (t *tested) plan(ctx context.Context, q pg.Querier, c testColumn) error {
 		t.passes = append(t.passes, &testPass{key: key})
 	}
 	p := t.passes[at]
-	p.columns, p.reports = append(p.columns, c), append(p.reports, backfill.Report{Column: c.ID, Schemes: map[uint16]int64{}, Examples: []string{}})
+	p.columns, p.reports = append(p.columns, c), append(p.reports, proof.Report{Column: c.ID, Schemes: map[uint16]int64{}, Examples: []string{}})
 	return nil
 }
 
 func (t *tested) keyOf(ctx context.Context, q pg.Querier, c testColumn) ([]string, error) {
-	job, err := backfill.Newest(ctx, q, c.ID)
+	job, err := work.Newest(ctx, q, c.ID)
 	if err == nil {
 		return job.Spec.Key, nil
 	}
-	if !errors.Is(err, backfill.ErrNoJob) {
+	if !errors.Is(err, work.ErrNoJob) {
 		return nil, err
 	}
 	key, found := t.relation.UsableKey()

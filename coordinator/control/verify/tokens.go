@@ -7,7 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -56,7 +57,7 @@ func (v *Verifier) openTokens(ctx context.Context, t *tested) error {
 			}
 		}
 		for _, x := range p.judged() {
-			p.reports = append(p.reports, backfill.Report{Column: x.of.ID, Examples: []string{}})
+			p.reports = append(p.reports, proof.Report{Column: x.of.ID, Examples: []string{}})
 		}
 	}
 	return nil
@@ -91,10 +92,10 @@ func (p *testPass) judged() (all []testTokens) {
 }
 
 // tokenColumns are the tokens as a proof reads them: each cell once more, and beside it the token.
-func (p *testPass) tokenColumns() (all []backfill.SpecColumn) {
+func (p *testPass) tokenColumns() (all []work.Column) {
 	for _, x := range p.judged() {
-		all = append(all, backfill.SpecColumn{ID: x.of.ID, Source: x.of.target, SourceAttnum: x.of.TargetNum, Target: x.token.Name, TargetAttnum: x.token.Attnum,
-			LogColumn: x.Token, Index: &backfill.SpecIndex{ID: x.ID, Name: x.Name}})
+		all = append(all, work.Column{ID: x.of.ID, Source: x.of.target, SourceAttnum: x.of.TargetNum, Target: x.token.Name, TargetAttnum: x.token.Attnum,
+			LogColumn: x.Token, Index: &work.Index{ID: x.ID, Name: x.Name}})
 	}
 	return all
 }

@@ -12,7 +12,10 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -44,7 +47,7 @@ type ColumnReport struct {
 	Foreign bool `json:"foreign,omitempty"`
 	// Made says that an expression made the values: Postgres compared them, and none was read.
 	Made bool `json:"made,omitempty"`
-	backfill.Report
+	proof.Report
 	Proven  bool          `json:"proven"`
 	Indexes []IndexReport `json:"indexes"` // those that are filling or ready
 }
@@ -94,11 +97,11 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
 
 // pass reads the leaves one after the other.
 func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
-	job := backfill.Job{Relation: t.relation.OID, Spec: backfill.Spec{Schema: t.relation.Schema, Table: t.relation.Name, Key: p.key}}
+	job := work.Job{Relation: t.relation.OID, Spec: work.Spec{Schema: t.relation.Schema, Table: t.relation.Name, Key: p.key}}
 	before := map[uint32]transform.Hook{}
 	for _, c := range p.columns {
 		before[c.ID] = v.Before[c.named()]
-		job.Spec.Columns = append(job.Spec.Columns, backfill.SpecColumn{ID: c.ID, Source: c.source, Target: c.target,
+		job.Spec.Columns = append(job.Spec.Columns, work.Column{ID: c.ID, Source: c.source, Target: c.target,
 			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, Expression: c.expression, Origin: c.origin, LogColumn: c.Source, Reverse: c.cutOver})
 	}
 	job.Spec.Columns = append(job.Spec.Columns, p.tokenColumns()...)
@@ -111,15 +114,15 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 		of = int64(float64(of) * t.sample / 100)
 	}
 	for _, leaf := range t.relation.Leaves {
-		shape, err := backfill.OpenProof(ctx, v.DB, job, leaf.OID, t.keys.Keyring)
-		if errors.Is(err, backfill.ErrShape) {
+		shape, err := shape.OpenProof(ctx, v.DB, job, leaf.OID, t.keys.Keyring)
+		if errors.Is(err, keyspace.ErrChanged) {
 			return standing.Refuse("table", "cipherfleet status says what is different; verify again when nobody alters the table",
 				"%s is not what its columns were prepared for, with key (%s)", t.relation.Table(), strings.Join(p.key, ", "))
 		}
 		if err != nil {
 			return err
 		}
-		verifier := &backfill.Verifier{DB: v.DB, Shape: shape, Keyring: t.keys.Keyring, Sample: t.sample, Digests: t.keys.Digests, Before: before}
+		verifier := &proof.Verifier{DB: v.DB, Shape: shape, Keyring: t.keys.Keyring, Sample: t.sample, Digests: t.keys.Digests, Before: before}
 		err = verifier.Verify(ctx, p.reports, func(rows int) {
 			t.seen += int64(rows)
 			v.Seen(t.seen, of)
@@ -133,7 +136,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 
 // lacking says what to do about a foreign key that is not here.
 func lacking(err error) error {
-	var missing *backfill.NoForeignKeyError
+	var missing *work.NoForeignKeyError
 	if !errors.As(err, &missing) {
 		return err
 	}
@@ -167,7 +170,7 @@ func (v *Verifier) record(ctx context.Context, t *tested, result Result) (Result
 	return result, nil
 }
 
-func (c testColumn) finding(r backfill.Report, of Result) status.Finding {
+func (c testColumn) finding(r proof.Report, of Result) status.Finding {
 	return status.Finding{Verification: lifecycle.Verification{Sample: of.Sample, Proven: r.Proven(), NoneWrong: r.NoneWrong(), Began: of.Began}, Rows: r.Rows, Covered: r.Covered,
 		Uncovered: r.Uncovered, Stale: r.Stale, Broken: r.Broken, Unknown: r.Unknown, Schemes: r.Schemes, Keys: r.Keys, Repeated: r.Nonces.Repeated,
 		Digest: r.Digest, PlaintextGone: c.source == "", Missed: c.missed, Seconds: of.Seconds}
