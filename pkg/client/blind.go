@@ -1,6 +1,7 @@
 package client
 
 import (
+	"database/sql/driver"
 	"fmt"
 	"reflect"
 	"strings"
@@ -22,24 +23,71 @@ func (c *Column) Tokens(index string, values ...any) ([]token.Condition, error) 
 	return c.at.Load().tokensOf(m, index, values)
 }
 
+// Token is the token of the cell's value, for the column of tokens of that name: an argument of type bytea that belongs
+// beside the cell, in the same statement. A cell that is written without it leaves its row to the fleet, and until then no
+// lookup finds it. With placeholders nobody needs it. Sending it fails with [token.ErrNoIndex] where there is no such column,
+// or none that the role may write.
+func (c *Cell[T]) Token(name string) driver.Valuer {
+	c.tokened = true
+	return valuer(func() (driver.Value, error) {
+		if c.column == nil {
+			return nil, fmt.Errorf("the cell is of no column: make it with In: %w", ErrValue)
+		}
+		client, s := c.column.client, c.column.at.Load()
+		m := client.maps.Get().(*pgtype.Map)
+		defer client.maps.Put(m)
+		plain, err := s.plaintext(m, c)
+		if err != nil {
+			return nil, fmt.Errorf("write a token of %s.%s: %w", c.column.table, c.column.name, err)
+		}
+		made, err := s.tokens.One(name, plain)
+		if err != nil {
+			return nil, fmt.Errorf("write a token of %s.%s: %w", c.column.table, c.column.name, err)
+		}
+		return made, nil
+	})
+}
+
+// valuer is an argument that is made when it is sent.
+type valuer func() (driver.Value, error)
+
+// Value is for database/sql and pgx.
+func (v valuer) Value() (driver.Value, error) { return v() }
+
+// tellBare says once for each column that its cells come without the tokens of its blind indexes.
+func (c *Client) tellBare(s *standing) {
+	names := s.tokens.Names()
+	if len(names) == 0 {
+		return
+	}
+	if _, told := c.bare.LoadOrStore(s.id, true); !told {
+		c.config.Log.Warn("a cell is written without the tokens of its blind indexes: no lookup finds its row until the fleet has filled them", "client", c.id,
+			"table", s.table.String(), "column", s.sealed, "tokens", names, "hint", "write {column = $1}, or Cell.Token beside the cell")
+	}
+}
+
 // tokensOf makes values tokens as they become cells: by the column's type.
 func (s *standing) tokensOf(m *pgtype.Map, index string, values []any) ([]token.Condition, error) {
 	plains := make([][]byte, 0, len(values))
 	for _, v := range values {
-		wire, err := s.kind.wire(m, rounded(bare(v)), s.kind.codec.Wire())
+		plain, err := s.plaintext(m, v)
 		if err != nil {
 			return nil, err
 		}
-		if wire == nil {
-			continue
+		if plain != nil {
+			plains = append(plains, plain)
 		}
-		plain, err := s.kind.codec.Encode(nil, wire)
-		if err != nil {
-			return nil, err
-		}
-		plains = append(plains, plain)
 	}
 	return s.tokens.Lookup(index, plains)
+}
+
+// plaintext is what is sealed of a value; nil of NULL.
+func (s *standing) plaintext(m *pgtype.Map, v any) ([]byte, error) {
+	wire, err := s.kind.wire(m, rounded(bare(v)), s.kind.codec.Wire())
+	if err != nil || wire == nil {
+		return nil, err
+	}
+	return s.kind.codec.Encode([]byte{}, wire)
 }
 
 // lookup puts the conditions that find rows by a value, or by any of a slice of values.

@@ -20,6 +20,8 @@ type Cell[T any] struct {
 	Valid  bool // false: NULL
 	column *Column
 	key    Key
+
+	tokened bool // its token goes along
 }
 
 // In is the cell of a row. The elements of key may be pointers, which are followed when the cell is scanned or sealed:
@@ -80,6 +82,9 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write %s.%s: %w", c.column.table, c.column.name, err)
+	}
+	if !c.tokened {
+		client.tellBare(s)
 	}
 	return sealed, nil
 }

@@ -84,6 +84,7 @@ type Client struct {
 	standby  atomic.Bool  // the last renewal found a server that takes no writes
 	carried  atomic.Int64 // the revision of the lease
 	troubled atomic.Pointer[error]
+	bare     sync.Map // ids of columns whose cells were written without tokens, which was said
 
 	end  context.Context
 	stop context.CancelFunc

@@ -54,7 +54,7 @@ func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, 
 	var plaintext []byte // none: the tokens are NULL as the cell is
 	if wire != nil && active {
 		if sealed, err = c.seal(ctx, m, s, scheme, r, wire); err == nil {
-			plaintext, err = scheme.Codec.Encode(nil, wire)
+			plaintext, err = scheme.Codec.Encode([]byte{}, wire) // an empty text is a value
 		}
 	}
 	if err == nil {

@@ -3,9 +3,12 @@ package client_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
@@ -256,5 +259,63 @@ func TestARoleThatMayNotWriteTokensWritesItsValues(t *testing.T) {
 	b.mustWrite(insertSQL, 2, "mail 2")
 	if _, err := b.users[0].Tokens("email_bidx", "mail 1"); !errors.Is(err, token.ErrNoIndex) {
 		t.Errorf("who may not know of it: %v", err)
+	}
+}
+
+// TestATokenGoesBesideACellThatIsAnArgument, in pgx and in database/sql; a cell without it leaves its row to the fleet, and
+// the client says so.
+func TestATokenGoesBesideACellThatIsAnArgument(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	s.register()
+	s.dualWrite()
+	x := s.index(1, cell.NormaliseExact, lifecycle.IndexReady)
+	s.run(append(s.column().Capture().Undo, `ALTER TABLE users DROP COLUMN email`, `ALTER TABLE users RENAME email_encrypted TO email`))
+	s.column().Target = "email"
+	var log strings.Builder
+	a := s.app(s.still(func(c *client.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }))
+	db := stdlib.OpenDB(*must(pgx.ParseConfig(s.URL))(t))
+	defer db.Close() //nolint:errcheck // the test is over
+	const insert = `INSERT INTO users (id, email, email_bidx) VALUES ($1, $2, $3)`
+	for id, mail := range []string{"mail 0", "", "mail 2"} {
+		c := client.In[string](a.users[0], id).Set(mail)
+		must(s.pool.Exec(t.Context(), insert, id, c, c.Token("email_bidx")))(t)
+		c = client.In[string](a.users[0], id+10).Set(mail)
+		must(db.ExecContext(t.Context(), insert, id+10, c, c.Token("email_bidx")))(t)
+		a.finds(mail, int64(id), int64(id+10))
+	}
+	nobody := client.In[string](a.users[0], 20)
+	must(s.pool.Exec(t.Context(), insert, 20, nobody, nobody.Token("email_bidx")))(t)
+	changed := client.In[string](a.users[0], 2).Set("changed")
+	must(s.pool.Exec(t.Context(), `UPDATE users SET email = $2, email_bidx = $3 WHERE id = $1`, 2, changed, changed.Token("email_bidx")))(t)
+	a.finds("changed", 2)
+	a.finds("mail 2", 12)
+	if n := s.bare(x); n != 0 || log.Len() > 0 {
+		t.Errorf("%d rows lack their token; %s", n, log.String())
+	}
+	if _, err := s.pool.Exec(t.Context(), insert, 21, changed, changed.Token("another")); !errors.Is(err, token.ErrNoIndex) {
+		t.Errorf("a column that there is not: %v", err)
+	}
+	for id := range 3 {
+		must(s.pool.Exec(t.Context(), `UPDATE users SET email = $2 WHERE id = $1`, id, client.In[string](a.users[0], id).Set("bare")))(t)
+	}
+	if n := s.bare(x); n != 3 || strings.Count(log.String(), "without the tokens") != 1 {
+		t.Errorf("%d rows lack their token; %s", n, log.String())
+	}
+}
+
+// TestAnEmptyTextIsFound as any other value is.
+func TestAnEmptyTextIsFound(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	s.register()
+	s.dualWrite()
+	x := s.index(1, cell.NormaliseExact, lifecycle.IndexReady)
+	a := s.app(s.still())
+	a.mustWrite(insertSQL, 1, "")
+	a.mustWrite(insertSQL, 2, nil)
+	a.finds("", 1)
+	if n := s.bare(x); n != 0 {
+		t.Errorf("%d rows lack their token", n)
 	}
 }

@@ -103,17 +103,35 @@ func (s Set) Names() (names []string) {
 func (s Set) Make(plaintext []byte) ([][]byte, error) {
 	var made [][]byte
 	for _, x := range s.written() {
-		b, err := s.chain.Blinder(x.ID)
+		token, err := s.mark(x, plaintext)
 		if err != nil {
 			return nil, err
 		}
-		token, err := b.Token(make([]byte, 0, x.Bytes), plaintext)
-		if err != nil {
-			return nil, err
-		}
-		made = append(made, cell.MarkToken(token))
+		made = append(made, token)
 	}
 	return made, nil
+}
+
+// One makes the token of a plaintext for one of the names. It is [ErrNoIndex] where that is none of them.
+func (s Set) One(name string, plaintext []byte) ([]byte, error) {
+	for _, x := range s.written() {
+		if s.places[x.ID].Name == name {
+			return s.mark(x, plaintext)
+		}
+	}
+	return nil, fmt.Errorf("tokens %q of column %d: %w", name, s.column, ErrNoIndex)
+}
+
+func (s Set) mark(x lifecycle.Index, plaintext []byte) ([]byte, error) {
+	b, err := s.chain.Blinder(x.ID)
+	if err != nil {
+		return nil, err
+	}
+	token, err := b.Token(make([]byte, 0, x.Bytes), plaintext)
+	if err != nil {
+		return nil, err
+	}
+	return cell.MarkToken(token), nil
 }
 
 // Condition is one column of tokens that a lookup compares.
