@@ -169,3 +169,53 @@ func TestNobodyMigratesWhatWasShredded(t *testing.T) {
 		})
 	}
 }
+
+// TestARowOfATenantIsRebound: under the key of the tenant that its row names, of none where it names none, and of the one
+// that it moves to where the tenant is part of the key.
+func TestARowOfATenantIsRebound(t *testing.T) {
+	t.Parallel()
+	s, scheme := firms(t)
+	a := s.app(s.still())
+	rebind := func(a app, from, to client.Key) error {
+		return pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error { return a.users.Rebind(t.Context(), tx, from, to) })
+	}
+	keys := testenv.One[string](t, s, keysSQL)
+	for id := range int64(4) {
+		check(t, rebind(a, client.Key{id + 1}, client.Key{id + 101}))
+		a.wants(id+101, fmt.Sprint("mail ", id+1))
+	}
+	if now := testenv.One[string](t, s, keysSQL); now != keys {
+		t.Errorf("the keys were %s and are %s", keys, now)
+	}
+	s.Run(t, `UPDATE users SET firm = 3 WHERE id = 101`) // whose key there is not yet
+	check(t, rebind(a, client.Key{101}, client.Key{1}))
+	a.wants(1, "mail 1")
+	if now := testenv.One[string](t, s, keysSQL); now != "2:3 2:2 2:2 2:-" {
+		t.Errorf("the keys are %s", now)
+	}
+	s.shred(scheme.Column, "2")
+	check(t, a.c.Refresh(t.Context()))
+	if err := rebind(a, client.Key{102}, client.Key{2}); !errors.Is(err, client.ErrKeyDestroyed) {
+		t.Errorf("of a tenant that was shredded: %v", err)
+	}
+}
+
+// TestARowMovesToAnotherTenant where the tenant is part of its key.
+func TestARowMovesToAnotherTenant(t *testing.T) {
+	t.Parallel()
+	s := open(t, `CREATE TABLE users (firm int, id bigint, email text, PRIMARY KEY (firm, id))`)
+	s.register()
+	s.dualWrite()
+	a := s.app(s.still())
+	s.tenants(a.c)
+	must(s.pool.Exec(t.Context(), `INSERT INTO users (firm, id, {email ...}) VALUES ($1, $2, {email $3 key $1, $2 tenant $1})`, a.users, 1, 7, "mail"))(t)
+	check(t, pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
+		return a.users.Rebind(t.Context(), tx, client.Key{1, 7}, client.Key{2, 8})
+	}))
+	have := client.In[string](a.users[0], 2, 8)
+	check(t, s.pool.QueryRow(t.Context(), `SELECT email_encrypted FROM users WHERE firm = 2 AND id = 8`).Scan(have))
+	const tenantSQL = `SELECT d.tenant FROM users u JOIN cipherfleet.deks d ON d.id = ('x' || encode(substr(u.email_encrypted, 13, 4), 'hex'))::bit(32)::bigint`
+	if tenant := testenv.One[string](t, s, tenantSQL); have.V != "mail" || tenant != "2" {
+		t.Errorf("%q under the key of %s", have.V, tenant)
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client/exchange"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -17,7 +19,8 @@ import (
 
 // Rebind changes a row's key, with every encrypted column of the row that is among these: a row-bound cell opens in its
 // own row only. It is one UPDATE in the caller's transaction, after a look that locks the row. Every encrypted column of
-// the table must be among these; [pgx.ErrNoRows] says that there is no such row.
+// the table must be among these; [pgx.ErrNoRows] says that there is no such row. The tenant whose key seals is the row's,
+// which takes SELECT on its column; a tenant that is part of the key is the new one.
 func (cs Columns) Rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
 	if len(cs) == 0 || cs[0].at.Load().key == nil {
 		return fmt.Errorf("rebind a row: %w", ErrNoKey)
@@ -34,11 +37,12 @@ func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
 	for i, part := range at.key.parts {
 		names[i] = pg.Ident(part.name)
 	}
-	cells, into := make([][]byte, len(cs)), make([]any, len(cs))
+	cells, tenants, into := make([][]byte, len(cs)), make([]*string, len(cs)), make([]any, len(cs))
 	if err := cs.others(ctx, tx); err != nil {
 		return err
 	}
-	var sealed []string
+	var sealed, wanted []string
+	schemes := make([]cell.Scheme, len(cs))
 	for i, column := range cs {
 		s := column.at.Load()
 		if s.relid != at.relid {
@@ -48,17 +52,22 @@ func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
 			return fmt.Errorf("%s has no column of cells", column.name)
 		}
 		sealed, into[i] = append(sealed, s.sealed), &cells[i]
+		var err error
+		if schemes[i], err = column.client.chooses(s, &wanted); err != nil {
+			return fmt.Errorf("column %s: %w", column.name, err)
+		}
+		into = append(into, &tenants[i])
 	}
 	if len(from) != len(names) || len(to) != len(names) {
 		return fmt.Errorf("the key has %d columns: %w", len(names), ErrNoKey)
 	}
-	look := fmt.Sprintf("SELECT %s FROM %s WHERE %s FOR UPDATE", pg.Idents(sealed), at.table.SQL(), at.key.matches(1))
+	look := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s FOR UPDATE", pg.Idents(sealed), strings.Join(wanted, ", "), at.table.SQL(), at.key.matches(1))
 	if err := tx.QueryRow(ctx, look, from...).Scan(into...); err != nil {
 		return pg.Safe(err)
 	}
 	for i, column := range cs {
 		var err error
-		if values[i], err = column.resealed(ctx, tx.Conn().TypeMap(), from, to, cells[i]); err != nil {
+		if values[i], err = column.resealed(ctx, tx.Conn().TypeMap(), schemes[i], from, to, tenants[i], cells[i]); err != nil {
 			return fmt.Errorf("column %s: %w", column.name, err)
 		}
 	}
@@ -103,8 +112,27 @@ func (k *rowKey) matches(first int) string {
 	return strings.Join(conditions, " AND ")
 }
 
-// resealed is the cell of one key's row for another's; nil stays nil.
-func (c *Column) resealed(ctx context.Context, m *pgtype.Map, from, to Key, old []byte) (any, error) {
+// chooses is the scheme that a column is sealed under, and adds the expression for what chooses its key to those wanted.
+func (c *Client) chooses(s *standing, wanted *[]string) (cell.Scheme, error) {
+	scheme, ok := c.chain.Active(s.id)
+	if !ok {
+		return scheme, ErrNoScheme
+	}
+	expression := "NULL::pg_catalog.text"
+	if chooser := c.chain.TenantColumn(s.id, scheme.Number); chooser != "" {
+		column := s.tenants[scheme.Number]
+		if column.kind.why != nil || column.name == "" {
+			return scheme, fmt.Errorf("scheme %d: %w", scheme.Number, errors.Join(column.kind.why, ErrTenant))
+		}
+		expression = exchange.Spelled(column.name)
+	}
+	*wanted = append(*wanted, expression)
+	return scheme, nil
+}
+
+// resealed is the cell of one key's row for another's, of the tenant that the row names, or will name where that is part of
+// the key; nil stays nil.
+func (c *Column) resealed(ctx context.Context, m *pgtype.Map, scheme cell.Scheme, from, to Key, tenant *string, old []byte) (any, error) {
 	if old == nil {
 		return nil, nil
 	}
@@ -117,15 +145,12 @@ func (c *Column) resealed(ctx context.Context, m *pgtype.Map, from, to Key, old 
 	if err != nil {
 		return nil, err
 	}
-	scheme, ok := c.client.chain.Active(s.id)
-	if !ok {
-		return nil, ErrNoScheme
+	r := row{key: to, tenant: tenant, spelled: true}
+	if at := slices.IndexFunc(s.key.parts, func(p keyPart) bool { return p.name == s.tenants[scheme.Number].name }); at >= 0 {
+		r.tenant, r.tenanted, r.spelled = to[at], true, false
 	}
-	if c.client.chain.TenantColumn(s.id, scheme.Number) == "" {
-		sealed, err := c.client.seal(ctx, m, s, scheme, row{key: to}, wire)
-		return s.stored(sealed), err
-	}
-	return nil, fmt.Errorf("scheme %d: %w", scheme.Number, ErrTenant)
+	sealed, err := c.client.seal(ctx, m, s, scheme, r, wire)
+	return s.stored(sealed), err
 }
 
 // others refuses a row that has cells of columns that are not among these: they would stay behind under the old key.

@@ -18,6 +18,7 @@ type row struct {
 	key      Key
 	tenant   any
 	tenanted bool // the application has named a tenant, which may be NULL
+	spelled  bool // tenant is a *string, as Postgres prints it; nil is NULL
 }
 
 // stored are the arguments of a write of v for each column that it sets.
@@ -104,6 +105,12 @@ func (c *Client) seal(ctx context.Context, m *pgtype.Map, s *standing, scheme ce
 func (c *Client) keyFor(ctx context.Context, m *pgtype.Map, s *standing, scheme cell.Scheme, r row) (cell.Scheme, error) {
 	chooser := c.chain.TenantColumn(s.id, scheme.Number)
 	if chooser == "" {
+		return scheme, nil
+	}
+	if r.spelled {
+		if name := r.tenant.(*string); name != nil {
+			return c.chain.TenantKey(ctx, c.db, scheme, *name)
+		}
 		return scheme, nil
 	}
 	column, ok := s.tenants[scheme.Number]

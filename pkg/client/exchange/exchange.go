@@ -38,15 +38,14 @@ func (r Relic) args(more ...any) []any {
 	return append(append([]any{r.Stored, int64(r.KeyID)}, r.Key...), more...)
 }
 
-// chooser is the tenant's column as Postgres prints it; NULL is NULL.
-func (r Relic) chooser() string {
-	name := pg.Ident(r.Tenant)
-	return fmt.Sprintf("CASE WHEN %s IS NOT NULL THEN pg_catalog.format('%%s', %[1]s) END", name)
+// Spelled is the value of a column as Postgres prints it, by which keys of tenants go; NULL is NULL.
+func Spelled(column string) string {
+	return fmt.Sprintf("CASE WHEN %s IS NOT NULL THEN pg_catalog.format('%%s', %[1]s) END", pg.Ident(column))
 }
 
 // Chosen is the value of the tenant's column in the row; nil is NULL. [ErrGone]: the relic is not there any more.
 func (r Relic) Chosen(ctx context.Context, q pg.Querier) (tenant *string, err error) {
-	err = q.QueryRow(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s", r.chooser(), r.Table.SQL(), r.still()), r.args()...).Scan(&tenant)
+	err = q.QueryRow(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s", Spelled(r.Tenant), r.Table.SQL(), r.still()), r.args()...).Scan(&tenant)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, ErrGone
 	}
@@ -62,7 +61,7 @@ func (r Relic) Replace(ctx context.Context, db *pg.DB, setting, writer string, s
 	sql := fmt.Sprintf("UPDATE %s SET %s = $%d WHERE %s", r.Table.SQL(), pg.Ident(r.Column), len(args), r.still())
 	if r.Tenant != "" {
 		args = append(args, tenant)
-		sql += fmt.Sprintf(" AND %s IS NOT DISTINCT FROM $%d::pg_catalog.text", r.chooser(), len(args))
+		sql += fmt.Sprintf(" AND %s IS NOT DISTINCT FROM $%d::pg_catalog.text", Spelled(r.Tenant), len(args))
 	}
 	return db.InTx(ctx, func(tx pg.Tx) error {
 		if _, err := tx.Exec(ctx, pg.Abroad); err != nil { // the application's triggers fire
