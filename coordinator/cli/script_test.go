@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": told((*story).exits), "unchanged": told((*story).unchanged), "refused": told((*story).refused), "json": told((*story).json), "keep": told((*story).keep),
 			"sql": told((*story).sql), "await": told((*story).await), "users": told((*story).users), "role": told((*story).role),
-			"nats": told((*story).nats), "proxy": told((*story).proxy), "worker": told((*story).worker), "traffic": told((*story).traffic), "examples": told((*story).examples),
+			"nats": told((*story).nats), "proxy": told((*story).proxy), "pooler": told((*story).pooler), "worker": told((*story).worker), "traffic": told((*story).traffic), "examples": told((*story).examples),
 		},
 	})
 }
@@ -240,6 +240,12 @@ func (s *story) proxy(ts *testscript.TestScript, neg bool, args []string) {
 		return fmt.Sprintf(`{"v":2,"i":{"t":"users","c":"email"},"c":%q}`, hidden)
 	}}
 	ts.Setenv("CIPHERFLEET_PROXY_URL", p.Start(s.t, s.db.URL))
+}
+
+// pooler starts a pooler that keeps no session for a client, and keeps its URL in the variable $POOLED.
+func (s *story) pooler(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 0, "pooler")
+	ts.Setenv("POOLED", testenv.Pooler(s.t, s.db.URL, 4))
 }
 
 // worker puts the program cipherfleet-worker beside cipherfleet.

@@ -92,6 +92,11 @@ func openBase(ctx context.Context, config app.Coordinator, errout io.Writer, nam
 		s.close(ctx)
 		return nil, err
 	}
+	if s.db.Pooled() {
+		s.close(ctx)
+		return nil, &app.Fail{Code: app.CodeUsage, Err: errors.New("DATABASE_URL leads to a pooler that gives each transaction another session: the coordinator could not keep its lock"),
+			Hint: "give the coordinator and its commands the server's own address, or a pool in session mode; workers and applications may stay behind the pooler"}
+	}
 	return s, nil
 }
 

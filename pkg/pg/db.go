@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,19 +32,31 @@ type DB struct {
 	pool   *pgxpool.Pool
 	tracer pgx.QueryTracer
 	keeps  bool // statements may stay prepared
+	pooled bool
 	abroad bool
 }
 
-// Open prepares a pool and proves with one round trip that the database answers.
+// Open prepares a pool and proves that the database answers. Behind a pooler that keeps no session for a connection, no
+// statement stays prepared, unless the URL names a default_query_exec_mode of its own.
 func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	db, err := Later(ctx, url, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := db.pool.Ping(ctx); err != nil {
+	shared, err := pooled(ctx, db.pool)
+	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("reach Postgres: %w", Safe(err))
 	}
+	if shared && db.keeps && !strings.Contains(url, "default_query_exec_mode") {
+		config := db.pool.Config()
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+		db.Close()
+		if db, err = newDB(ctx, config, o); err != nil {
+			return nil, err
+		}
+	}
+	db.pooled = shared
 	return db, nil
 }
 
@@ -66,6 +79,10 @@ func Later(ctx context.Context, url string, o Options) (*DB, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
+	return newDB(ctx, config, o)
+}
+
+func newDB(ctx context.Context, config *pgxpool.Config, o Options) (*DB, error) {
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open the pool: %w", Safe(err))
