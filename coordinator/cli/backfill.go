@@ -202,7 +202,7 @@ func (o *backfillOptions) inFleet(work, drain context.Context, c *cobra.Command,
 	if err := s.openQueue(work, "", 0); err != nil {
 		return err
 	}
-	job, err := o.begin(work, s.queue)
+	job, err := o.begin(work, leader{s.queue})
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (o *backfillOptions) inFleet(work, drain context.Context, c *cobra.Command,
 		})
 	})
 	if drain.Err() != nil {
-		if job, err = s.queue.Pause(work, messages.JobRequest{Job: job.ID}); err != nil {
+		if job, err = (leader{s.queue}).Pause(work, messages.JobRequest{Job: job.ID}); err != nil {
 			return fmt.Errorf("pause the job: %w", err)
 		}
 	}

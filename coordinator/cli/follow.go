@@ -42,7 +42,7 @@ func follow(drain context.Context, out io.Writer, job messages.Job, ask func() (
 		switch {
 		case err == nil:
 			job = now
-		case errors.Is(err, bus.ErrNoCoordinator), errors.Is(err, bus.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
+		case away(err), errors.Is(err, bus.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		case drain.Err() != nil:
 			return job, nil
 		default:

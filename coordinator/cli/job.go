@@ -81,7 +81,7 @@ func newJobVerb(read settings, v verb) *cobra.Command {
 				if err := s.openQueue(c.Context(), "", 0); err != nil {
 					return err
 				}
-				by = s.queue
+				by = leader{s.queue}
 			}
 			request := messages.JobRequest{V: messages.Version, Job: job.ID}
 			var err error

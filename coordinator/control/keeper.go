@@ -19,7 +19,7 @@ import (
 // their record is kept small. It lives as long as one lead, and is not for several goroutines.
 type keeper struct {
 	plane   *Plane
-	paces   map[uint32]*pace // by table
+	paces   map[string]*pace // by job
 	rolled  time.Time
 	looked  time.Time
 	build   *build
@@ -27,7 +27,7 @@ type keeper struct {
 	fills   map[uint32]*pace     // by blind index
 }
 
-// pace is how often one table is swept again. While it goes on missing writes, the pauses between sweeps grow: the log
+// pace is how often a job sweeps its table again. While that goes on missing writes, the pauses between sweeps grow: the log
 // remembers each of them.
 type pace struct {
 	due   time.Time
@@ -42,7 +42,7 @@ const CatchUpEvery = 10 * time.Second
 const longestPause = 5 * time.Minute
 
 func (p *Plane) keeper() *keeper {
-	return &keeper{plane: p, paces: map[uint32]*pace{}, refused: map[string]time.Time{}, fills: map[uint32]*pace{}}
+	return &keeper{plane: p, paces: map[string]*pace{}, refused: map[string]time.Time{}, fills: map[uint32]*pace{}}
 }
 
 // look does what is due. One table's trouble does not keep the others.
@@ -70,10 +70,10 @@ func (k *keeper) look(ctx context.Context) error {
 
 // tend sweeps the table of a job that is done, if rows have become uncovered since.
 func (k *keeper) tend(ctx context.Context, job work.Job) error {
-	now, at := time.Now(), k.paces[job.Relation]
+	now, at := time.Now(), k.paces[job.ID]
 	if at == nil {
 		at = &pace{}
-		k.paces[job.Relation] = at
+		k.paces[job.ID] = at
 	}
 	if now.Before(at.due) {
 		return nil
@@ -90,12 +90,16 @@ func (k *keeper) tend(ctx context.Context, job work.Job) error {
 		at.pause, at.seen = 0, min(at.seen, missed)
 		return nil
 	}
-	at.pause = min(max(2*at.pause, k.plane.CatchUp), longestPause)
-	at.due, at.known, at.seen = now.Add(at.pause), true, missed
-	return k.sweep(ctx, job, leaves)
+	began, err := k.sweep(ctx, job, leaves)
+	if began {
+		at.pause = min(max(2*at.pause, k.plane.CatchUp), longestPause)
+		at.due, at.known, at.seen = now.Add(at.pause), true, missed
+	}
+	return err
 }
 
-func (k *keeper) sweep(ctx context.Context, job work.Job, leaves []leaf) error {
+// sweep begins a sweep, unless the job cannot: another one over its table is at work, or a column was moved.
+func (k *keeper) sweep(ctx context.Context, job work.Job, leaves []leaf) (began bool, err error) {
 	ctx, span := k.plane.Tracer.Start(withParent(ctx, job.TraceParent), "sweep again")
 	defer span.End()
 	var all, indexed []uint32
@@ -105,19 +109,19 @@ func (k *keeper) sweep(ctx context.Context, job work.Job, leaves []leaf) error {
 			indexed = append(indexed, l.OID)
 		}
 	}
-	_, err := k.plane.jobs().CatchUp(ctx, job.ID, all, indexed)
+	_, err = k.plane.jobs().CatchUp(ctx, job.ID, all, indexed)
 	for _, moved := range []error{work.ErrState, work.ErrBusy, work.ErrSuperseded, work.ErrNotReady} {
 		if errors.Is(err, moved) {
-			return nil
+			return false, nil
 		}
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	k.plane.Log.InfoContext(ctx, "writes missed a column since; its table is swept again", "job", job.ID)
 	k.plane.lead.wake()
 	k.index(ctx, job, leaves)
-	return nil
+	return true, nil
 }
 
 // leaf is a relation that holds rows of a job's table.

@@ -3,6 +3,7 @@ package control
 import (
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,9 +69,41 @@ func TestAKeeperSweepsForAMissedWriteAndForNothingElse(t *testing.T) {
 	wantState(t, db, "done", "the missed write was swept")
 	db.Run(t, `UPDATE cipherfleet.columns SET target = target; INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'email', 'cut_over', 'cut-over')`)
 	db.Run(t, miss)
-	k.paces = map[uint32]*pace{}
+	k.paces = map[string]*pace{}
 	lookAround(t, k)
 	wantState(t, db, "done", "the column is cut over")
+}
+
+// A later job over the same column is in charge of it, and one over another column of the table is in charge of that.
+func TestAKeeperSweepsForEachColumnByTheLastJobOverIt(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	db.Run(t, `ALTER TABLE users ADD phone text, ADD phone_cell bytea; INSERT INTO users VALUES (1, 'uncovered', NULL, 'uncovered')`) // as an index of uncovered rows says
+	for _, sql := range strings.SplitAfter(doneSQL, ";\n")[1:] {
+		db.Run(t, strings.NewReplacer("VALUES (7, 'users'::regclass, 2, 3", "VALUES (8, 'users'::regclass, 4, 5", `"id": 7`, `"id": 8`, "email", "phone", "cell", "phone_cell",
+			`_attnum": 2`, `_attnum": 4`, `_attnum": 3`, `_attnum": 5`, "000001'", "000002'").Replace(sql))
+		if !strings.HasPrefix(sql, "INSERT INTO cipherfleet.columns") {
+			db.Run(t, strings.ReplaceAll(sql, "000001'", "000003'"))
+		}
+	}
+	db.Run(t, `UPDATE cipherfleet.jobs SET created_at = created_at + interval '1 second' * right(id::text, 1)::int`)
+	states := func(want string) {
+		t.Helper()
+		if have := testenv.One[string](t, db, `SELECT string_agg(state, ' ' ORDER BY id) FROM cipherfleet.jobs`); have != want {
+			t.Errorf("the jobs are %s, want %s", have, want)
+		}
+	}
+	if idle, err := k.plane.jobs().Idle(t.Context()); err != nil || len(idle) != 2 {
+		t.Errorf("%d jobs are in charge of a column, %v", len(idle), err)
+	}
+	k.plane.CatchUp = time.Minute
+	db.Run(t, miss+"; "+strings.ReplaceAll(miss, "(7", "(8"))
+	for _, step := range []struct{ then, job, column string }{{"done sweeping done", "000002'", "phone"}, {"done done sweeping", "000003'", "email"}, {"done done done", "000003'", "email"}} {
+		k.looked = time.Time{}
+		lookAround(t, k)
+		states(step.then)
+		db.Run(t, strings.NewReplacer("000001'", step.job, "email", step.column).Replace(endSweep))
+	}
 }
 
 func TestAKeeperThatIsNotToCatchUpLeavesTheJobDone(t *testing.T) {
@@ -87,7 +120,7 @@ func TestAKeeperSweepsATableThatGoesOnMissingLessOften(t *testing.T) {
 	t.Parallel()
 	k, db := keeping(t)
 	k.plane.CatchUp = time.Minute
-	relation := testenv.One[uint32](t, db, `SELECT 'users'::regclass::oid`)
+	const job = "00000000-0000-0000-0000-000000000001"
 	db.Run(t, `INSERT INTO users VALUES (1, 'uncovered')`) // an index of uncovered rows says the same as the record
 	for i, want := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, longestPause, longestPause} {
 		db.Run(t, miss)
@@ -95,19 +128,19 @@ func TestAKeeperSweepsATableThatGoesOnMissingLessOften(t *testing.T) {
 		lookAround(t, k)
 		wantState(t, db, "sweeping", "a write was missed")
 		db.Run(t, endSweep)
-		if at := k.paces[relation]; at.pause != want {
+		if at := k.paces[job]; at.pause != want {
 			t.Errorf("after sweep %d it pauses %v, want %v", i+1, at.pause, want)
 		}
 		db.Run(t, miss)
 		k.looked = time.Time{}
 		lookAround(t, k)
 		wantState(t, db, "done", "it pauses")
-		k.paces[relation].due = time.Time{}
+		k.paces[job].due = time.Time{}
 	}
 	db.Run(t, `DELETE FROM users`)
-	k.looked, k.paces[relation].seen = time.Time{}, 1000
+	k.looked, k.paces[job].seen = time.Time{}, 1000
 	lookAround(t, k)
-	if at := k.paces[relation]; at.pause != 0 {
+	if at := k.paces[job]; at.pause != 0 {
 		t.Errorf("after a pause without a missed write it pauses %v", at.pause)
 	}
 }

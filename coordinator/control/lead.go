@@ -70,6 +70,20 @@ func (p *Plane) campaign(ctx context.Context) (conn *pg.Conn, err error) {
 	return held, nil
 }
 
+// leader is what the server tells about the session that holds the lock, for a log: who waits for ever wants to know for
+// whom.
+func (p *Plane) leader(ctx context.Context) (about []any) {
+	var pid int
+	var name, address string
+	const sql = `SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.client_addr::text, '') FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+ WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1::int8::oid AND l.objid = $2::int8::oid
+ AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	if err := p.DB.QueryRow(ctx, sql, lockSpace, lockLead).Scan(&pid, &name, &address); err != nil {
+		return nil // it is gone, or may not be seen
+	}
+	return []any{"pid", pid, "application", name, "address", address}
+}
+
 // abdicate lets others lead. It gives the lock back before it closes the connection: whoever asks for it next would else
 // find it held for as long as the server needs to see that nobody is there.
 func abdicate(ctx context.Context, conn *pg.Conn) {

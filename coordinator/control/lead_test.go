@@ -1,9 +1,20 @@
 package control
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -23,5 +34,75 @@ func TestAnEpochOutlivesACrashWhateverTheDatabaseCommitsLikeByDefault(t *testing
 	}
 	if _, err := New(Plane{DB: again.DB}).campaign(t.Context()); !errors.Is(err, ErrLed) {
 		t.Errorf("a second leader: %v", err)
+	}
+}
+
+// journal is a log that a test reads while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(line []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(line)
+}
+
+func (j *journal) has(words string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !strings.Contains(j.text.String(), words) {
+		return fmt.Errorf("the log does not say %q", words)
+	}
+	return nil
+}
+
+// campaigning lets a coordinator lead or stand by until the test ends; each time it leads, it tells so. It looks around
+// so rarely that nothing in a test waits for it.
+func campaigning(t *testing.T, db *testenv.DB, server testenv.NATSServer, out io.Writer) <-chan struct{} {
+	t.Helper()
+	queue, err := bus.Connect(t.Context(), bus.Config{URL: server.URL, TokenFile: server.TokenFile, Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(Plane{DB: db.DB, Bus: queue, AckWait: time.Second, Reconcile: time.Hour, Log: slog.New(slog.NewTextHandler(out, nil)), Tracer: noop.NewTracerProvider().Tracer("")})
+	ctx, cancel := context.WithCancel(t.Context())
+	serving, ended := make(chan struct{}, 1), make(chan error, 1)
+	go func() { ended <- p.Lead(ctx, func() { serving <- struct{}{} }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		queue.Close()
+	})
+	return serving
+}
+
+func TestALeadThatIsLostIsLookedForSoon(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	serving := campaigning(t, db, testenv.NATS(t), io.Discard)
+	<-serving
+	for range 3 { // no pause grows for a coordinator that led meanwhile
+		db.Run(t, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = $1::int8::oid
+ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, lockSpace)
+		select {
+		case <-serving:
+		case <-time.After(30 * time.Second):
+			t.Fatal("nobody leads")
+		}
+	}
+}
+
+func TestAStandbySaysForWhomItWaits(t *testing.T) {
+	t.Parallel()
+	db, server, log := testenv.Database(t), testenv.NATS(t), &journal{}
+	<-campaigning(t, db, server, io.Discard)
+	campaigning(t, db, server, log)
+	testenv.Eventually(t, 20*time.Second, func() error { return log.has("this one stands by") })
+	if err := log.has("application=cipherfleet-test"); err != nil {
+		t.Error(err)
 	}
 }

@@ -228,6 +228,33 @@ func problem(err error) error {
 	return err
 }
 
+// troubled is that the coordinator's Postgres did not let it carry out a request, and may do so when it is repeated.
+type troubled struct{ error }
+
+// Unwrap is for the coordinator's log.
+func (e *troubled) Unwrap() error { return e.error }
+
+// Problem is for who asks.
+func (e *troubled) Problem() *messages.Problem {
+	return &messages.Problem{Code: messages.CodeUnavailable, Message: "the coordinator lost its connection to Postgres, or waited too long for a lock", Hint: "repeat the request; the coordinator's log says more"}
+}
+
+// answering tells who asks over NATS whether to repeat a request.
+func answering[Q, A any](handle func(context.Context, Q) (A, error)) func(context.Context, Q) (A, error) {
+	return func(ctx context.Context, q Q) (A, error) {
+		a, err := handle(ctx, q)
+		var told bus.Told
+		if err == nil || errors.As(err, &told) {
+			return a, err
+		}
+		switch pg.ClassOf(err) {
+		case pg.ClassUnavailable, pg.ClassLock, pg.ClassConflict:
+			return a, &troubled{err}
+		}
+		return a, err
+	}
+}
+
 // keyError is that the coordinator's key-encryption key does not do. Who runs the coordinator reads all of it, who asks
 // from elsewhere what it comes to.
 type keyError struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -17,9 +18,9 @@ import (
 // long as a server may take to start, nothing but what no waiting mends returns that.
 func (p *Plane) Lead(ctx context.Context, serving func()) error {
 	begun, led := time.Now(), false
-	for ctx.Err() == nil {
+	for pause, standby := p.Reconcile, false; ctx.Err() == nil; {
 		err := p.LeadOnce(ctx, func() {
-			led = true
+			led, standby, pause = true, false, min(again, p.Reconcile) // a lead that is lost is looked for soon
 			serving()
 		})
 		switch {
@@ -29,11 +30,17 @@ func (p *Plane) Lead(ctx context.Context, serving func()) error {
 			return fmt.Errorf("lead: %w", err)
 		case !errors.Is(err, ErrLed):
 			p.Log.WarnContext(ctx, "this coordinator does not lead", "error", err)
+		case !standby:
+			standby = true
+			p.Log.InfoContext(ctx, "another coordinator leads: this one stands by", p.leader(ctx)...)
 		}
-		wait(ctx, p.Reconcile)
+		wait(ctx, pause)
+		pause = min(2*pause, p.Reconcile)
 	}
 	return nil
 }
+
+const again = 100 * time.Millisecond // after which a coordinator that led campaigns first; then it waits twice as long each time
 
 const startTime = 10 * time.Second // JetStream answers a while after its server does
 
@@ -97,7 +104,11 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func (p *Plane) handlers() bus.Handlers {
-	return bus.Handlers{Start: p.Start, Get: p.Get, List: p.List, Pause: p.Pause, Resume: p.Resume, Cancel: p.Cancel, Retry: p.Retry}
+	list := answering(func(ctx context.Context, _ struct{}) ([]messages.Job, error) { return p.List(ctx) })
+	return bus.Handlers{
+		Start: answering(p.Start), Get: answering(p.Get), Pause: answering(p.Pause), Resume: answering(p.Resume), Cancel: answering(p.Cancel), Retry: answering(p.Retry),
+		List: func(ctx context.Context) ([]messages.Job, error) { return list(ctx, struct{}{}) },
+	}
 }
 
 // round looks at every job that has not ended and does what it needs next; a thorough one compares queue and Postgres

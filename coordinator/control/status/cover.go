@@ -255,7 +255,11 @@ func (l *Look) rows(estimate int64, off float64) int64 {
 	if off == sizedOff && total >= written && total > 0 && float64(total) <= float64(estimate)*off {
 		return total // however often its rows were written since
 	}
-	for _, counted := range []int64{total, l.Survey.live[l.Relation.OID].rows} {
+	live := l.Survey.live[l.Relation.OID]
+	if off == sizedOff && !live.grown && live.rows > estimate {
+		live.rows = 0 // rows that came in the transaction of the ANALYZE, or its session's last, are counted twice
+	}
+	for _, counted := range []int64{total, live.rows} {
 		if counted > 0 && counted >= written && float64(counted) >= float64(estimate)/off && float64(counted) <= float64(estimate)*off {
 			return counted
 		}

@@ -3,10 +3,13 @@ package status_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
@@ -213,5 +216,36 @@ func TestAManifestIsMatchedByTheNamesOfTodayAndOfThen(t *testing.T) {
 	}
 	if bound := looks[0].Bound(); !slices.Equal(bound, []string{"id"}) {
 		t.Errorf("its cells are bound to %v", bound)
+	}
+}
+
+// A session that fills a table and analyzes it at once lets the server count its rows twice.
+func TestRowsOfASessionThatAnalyzedThemAreCountedOnce(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	conn, err := pgx.Connect(t.Context(), db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{`CREATE TABLE public.items (id bigint PRIMARY KEY, secret text) WITH (autovacuum_enabled = false)`,
+		`INSERT INTO public.items SELECT i, 'secret' FROM generate_series(1, 30000) i`, `ANALYZE public.items`} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.Close(t.Context()); err != nil { // it tells its counters now
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if live := testenv.One[int](t, db, `SELECT pg_stat_get_live_tuples('public.items'::regclass)`); live != 60000 {
+			return fmt.Errorf("the server counts %d rows", live)
+		}
+		return nil
+	})
+	m, table := manifest.Default(), manifest.DefaultTable()
+	table.Name, table.Columns = "items", []manifest.Column{manifest.DefaultColumn("secret")}
+	m.Tables = []manifest.Table{table}
+	if c := read(t, db.DB, status.Request{Manifest: m}); c.Coverage.Total != 30000 {
+		t.Errorf("there are 30000 rows, and status says %d", c.Coverage.Total)
 	}
 }

@@ -98,12 +98,14 @@ func (v *Survey) inspect(ctx context.Context, q pg.Querier) (err error) {
 // activity is what the server has counted of a table's rows.
 type activity struct {
 	rows     int64      // as they come and go
+	grown    bool       // pages were added or taken since statistics were taken of all of it
 	analyzed *time.Time // when statistics were last taken of a part of it; null: never, or a crash forgot it
 }
 
 const liveSQL = `SELECT w.relation, coalesce(sum(pg_stat_get_live_tuples(w.leaf)), 0)::bigint,
+ bool_or(c.reltuples IS NULL OR c.reltuples < 0 OR c.relpages <> pg_relation_size(w.leaf) / current_setting('block_size')::int8),
  max(greatest(pg_stat_get_last_analyze_time(w.leaf), pg_stat_get_last_autoanalyze_time(w.leaf), pg_stat_get_last_vacuum_time(w.leaf), pg_stat_get_last_autovacuum_time(w.leaf)))
- FROM unnest($1::oid[], $2::oid[]) AS w (relation, leaf) GROUP BY 1`
+ FROM unnest($1::oid[], $2::oid[]) AS w (relation, leaf) LEFT JOIN pg_class c ON c.oid = w.leaf GROUP BY 1`
 
 func liveRows(ctx context.Context, q pg.Querier, relations map[uint32]pg.Relation) (map[uint32]activity, error) {
 	var tables, leaves []uint32
@@ -115,7 +117,7 @@ func liveRows(ctx context.Context, q pg.Querier, relations map[uint32]pg.Relatio
 	live := map[uint32]activity{}
 	_, err := pg.Collect(ctx, q, liveSQL, func(row pgx.CollectableRow) (oid uint32, err error) {
 		var a activity
-		err = row.Scan(&oid, &a.rows, &a.analyzed)
+		err = row.Scan(&oid, &a.rows, &a.grown, &a.analyzed)
 		live[oid] = a
 		return oid, err
 	}, tables, leaves)

@@ -14,13 +14,17 @@ import (
 )
 
 const idleSQL = `WHERE state = 'done' AND NOT ` + besides + ` AND NOT EXISTS (SELECT FROM cipherfleet.jobs o
-  WHERE o.relid = jobs.relid AND o.state NOT IN ('done', 'failed', 'cancelled')) ORDER BY created_at, id`
+  WHERE o.relid = jobs.relid AND o.state NOT IN ('done', 'failed', 'cancelled'))
+ AND NOT EXISTS (SELECT FROM cipherfleet.jobs later WHERE later.relid = jobs.relid AND (later.created_at, later.id) > (jobs.created_at, jobs.id) AND NOT ` + besides + `
+  AND EXISTS (SELECT FROM jsonb_array_elements(later.spec->'columns') c WHERE jobs.spec->'columns' @> jsonb_build_array(jsonb_build_object('id', c->'id'))))
+ ORDER BY created_at, id`
 
 // besides is true of a job that made no cells of plaintext: one that opens them, after which a rollback looks, one that
 // seals them anew, or one over a blind index.
 const besides = `(spec->'columns' @> '[{"reverse": true}]' OR spec->'columns' @> '[{"rotate": true}]' OR ` + fillsIndex + `)`
 
-// Idle reads the jobs forward that are done, over tables where no job is at work, the oldest first.
+// Idle reads the jobs forward that are done, over tables where no job is at work, the oldest first; of a column, only the
+// last job that went over it, whatever became of that.
 func (s *Jobs) Idle(ctx context.Context) ([]Job, error) {
 	rows, err := s.DB.Query(ctx, jobSQL+idleSQL)
 	if err != nil {
