@@ -108,7 +108,7 @@ func table() []row {
 		{ofCode("57014"), CodeUnavailable, "statement_timeout of this role or database is too short for it, or somebody cancelled it: statement_timeout=0 in DATABASE_URL lifts the limit for this program alone"},
 		{ofCode("57P05", "25P03", "25P04"), CodeUnavailable, "a time limit of this role or database ended the connection, not an outage: idle_session_timeout=0 in DATABASE_URL " +
 			"(or idle_in_transaction_session_timeout=0, or transaction_timeout=0) lifts it for this program alone"},
-		{ofPostgres(pg.ClassDenied), CodeDenied, "grant what is missing, or use another role in DATABASE_URL"},
+		{ofPostgres(pg.ClassDenied), CodeDenied, "grant what is missing: docs/operations.md lists what each role needs; or use another role in DATABASE_URL"},
 		{ofPostgres(pg.ClassReadOnly), CodeRefused, "point DATABASE_URL at the primary: this server is read-only"},
 		{ofPostgres(pg.ClassUnavailable), CodeUnavailable, "is Postgres running, and is DATABASE_URL right?"},
 		{ofPostgres(pg.ClassLock, pg.ClassConflict), CodeUnavailable, "something else holds a lock; run the same command again"},

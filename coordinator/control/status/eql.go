@@ -26,10 +26,11 @@ type eqlState struct {
 	columns   map[[2]string]string
 }
 
-// readableEQLSQL asks before, since a refusal would end the transaction.
-const readableEQLSQL = `SELECT to_regclass('public.eql_v2_configuration') IS NOT NULL OR to_regnamespace('eql_v2') IS NOT NULL,
- coalesce(has_table_privilege(to_regclass('public.eql_v2_configuration')::oid, 'SELECT'), false)
- AND (SELECT count(*) = 2 FROM pg_attribute WHERE attrelid = to_regclass('public.eql_v2_configuration') AND attname IN ('state', 'data') AND NOT attisdropped)`
+// readableEQLSQL asks before, since a refusal would end the transaction: a name is resolved only for who may use its schema.
+const readableEQLSQL = `SELECT c.oid IS NOT NULL OR EXISTS (SELECT FROM pg_namespace WHERE nspname = 'eql_v2'),
+ coalesce(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), false)
+ AND (SELECT count(*) = 2 FROM pg_attribute WHERE attrelid = c.oid AND attname IN ('state', 'data') AND NOT attisdropped)
+ FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = 'public' LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'eql_v2_configuration'`
 
 // readEQL reads EQL's configuration, which belongs to its proxy, and leaves it untouched. What does not look as it
 // should is passed over: it says nothing about a column then.
