@@ -17,11 +17,16 @@ func WithKeys(t transform.Transform, chain *lifecycle.Keychain, db *pg.DB) trans
 			return chain.TenantKey(ctx, db, of.Scheme(), tenant)
 		}
 	}
+	tenants := func(of interface{ Scheme() cell.Scheme }) transform.KeysFor {
+		return func(ctx context.Context, tenants []string) error {
+			return chain.TenantKeys(ctx, db, of.Scheme(), tenants)
+		}
+	}
 	switch t := transform.Inner(t).(type) {
 	case *transform.Reencrypt:
-		t.Learn, t.Key = chain.Learn, tenant(t)
+		t.Learn, t.Key, t.Keys = chain.Learn, tenant(t), tenants(t)
 	case *transform.Encrypt:
-		t.Learn, t.Key = chain.Learn, tenant(t)
+		t.Learn, t.Key, t.Keys = chain.Learn, tenant(t), tenants(t)
 	case *transform.Blind:
 		t.Learn = chain.Learn
 	case *transform.Decrypt:

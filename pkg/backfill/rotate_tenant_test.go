@@ -9,6 +9,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/shred"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -28,7 +29,7 @@ func (k *kit) openChain(ctx context.Context) {
 func (k *kit) shred(ctx context.Context, customer string) {
 	k.t.Helper()
 	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
-		if n := must(k.registrar().Shred(ctx, tx, k.columns[0].ID, customer))(k.t); n == 0 {
+		if n := must(shred.Tenant(ctx, tx, k.registrar(), k.columns[0].ID, customer))(k.t); n == 0 {
 			k.t.Error("there was nothing to shred")
 		}
 		return work.Fence(ctx, tx, k.columns[0].ID)

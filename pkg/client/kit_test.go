@@ -16,6 +16,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/client"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/shred"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -293,7 +294,7 @@ func (s *shop) registrar() lifecycle.Registrar {
 func (s *shop) shred(column uint32, tenant string) (keys int) {
 	s.t.Helper()
 	check(s.t, s.InTx(s.t.Context(), func(tx pg.Tx) (err error) {
-		keys, err = s.registrar().Shred(s.t.Context(), tx, column, tenant)
+		keys, err = shred.Tenant(s.t.Context(), tx, s.registrar(), column, tenant)
 		return err
 	}))
 	return keys

@@ -139,6 +139,11 @@ func (r Registrar) TellIndex(ctx context.Context, tx pgx.Tx, x Index, what strin
 	return r.tell(ctx, tx, x.Column, change{Index: x.Name, Generation: x.Generation, Token: x.Token, Key: x.Key, What: what})
 }
 
+// TellKey appends the event of a change to a scheme's key, for its column.
+func (r Registrar) TellKey(ctx context.Context, tx pgx.Tx, column uint32, scheme uint16, key uint32, what string) error {
+	return r.tell(ctx, tx, column, change{Scheme: scheme, Key: key, What: what})
+}
+
 // BeginChange begins a change of the registry in a transaction: its commit waits for the disk, nobody else changes the
 // registry until then, and the revision that is returned is the registry's if it commits.
 func BeginChange(ctx context.Context, tx pg.Tx) (revision int64, err error) {

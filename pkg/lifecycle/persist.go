@@ -4,40 +4,76 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// wanted is one key to make: of a scheme, and of one tenant where the scheme has several.
+// wanted are keys to make: the one of a scheme, or those of tenants where the scheme has several.
 type wanted struct {
 	Definition
-	tenant string
-	told   func(context.Context, pg.Tx, cell.Scheme) error // appends the event
+	tenants []string                                        // none: the key of all rows, or of those of no tenant
+	told    func(context.Context, pg.Tx, cell.Scheme) error // appends the event
 }
 
-// findKey is the wanted key, or ok = false if there is none yet. Its number is the registry's if want names none.
-func findKey(ctx context.Context, q pg.Querier, want wanted) (k key, ok bool, err error) {
-	keys, err := collect(ctx, q, scanKey, keySQL+` AND s.column_id = $1 AND s.number = $2 AND coalesce(d.tenant, '') = $3`, want.Column, want.Number, want.tenant)
-	if err != nil || len(keys) == 0 {
-		return key{}, false, wrap("read key", err)
+func (w wanted) whose() []string {
+	if w.tenants == nil {
+		return []string{""}
 	}
-	k = keys[0]
-	if k.wrapped == nil {
-		return key{}, false, k.damage(errKeyGone)
-	}
-	want.KeyID = k.scheme.KeyID
-	if k.scheme != want.Scheme || k.tenantColumn != want.Tenant || k.retain != want.Retain {
-		return key{}, false, &SchemeConflictError{Have: k.scheme, Want: want.Scheme}
-	}
-	return k, true, nil
+	return w.tenants
 }
 
-// persistKey commits a scheme with a fresh wrapped DEK, unless the number has one. The KEK is asked before the
-// transaction: it may be far away, and the registry stands still while the transaction is open. The connection is
-// thrown away afterwards, so that whoever reads the key next is another one.
-func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK, want wanted) error {
-	if _, ok, err := findKey(ctx, db, want); err != nil || ok {
+// findKeys are those of the wanted keys that there are, by tenant. Their numbers are the registry's if want names none.
+func findKeys(ctx context.Context, q pg.Querier, want wanted) (map[string]key, error) {
+	keys, err := collect(ctx, q, scanKey, keySQL+` AND s.column_id = $1 AND s.number = $2 AND coalesce(d.tenant, '') = ANY ($3)`, want.Column, want.Number, want.whose())
+	if err != nil {
+		return nil, fmt.Errorf("read keys: %w", err)
+	}
+	found := make(map[string]key, len(keys))
+	for _, k := range keys {
+		if k.wrapped == nil {
+			return nil, k.damage(errKeyGone)
+		}
+		want.KeyID = k.scheme.KeyID
+		if k.scheme != want.Scheme || k.tenantColumn != want.Tenant || k.retain != want.Retain {
+			return nil, &SchemeConflictError{Have: k.scheme, Want: want.Scheme}
+		}
+		found[k.tenant] = k
+	}
+	return found, nil
+}
+
+const goneSQL = `SELECT d.tenant FROM cipherfleet.deks d WHERE d.column_id = $1 AND d.scheme = $2 AND d.tenant = ANY ($3) AND d.wrapped IS NULL`
+
+// lacking are the tenants without a key, but for those who were shredded: they get none.
+func lacking(ctx context.Context, q pg.Querier, want wanted) ([]string, error) {
+	found, err := findKeys(ctx, q, want)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := collect(ctx, q, pgx.RowTo[string], goneSQL, want.Column, want.Number, want.whose())
+	if err != nil {
+		return nil, fmt.Errorf("read keys that were shredded: %w", err)
+	}
+	return slices.DeleteFunc(slices.Clone(want.whose()), func(tenant string) bool {
+		_, has := found[tenant]
+		return has || slices.Contains(gone, tenant)
+	}), nil
+}
+
+const drawSQL = `SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('cipherfleet.deks', 'id')) FROM pg_catalog.generate_series(1, $1)`
+
+// persistKeys commits a scheme with fresh wrapped DEKs, unless it has them. The KEK is asked before the transaction: it
+// may be far away, and the registry stands still while the transaction is open. The connection is thrown away afterwards,
+// so that whoever reads the keys next is another one.
+func persistKeys(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK, want wanted) error {
+	missing, err := lacking(ctx, db, want)
+	if err != nil || len(missing) == 0 {
 		return err
 	}
 	conn, err := db.Acquire(ctx)
@@ -45,11 +81,22 @@ func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK,
 		return err
 	}
 	defer conn.Discard(context.WithoutCancel(ctx))
-	err = conn.QueryRow(ctx, `SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('cipherfleet.deks', 'id'))`).Scan(&want.KeyID)
+	rows, err := conn.Query(ctx, drawSQL, len(missing))
 	if err != nil {
-		return fmt.Errorf("draw key id: %w", err)
+		return fmt.Errorf("draw key ids: %w", err)
 	}
-	fresh, err := freshKey(ctx, registry, kek, want.Scheme)
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return fmt.Errorf("draw key ids: %w", err)
+	}
+	fresh := make([]key, len(missing))
+	err = several(ctx, len(missing), func(ctx context.Context, i int) (err error) {
+		s := want.Scheme
+		s.KeyID = ids[i]
+		fresh[i], err = freshKey(ctx, registry, kek, s)
+		fresh[i].tenant = missing[i]
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -58,10 +105,22 @@ func persistKey(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK,
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it does nothing
-	if err := insertKey(ctx, tx, want, fresh); err != nil {
+	if err := insertKeys(ctx, tx, want, fresh); err != nil {
 		return err
 	}
 	return wrap("commit", tx.Commit(ctx))
+}
+
+const mostAsked = 8 // calls of a KEK at once
+
+// several does something for each of n, some at once.
+func several(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(mostAsked)
+	for i := range n {
+		group.Go(func() error { return do(ctx, i) })
+	}
+	return group.Wait()
 }
 
 // freshKey draws a DEK, wraps it and seals its canary.
@@ -95,25 +154,30 @@ const insertKeySQL = `INSERT INTO cipherfleet.deks (id, column_id, scheme, kek, 
 // durable makes the commit wait for the disk where the database's default is not to.
 const durable = `SELECT pg_catalog.set_config('synchronous_commit', 'on', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
 
-// insertKey adds scheme and key, unless somebody else was quicker: the registry's lock orders them.
-func insertKey(ctx context.Context, tx pg.Tx, want wanted, k key) error {
-	if _, err := tx.Exec(ctx, durable); err != nil {
-		return fmt.Errorf("make the commit durable: %w", err)
-	}
-	revision, err := nextRevision(ctx, tx)
+// insertKeys adds scheme and keys, unless somebody else was quicker: the registry's lock orders them.
+func insertKeys(ctx context.Context, tx pg.Tx, want wanted, fresh []key) error {
+	revision, err := BeginChange(ctx, tx)
 	if err != nil {
 		return err
 	}
-	if _, ok, err := findKey(ctx, tx, want); err != nil || ok {
+	missing, err := lacking(ctx, tx, want)
+	if err != nil {
 		return err
 	}
-	if want.tenant == "" {
-		if err := insertScheme(ctx, tx, want, revision); err != nil {
-			return err
+	for _, k := range fresh {
+		if !slices.Contains(missing, k.tenant) {
+			continue
+		}
+		if want.Scheme = k.scheme; k.tenant == "" {
+			if err := insertScheme(ctx, tx, want, revision); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, insertKeySQL, k.scheme.KeyID, k.scheme.Column, k.scheme.Number, k.kek, k.wrapped, k.canary, k.tenant); err != nil {
+			return fmt.Errorf("insert wrapped key: %w", err)
 		}
 	}
-	_, err = tx.Exec(ctx, insertKeySQL, k.scheme.KeyID, k.scheme.Column, k.scheme.Number, k.kek, k.wrapped, k.canary, want.tenant)
-	return wrap("insert wrapped key", err)
+	return nil
 }
 
 func insertScheme(ctx context.Context, tx pg.Tx, want wanted, revision int64) error {
@@ -130,21 +194,22 @@ func insertScheme(ctx context.Context, tx pg.Tx, want wanted, revision int64) er
 	return want.told(ctx, tx, want.Scheme)
 }
 
-// proveKey reads the key as everybody else will read it, unwraps it and opens its canary.
-func proveKey(ctx context.Context, q pg.Querier, registry [16]byte, kek cell.KEK, want wanted) (key, error) {
-	k, ok, err := findKey(ctx, q, want)
+// proveKeys reads the keys as everybody else will read them, unwraps them and opens their canaries. Those of tenants who
+// were shredded are missing.
+func proveKeys(ctx context.Context, q pg.Querier, registry [16]byte, kek cell.KEK, want wanted) (map[string]key, error) {
+	found, err := findKeys(ctx, q, want)
 	if err != nil {
-		return key{}, err
+		return nil, err
 	}
-	if !ok {
-		return key{}, errors.New("it was committed, but another connection does not see it")
+	if _, has := found[""]; !has && want.tenants == nil {
+		return nil, errors.New("it was committed, but another connection does not see it")
 	}
-	dek, err := k.unwrap(ctx, registry, kek)
-	if err != nil {
-		return key{}, err
-	}
-	dek.Wipe()
-	return k, nil
+	keys := slices.Collect(maps.Values(found))
+	return found, several(ctx, len(keys), func(ctx context.Context, i int) error {
+		dek, err := keys[i].unwrap(ctx, registry, kek)
+		dek.Wipe()
+		return err
+	})
 }
 
 // unwrap is the key's DEK, proven by its canary.

@@ -50,22 +50,22 @@ func (r Registrar) NewScheme(ctx context.Context, d Definition) (cell.Scheme, er
 			return cell.Scheme{}, err
 		}
 	}
-	k, err := r.makeKey(ctx, installation.Registry, wanted{Definition: d, told: func(ctx context.Context, tx pg.Tx, s cell.Scheme) error {
+	keys, err := r.makeKeys(ctx, installation.Registry, wanted{Definition: d, told: func(ctx context.Context, tx pg.Tx, s cell.Scheme) error {
 		return r.tell(ctx, tx, s.Column, change{Scheme: s.Number, To: SchemeReadable, Key: s.KeyID})
 	}})
-	return k.scheme, err
+	return keys[""].scheme, err
 }
 
-// makeKey persists a key and proves it.
-func (r Registrar) makeKey(ctx context.Context, registry [16]byte, want wanted) (key, error) {
-	if err := persistKey(ctx, r.DB, registry, r.KEK, want); err != nil {
-		return key{}, fmt.Errorf("persist key of scheme %d of column %d: %w", want.Number, want.Column, err)
+// makeKeys persists keys and proves them, by tenant.
+func (r Registrar) makeKeys(ctx context.Context, registry [16]byte, want wanted) (map[string]key, error) {
+	if err := persistKeys(ctx, r.DB, registry, r.KEK, want); err != nil {
+		return nil, fmt.Errorf("persist key of scheme %d of column %d: %w", want.Number, want.Column, err)
 	}
-	k, err := proveKey(ctx, r.DB, registry, r.KEK, want)
+	keys, err := proveKeys(ctx, r.DB, registry, r.KEK, want)
 	if err != nil {
-		return key{}, fmt.Errorf("prove key of scheme %d of column %d: %w", want.Number, want.Column, err)
+		return nil, fmt.Errorf("prove key of scheme %d of column %d: %w", want.Number, want.Column, err)
 	}
-	return k, nil
+	return keys, nil
 }
 
 const nextNumberSQL = `SELECT coalesce(max(s.number), 0) + 1 FROM cipherfleet.schemes s WHERE s.column_id = $1`
@@ -118,7 +118,7 @@ func (r Registrar) ActivateScheme(ctx context.Context, column uint32, number uin
 	if err != nil {
 		return err
 	}
-	if _, err := proveKey(ctx, r.DB, installation.Registry, r.KEK, wanted{Definition: s.Definition}); err != nil {
+	if _, err := proveKeys(ctx, r.DB, installation.Registry, r.KEK, wanted{Definition: s.Definition}); err != nil {
 		return fmt.Errorf("prove key of scheme %d of column %d: %w", number, column, err)
 	}
 	return wrap(what, r.DB.InTx(ctx, func(tx pg.Tx) error { return r.activate(ctx, tx, column, number) }))

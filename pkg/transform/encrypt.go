@@ -15,7 +15,8 @@ var ErrValue = errors.New("a value cannot be transformed")
 // Encrypt seals plaintext into cells of one scheme, and opens each of them again before it lets it go. Where a cell is
 // stored already, of whichever scheme, that opens to the very plaintext, it stays.
 type Encrypt struct {
-	Key KeyFor // of values that name a tenant. Nil: they cannot be sealed
+	Key  KeyFor  // of values that name a tenant. Nil: they cannot be sealed
+	Keys KeysFor // of all tenants of a batch, before it is asked for one. Nil: they are made one by one
 	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
 	Learn func(ctx context.Context, err error) bool
 
@@ -42,6 +43,9 @@ func (e *Encrypt) Apply(ctx context.Context, values []Value) error {
 		return err
 	}
 	defer func() { clear(e.opened[:cap(e.opened)]) }()
+	if err := e.prepare(ctx, e.Keys, values); err != nil {
+		return err
+	}
 	arena := make([]byte, 0, e.room(values))
 	for i := range values {
 		var err error

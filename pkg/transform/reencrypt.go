@@ -12,7 +12,8 @@ import (
 type Reencrypt struct {
 	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
 	Learn func(ctx context.Context, err error) bool
-	Key   KeyFor // of values that name a tenant. Nil: they cannot be sealed
+	Key   KeyFor  // of values that name a tenant. Nil: they cannot be sealed
+	Keys  KeysFor // of all tenants of a batch, before it is asked for one. Nil: they are made one by one
 
 	sealers
 	plain []byte // scratch
@@ -36,6 +37,9 @@ func (r *Reencrypt) Apply(ctx context.Context, values []Value) error {
 		return err
 	}
 	defer func() { clear(r.plain[:cap(r.plain)]) }()
+	if err := r.prepare(ctx, r.Keys, values); err != nil {
+		return err
+	}
 	arena := make([]byte, 0, r.room(values))
 	for i := range values {
 		var err error

@@ -111,3 +111,45 @@ func TestWhatIsStoredOfATenantThatWasShreddedStays(t *testing.T) {
 		t.Errorf("without a cell it gave %v", err)
 	}
 }
+
+// The keys of all tenants of a batch are asked for together, each once, and before any of them; those that are at hand
+// are not asked for again.
+func TestKeysOfABatchAreAskedForTogether(t *testing.T) {
+	t.Parallel()
+	ring, scheme := keyring(t)
+	e, err := transform.NewEncrypt(ring, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked [][]string
+	e.Keys = func(_ context.Context, tenants []string) error {
+		asked = append(asked, tenants)
+		return nil
+	}
+	e.Key = func(context.Context, string) (cell.Scheme, error) {
+		if len(asked) == 0 {
+			t.Error("one was asked for before all were")
+		}
+		return scheme, nil
+	}
+	batch := func(tenants ...string) {
+		t.Helper()
+		values := []transform.Value{{Address: address(1), In: []byte("nobody's")}, {Address: address(2), Tenant: []byte("of no value")}}
+		for i, tenant := range tenants {
+			values = append(values, transform.Value{Address: address(int64(i + 3)), In: []byte("one"), Tenant: []byte(tenant)})
+		}
+		if err := e.Apply(t.Context(), values); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch("a", "b", "a", "c")
+	batch("b", "c", "a")
+	batch("a", "d", "e")
+	if fmt.Sprint(asked) != "[[a b c] [d e]]" {
+		t.Errorf("asked for %v", asked)
+	}
+	e.Keys = func(context.Context, []string) error { return transform.ErrEncrypter }
+	if err := e.Apply(t.Context(), []transform.Value{{Address: address(1), In: []byte("x"), Tenant: []byte("f")}, {Address: address(2), In: []byte("x"), Tenant: []byte("g")}}); !errors.Is(err, transform.ErrEncrypter) {
+		t.Errorf("keys that cannot be made: %v", err)
+	}
+}

@@ -11,6 +11,9 @@ import (
 // KeyFor is the scheme with the key of one tenant, which is made if there is none yet.
 type KeyFor func(ctx context.Context, tenant string) (cell.Scheme, error)
 
+// KeysFor has the keys of many tenants made that there are not yet, together.
+type KeysFor func(ctx context.Context, tenants []string) error
+
 // sealers seal under the keys of one scheme: its own, or that of a value's tenant.
 type sealers struct {
 	keyring *cell.Keyring
@@ -30,6 +33,27 @@ func newSealers(keyring *cell.Keyring, s cell.Scheme) (sealers, error) {
 func (s *sealers) Scheme() cell.Scheme { return s.own.Scheme() }
 
 const mostTenants = 1000 // whose keys are kept at hand by one transform
+
+// prepare has the keys made that a batch will ask for, where there is more than one.
+func (s *sealers) prepare(ctx context.Context, keys KeysFor, values []Value) error {
+	if keys == nil {
+		return nil
+	}
+	var names []string
+	asked := map[string]bool{}
+	for i := range values {
+		tenant := values[i].Tenant
+		if tenant == nil || values[i].In == nil || s.tenants[string(tenant)] != nil || asked[string(tenant)] {
+			continue
+		}
+		name := string(tenant)
+		asked[name], names = true, append(names, name)
+	}
+	if len(names) < 2 {
+		return nil
+	}
+	return keys(ctx, names)
+}
 
 // of is what seals a value. A tenant that was shredded gets no key: that is the row's fault.
 func (s *sealers) of(ctx context.Context, key KeyFor, v *Value) (*cell.Sealer, error) {

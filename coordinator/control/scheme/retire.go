@@ -10,6 +10,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/shred"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -141,7 +142,7 @@ func (r *Registry) conclude(ctx context.Context, tx pg.Tx, p RetirePlan) error {
 	if err := r.retire(ctx, tx, p); err != nil || c.Sealed.Attnum == 0 || p.Scheme.Tenant == "" {
 		return err
 	}
-	gone, err := lifecycle.ShreddedKeys(ctx, tx, c.ID) // those of the scheme are refused with it
+	gone, err := shred.Keys(ctx, tx, c.ID) // those of the scheme are refused with it
 	if err == nil {
 		err = run(ctx, tx, c.steps().Shredded(gone))
 	}

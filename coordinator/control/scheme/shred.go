@@ -11,6 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/shred"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -59,7 +60,7 @@ func (r *Registry) PlanShred(ctx context.Context, n standing.Name, tenant string
 		}
 	}
 	if len(p.keys) == 0 {
-		return p, &lifecycle.NoTenantError{Column: c.ID}
+		return p, &shred.NoTenantError{Column: c.ID}
 	}
 	if c.Sealed.Attnum == 0 {
 		return p, nil
@@ -70,7 +71,7 @@ func (r *Registry) PlanShred(ctx context.Context, n standing.Name, tenant string
 	if p.tokens, err = c.tokens(ctx, r.DB); err != nil {
 		return p, err
 	}
-	gone, err := lifecycle.ShreddedKeys(ctx, r.DB, c.ID)
+	gone, err := shred.Keys(ctx, r.DB, c.ID)
 	for _, sql := range c.steps().Shredded(append(gone, p.keys...)).Do {
 		p.Statements = append(p.Statements, Statement{sql, "SHARE ROW EXCLUSIVE, for a moment; no row is read"})
 	}
@@ -138,7 +139,7 @@ func (r *Registry) shred(ctx context.Context, tx pg.Tx, p ShredPlan) (keys int, 
 		if err := hold(ctx, tx, c); err != nil {
 			return 0, 0, err
 		}
-		gone, err := lifecycle.ShreddedKeys(ctx, tx, c.ID)
+		gone, err := shred.Keys(ctx, tx, c.ID)
 		if err == nil {
 			err = run(ctx, tx, c.steps().Shredded(append(gone, p.keys...)))
 		}
@@ -149,7 +150,7 @@ func (r *Registry) shred(ctx context.Context, tx pg.Tx, p ShredPlan) (keys int, 
 	if err := work.Fence(ctx, tx, c.ID); err != nil {
 		return 0, 0, err
 	}
-	if keys, err = r.registrar().Shred(ctx, tx, c.ID, p.tenant); err != nil {
+	if keys, err = shred.Tenant(ctx, tx, r.registrar(), c.ID, p.tenant); err != nil {
 		return 0, 0, err
 	}
 	now, err := lifecycle.ReadInstallation(ctx, tx)

@@ -103,6 +103,9 @@ func TestNoCellComesUnderAShreddedKey(t *testing.T) {
 	if n := testenv.One[int](t, f, `SELECT count(*) FROM users WHERE `+ddl.Under("sealed", cell.FormBytes, []uint32{f.key("1")})); n != 6 {
 		t.Errorf("%d cells are under the key", n)
 	}
+	if n := testenv.One[int](t, f, `SELECT count(*) FROM cipherfleet.events WHERE details->>'what' = 'tenant shredded' AND details->>'key' = $1::text AND actor = 'ada'`, fmt.Sprint(f.key("1"))); n != 1 {
+		t.Errorf("%d events", n)
+	}
 	again, err := f.shred("1", 0)
 	check(t, err)
 	if again.Keys != 0 || again.Cleared != 0 {
