@@ -60,6 +60,19 @@ func (b *batch) reset(columns int) {
 	b.scanned, b.bytes, b.arena, b.parts = 0, 0, b.arena[:0], b.parts[:0]
 }
 
+// mostReserved is for how many rows there is room from the start, if so many are asked for. Few of them may come.
+const mostReserved = 5000
+
+// reserve makes room for so many rows at once: grown row by row, the room would be copied several times over.
+func (b *batch) reserve(rows, keys int) {
+	rows = min(rows, mostReserved)
+	b.rows = slices.Grow(b.rows, rows)
+	b.parts = slices.Grow(b.parts, rows*keys)
+	for i := range b.values {
+		b.values[i] = slices.Grow(b.values[i], rows)
+	}
+}
+
 // keep copies wire bytes out of the connection's buffer; nil stays nil, and what is empty does not become nil.
 func (b *batch) keep(wire []byte) []byte {
 	switch {

@@ -36,6 +36,9 @@ func newReader(conn *pg.Conn, shape *shape.Shape, limits work.Limits, timeout ti
 // read fills b with the uncovered rows among the next rows of (after, through], at most most rows and the byte bound.
 func (r *reader) read(ctx context.Context, b *batch, after, through keyspace.Bound, most int) error {
 	b.reset(len(r.shape.Columns))
+	if !r.sparse {
+		b.reserve(most, len(r.shape.Key))
+	}
 	b.after, b.last = after, after
 	full := false // the byte bound was met: what still arrives is dropped
 	statement := r.statement(after, through, most)
@@ -87,7 +90,8 @@ func (r *reader) keep(b *batch, wire [][]byte) error {
 	}
 	b.rows = append(b.rows, kept)
 	chooser := keys + 2 + len(r.shape.Columns)
-	for i, c := range r.shape.Columns {
+	for i := range r.shape.Columns {
+		c := &r.shape.Columns[i]
 		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: b.keep(wire[keys+2+i])}
 		if c.Tenant != "" {
 			v.Tenant = b.keep(wire[chooser])
@@ -95,6 +99,9 @@ func (r *reader) keep(b *batch, wire [][]byte) error {
 		}
 		b.bytes += int64(len(v.In) + len(v.Tenant))
 		b.values[i] = append(b.values[i], v)
+	}
+	if len(wire) == chooser { // nothing is compared
+		return nil
 	}
 	last := len(b.rows) - 1
 	take(r.shape, &b.rows[last], wire[chooser:], func(column int, stored []byte) {
