@@ -26,7 +26,7 @@ func floors() [][]string {
 		6:  {"pkg/backfill/shape"},
 		7:  {"pkg/backfill/proof"},
 		8:  {"pkg/backfill"}, // its tests prove what it wrote
-		9:  {"coordinator/control/standing"},
+		9:  {"coordinator/control/standing", "pkg/testenv/engine"},
 		10: {"coordinator/control/preflight", "coordinator/control/status"},
 		11: {"coordinator/control/index", "coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/scheme", "coordinator/control/verify"},
 		12: {"coordinator/control", "coordinator/control/restore", "worker/runner"},
@@ -52,7 +52,7 @@ func doors() []door {
 		{to: "github.com/caarlos0/env", open: []string{"pkg/app"}},
 		{to: "pkg/bus", open: []string{"coordinator/control", "coordinator/cli", "coordinator/demo", "worker/runner", "worker/program", "pkg/app", "pkg/testenv", "loadtest"}, tests: true},
 		{to: "pkg/embedded", open: []string{"coordinator/cli", "coordinator/demo", "pkg/testenv", "loadtest", "deploy/postgres/find"}, tests: true},
-		{to: "pkg/testenv", tests: true},
+		{to: "pkg/testenv", open: []string{"pkg/testenv/engine"}, tests: true},
 		{to: "pkg/cell/kms/kmstest", tests: true},
 		{to: "worker/runner", open: []string{"worker/program", "coordinator/cli", "loadtest"}},
 		{to: "coordinator/", open: []string{"coordinator/...", "loadtest"}},

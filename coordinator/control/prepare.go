@@ -96,7 +96,7 @@ func (p *Plane) prepareRotation(ctx context.Context, r messages.StartRequest) (P
 	if err := rotation.Begin(ctx, lifecycle.Registrar{DB: p.DB, KEK: p.KEK, Actor: r.Actor}, p.alter); err != nil {
 		return Prepared{}, err
 	}
-	return Prepared{Plan: rotation.Job, columns: []work.Column{rotation.SpecColumn()}}, nil
+	return Prepared{Plan: rotation.Job, columns: []work.Column{rotation.JobColumn()}}, nil
 }
 
 // prepareIndex plans the job that fills a blind index. It alters nothing.
@@ -105,7 +105,7 @@ func (p *Plane) prepareIndex(ctx context.Context, r messages.StartRequest) (Prep
 	if err != nil {
 		return Prepared{}, err
 	}
-	return Prepared{Plan: fill.Job, columns: []work.Column{fill.SpecColumn()}}, nil
+	return Prepared{Plan: fill.Job, columns: []work.Column{fill.JobColumn()}}, nil
 }
 
 // alter runs f as [standing.Patiently.Patiently] does, while this coordinator leads.

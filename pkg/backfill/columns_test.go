@@ -7,6 +7,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // people have an email, a phone, both, or neither.
@@ -18,24 +19,24 @@ const notNull = 2000 // of people: those with an email, a phone or both
 func TestSeveralColumnsOfOneTableAreOnePass(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, people, on(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
-	k.start(ctx, 700)
-	k.audit(ctx)
-	if job := k.finish(ctx); job.State != work.Done {
+	k := prepare(t, ctx, people, engine.On(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
+	k.Start(ctx, 700)
+	k.Audit(ctx)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 3000)
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.audit`); n != notNull {
+	k.Proven(ctx, 3000)
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.audit`); n != notNull {
 		t.Errorf("%d updates were committed, want one for each of %d rows", n, notNull)
 	}
 	const eventsSQL = `SELECT string_agg(DISTINCT event, ' ' ORDER BY event) || ' ' || coalesce(sum(rows_processed) FILTER (WHERE event = $3), 0)
  FROM cipherfleet.events WHERE table_name = 'public.people' AND column_name = $1 AND job_id = $2::uuid`
 	for _, column := range []string{"email", "phone"} {
-		if got := testenv.One[string](t, k.db, eventsSQL, column, k.job.ID, string(lifecycle.KindCheckpoint)); got != "backfill_checkpoint backfill_started backfilled 2000" {
+		if got := testenv.One[string](t, k.DB, eventsSQL, column, k.Job.ID, string(lifecycle.KindCheckpoint)); got != "backfill_checkpoint backfill_started backfilled 2000" {
 			t.Errorf("the events of %s are %s", column, got)
 		}
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.people WHERE (email IS NULL) <> (email_sealed IS NULL) OR (phone IS NULL) <> (phone_sealed IS NULL)`); n != 0 {
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.people WHERE (email IS NULL) <> (email_sealed IS NULL) OR (phone IS NULL) <> (phone_sealed IS NULL)`); n != 0 {
 		t.Errorf("%d rows have a cell without a value, or a value without a cell", n)
 	}
 }
@@ -46,22 +47,22 @@ func TestARowWithOneColumnCoveredIsWrittenForTheOther(t *testing.T) {
 	ctx := t.Context()
 	var k *kit
 	changed := false
-	k = prepare(t, ctx, people, on(pg.Table{Schema: "public", Name: "people"}, "email", "phone"), between(func() {
+	k = prepare(t, ctx, people, engine.On(pg.Table{Schema: "public", Name: "people"}, "email", "phone"), between(func() {
 		if !changed {
 			changed = true
-			k.db.Run(t, `UPDATE public.people SET phone = '\x01' WHERE id <= 100`)
+			k.DB.Run(t, `UPDATE public.people SET phone = '\x01' WHERE id <= 100`)
 		}
 	}))
-	k.start(ctx, 5000)
-	check(t, k.work(ctx))
-	k.proven(ctx, 3000)
-	k.db.Run(t, `UPDATE public.people SET email = NULL WHERE id = 6; UPDATE public.people SET phone = '\x02' WHERE id = 12; UPDATE public.people SET phone_sealed = NULL WHERE id = 18`)
-	k.audit(ctx)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.Start(ctx, 5000)
+	check(t, k.Work(ctx))
+	k.Proven(ctx, 3000)
+	k.DB.Run(t, `UPDATE public.people SET email = NULL WHERE id = 6; UPDATE public.people SET phone = '\x02' WHERE id = 12; UPDATE public.people SET phone_sealed = NULL WHERE id = 18`)
+	k.Audit(ctx)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 3000)
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.audit`); n != 2 {
+	k.Proven(ctx, 3000)
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.audit`); n != 2 {
 		t.Errorf("%d rows were written by the sweep, want 2", n)
 	}
 }
@@ -72,15 +73,15 @@ func TestAQuarantinedRowIsQuarantinedInEveryColumn(t *testing.T) {
 	ctx := t.Context()
 	k := prepare(t, ctx, people+`;
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 6 THEN RAISE EXCEPTION ''no''; END IF; RETURN NEW; END';
-CREATE TRIGGER refuse BEFORE UPDATE ON public.people FOR EACH ROW EXECUTE FUNCTION public.refuse()`, on(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
-	k.start(ctx, 5000)
-	if job := k.finish(ctx); job.State != work.Failed || job.StoppedBy != "1 rows are in quarantine" {
+CREATE TRIGGER refuse BEFORE UPDATE ON public.people FOR EACH ROW EXECUTE FUNCTION public.refuse()`, engine.On(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
+	k.Start(ctx, 5000)
+	if job := k.Finish(ctx); job.State != work.Failed || job.StoppedBy != "1 rows are in quarantine" {
 		t.Errorf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	if n := quarantined(t, k); n != 2 {
+	if n := k.Quarantined(t); n != 2 {
 		t.Errorf("quarantine holds %d entries, want one per column", n)
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(DISTINCT column_name) FROM cipherfleet.events WHERE event = 'row_quarantined'`); n != 2 {
+	if n := testenv.One[int64](t, k.DB, `SELECT count(DISTINCT column_name) FROM cipherfleet.events WHERE event = 'row_quarantined'`); n != 2 {
 		t.Errorf("the events of %d columns tell of it, want 2", n)
 	}
 }

@@ -11,16 +11,14 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
-const fewItems = `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, note text);
-INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 50) i; ANALYZE public.items`
-
 // between runs f after a chunk was read and before it is written.
 func between(f func()) option {
-	return func(k *kit) {
-		k.wrap = func(inner transform.Transform) transform.Transform { return &interposed{inner, f} }
+	return func(k *engine.Kit) {
+		k.Wrap = func(inner transform.Transform) transform.Transform { return &interposed{inner, f} }
 	}
 }
 
@@ -37,22 +35,17 @@ func (i *interposed) Apply(ctx context.Context, values []transform.Value) error 
 	return err
 }
 
-func quarantined(t testing.TB, k *kit) int64 {
-	t.Helper()
-	return testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.quarantine WHERE resolved_at IS NULL`)
-}
-
 func TestARowThatIsUpdatedAllTheTimeIsLockedAndWritten(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	var k *kit
 	reads := 0
-	k = prepare(t, ctx, fewItems, between(func() { // before every write, also the one under the row's lock
+	k = prepare(t, ctx, engine.FewItems, between(func() { // before every write, also the one under the row's lock
 		if reads++; reads > 20 {
 			t.Error("the hot row was read again and again")
 			return
 		}
-		err := k.db.InTx(ctx, func(tx pg.Tx) error {
+		err := k.DB.InTx(ctx, func(tx pg.Tx) error {
 			_, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', '50ms', true)`)
 			if err == nil {
 				_, err = tx.Exec(ctx, `UPDATE public.items SET note = 'again' WHERE id = 7`)
@@ -63,47 +56,47 @@ func TestARowThatIsUpdatedAllTheTimeIsLockedAndWritten(t *testing.T) {
 			t.Error(err)
 		}
 	}))
-	k.start(ctx, 1000)
-	check(t, k.work(ctx))
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 0 {
+	k.Start(ctx, 1000)
+	check(t, k.Work(ctx))
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 0 {
 		t.Errorf("%d rows are uncovered after the first pass: the hot row was not locked", n)
 	}
-	k.finish(ctx)
-	k.proven(ctx, 50)
+	k.Finish(ctx)
+	k.Proven(ctx, 50)
 }
 
 func TestARowThatSomebodyHoldsIsLeftForLaterAndNeverQuarantined(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems)
-	k.start(ctx, 1000)
-	holder := must(k.db.Begin(ctx))(t)
+	k := prepare(t, ctx, engine.FewItems)
+	k.Start(ctx, 1000)
+	holder := must(k.DB.Begin(ctx))(t)
 	if _, err := holder.Exec(ctx, `UPDATE public.items SET note = 'held' WHERE id IN (10, 20, 30)`); err != nil {
 		t.Fatal(err)
 	}
-	check(t, k.work(ctx))
-	if got := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); got != 3 {
+	check(t, k.Work(ctx))
+	if got := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); got != 3 {
 		t.Errorf("%d rows are uncovered while three are held: the others were to go on", got)
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.events WHERE event = 'backfill_checkpoint'`); n > 6 {
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM cipherfleet.events WHERE event = 'backfill_checkpoint'`); n > 6 {
 		t.Errorf("the rows that nobody holds took %d chunks: they were waited for one by one", n)
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT skipped FROM cipherfleet.ranges WHERE pass = 0`); n != 3 {
+	if n := testenv.One[int64](t, k.DB, `SELECT skipped FROM cipherfleet.ranges WHERE pass = 0`); n != 3 {
 		t.Errorf("%d rows were counted as left for later, want 3", n)
 	}
-	job := must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t)
-	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
-	check(t, k.work(ctx))
-	if job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t); job.State != work.Sweeping {
+	job := must(k.Jobs.Step(ctx, k.Job.ID, []uint32{k.Relation.OID}))(t)
+	k.DB.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
+	check(t, k.Work(ctx))
+	if job = must(k.Jobs.Step(ctx, k.Job.ID, []uint32{k.Relation.OID}))(t); job.State != work.Sweeping {
 		t.Fatalf("the job is %s while rows are held", job.State)
 	}
 	check(t, holder.Commit(ctx))
-	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.DB.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 50)
-	if n := quarantined(t, k); n != 0 {
+	k.Proven(ctx, 50)
+	if n := k.Quarantined(t); n != 0 {
 		t.Errorf("%d rows were quarantined for a lock", n)
 	}
 }
@@ -111,15 +104,15 @@ func TestARowThatSomebodyHoldsIsLeftForLaterAndNeverQuarantined(t *testing.T) {
 func TestASuppressedWriteIsQuarantined(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems+`;
+	k := prepare(t, ctx, engine.FewItems+`;
 CREATE FUNCTION public.never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RETURN NULL; END IF; RETURN NEW; END';
 CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.never()`)
-	k.start(ctx, 1000)
-	job := k.finish(ctx)
-	if job.State != work.Failed || quarantined(t, k) != 1 {
-		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
+	k.Start(ctx, 1000)
+	job := k.Finish(ctx)
+	if job.State != work.Failed || k.Quarantined(t) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, k.Quarantined(t))
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 1 {
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NULL`); n != 1 {
 		t.Errorf("%d rows are uncovered, want the suppressed one", n)
 	}
 }
@@ -127,49 +120,49 @@ CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION
 func TestAQuarantinedRowThatASweepWritesIsResolved(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems+`;
+	k := prepare(t, ctx, engine.FewItems+`;
 CREATE FUNCTION public.never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RETURN NULL; END IF; RETURN NEW; END';
 CREATE TRIGGER never BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.never()`)
-	k.start(ctx, 1000)
-	check(t, k.work(ctx))
-	if n := quarantined(t, k); n != 1 {
+	k.Start(ctx, 1000)
+	check(t, k.Work(ctx))
+	if n := k.Quarantined(t); n != 1 {
 		t.Fatalf("%d rows are in quarantine after the first pass, want 1", n)
 	}
-	k.db.Run(t, `DROP TRIGGER never ON public.items`)
-	if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
-		t.Errorf("the job ended %s with %d rows in quarantine, want done with none", job.State, quarantined(t, k))
+	k.DB.Run(t, `DROP TRIGGER never ON public.items`)
+	if job := k.Finish(ctx); job.State != work.Done || k.Quarantined(t) != 0 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want done with none", job.State, k.Quarantined(t))
 	}
-	k.proven(ctx, 50)
+	k.Proven(ctx, 50)
 }
 
 func TestATriggerThatNeverLeavesTheSourceAloneEndsInQuarantine(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems+`;
+	k := prepare(t, ctx, engine.FewItems+`;
 CREATE FUNCTION public.restless() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN NEW.secret := NEW.secret || ''!''; END IF; RETURN NEW; END';
 CREATE TRIGGER restless BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.restless()`)
-	k.start(ctx, 1000)
-	job := k.finish(ctx)
-	if job.State != work.Failed || quarantined(t, k) != 1 {
-		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
+	k.Start(ctx, 1000)
+	job := k.Finish(ctx)
+	if job.State != work.Failed || k.Quarantined(t) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, k.Quarantined(t))
 	}
 }
 
 func TestARowThatTheDatabaseRefusesIsFoundByBisection(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems+`;
+	k := prepare(t, ctx, engine.FewItems+`;
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id IN (5, 33) THEN RAISE EXCEPTION ''value % refused'', OLD.secret; END IF; RETURN NEW; END';
 CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
-	k.start(ctx, 1000)
-	job := k.finish(ctx)
-	if job.State != work.Failed || quarantined(t, k) != 2 {
-		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 2", job.State, quarantined(t, k))
+	k.Start(ctx, 1000)
+	job := k.Finish(ctx)
+	if job.State != work.Failed || k.Quarantined(t) != 2 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 2", job.State, k.Quarantined(t))
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 48 {
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 48 {
 		t.Errorf("%d rows are covered, want all but two", n)
 	}
-	keys := testenv.Column[string](t, k.db, `SELECT key[1] FROM cipherfleet.quarantine ORDER BY 1`)
+	keys := testenv.Column[string](t, k.DB, `SELECT key[1] FROM cipherfleet.quarantine ORDER BY 1`)
 	if len(keys) != 2 || keys[0] != "33" || keys[1] != "5" {
 		t.Errorf("quarantine holds the keys %v", keys)
 	}
@@ -178,13 +171,13 @@ CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTIO
 func TestAValueThatCannotBeTransformedIsFoundByBisection(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems, func(k *kit) {
-		k.wrap = func(inner transform.Transform) transform.Transform { return refusing{inner} }
+	k := prepare(t, ctx, engine.FewItems, func(k *engine.Kit) {
+		k.Wrap = func(inner transform.Transform) transform.Transform { return refusing{inner} }
 	})
-	k.start(ctx, 1000)
-	job := k.finish(ctx)
-	if job.State != work.Failed || quarantined(t, k) != 1 {
-		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, quarantined(t, k))
+	k.Start(ctx, 1000)
+	job := k.Finish(ctx)
+	if job.State != work.Failed || k.Quarantined(t) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine, want failed with 1", job.State, k.Quarantined(t))
 	}
 }
 
@@ -204,19 +197,19 @@ func TestAValueThatCannotBeTransformedIsFoundUnderTheLockToo(t *testing.T) {
 	ctx := t.Context()
 	var k *kit
 	var f func()
-	k = prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items VALUES (1, 'secret')`, func(k *kit) {
-		k.wrap = func(inner transform.Transform) transform.Transform {
+	k = prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items VALUES (1, 'secret')`, func(k *engine.Kit) {
+		k.Wrap = func(inner transform.Transform) transform.Transform {
 			return &interposed{refusing{inner}, func() { f() }}
 		}
 	})
 	f = func() {
 		f = func() {}
-		k.db.Run(t, `UPDATE public.items SET secret = 'secret 13'`)
+		k.DB.Run(t, `UPDATE public.items SET secret = 'secret 13'`)
 	}
-	claim := claimed(t, k)
+	claim := k.Claimed(t)
 	claim.Pass = 3 // each row is locked before it is written
-	if err := execute(t, k, claim); err != nil || quarantined(t, k) != 1 {
-		t.Errorf("the range ended with %v and %d rows in quarantine, want 1", err, quarantined(t, k))
+	if err := k.Execute(t, claim); err != nil || k.Quarantined(t) != 1 {
+		t.Errorf("the range ended with %v and %d rows in quarantine, want 1", err, k.Quarantined(t))
 	}
 }
 
@@ -236,11 +229,11 @@ func (l *losingOne) Apply(ctx context.Context, values []transform.Value) error {
 func TestAReadThatTakesTooLongIsMadeSmaller(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems)
-	k.timeouts.Read = 300 * time.Millisecond
-	claim := claimed(t, k)
-	executor := k.executor(ctx, claim.Leaf)
-	gate := must(k.db.Begin(ctx))(t)
+	k := prepare(t, ctx, engine.FewItems)
+	k.Timeouts.Read = 300 * time.Millisecond
+	claim := k.Claimed(t)
+	executor := k.Executor(ctx, claim.Leaf)
+	gate := must(k.DB.Begin(ctx))(t)
 	if _, err := gate.Exec(ctx, `LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +241,7 @@ func TestAReadThatTakesTooLongIsMadeSmaller(t *testing.T) {
 	go func() { ended <- executor.Execute(ctx, claim, func(backfill.Checkpoint) {}) }()
 	begun := map[string]bool{}
 	testenv.Eventually(t, 5*time.Second, func() error { // a second read waits: the first was given up
-		for _, at := range testenv.Column[string](t, k.db, `SELECT xact_start::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) {
+		for _, at := range testenv.Column[string](t, k.DB, `SELECT xact_start::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) {
 			begun[at] = true
 		}
 		if len(begun) < 2 {
@@ -258,7 +251,7 @@ func TestAReadThatTakesTooLongIsMadeSmaller(t *testing.T) {
 	})
 	check(t, gate.Rollback(ctx))
 	check(t, <-ended)
-	if n := sealed(t, k); n != 50 {
+	if n := k.Sealed(t); n != 50 {
 		t.Errorf("%d rows were written", n)
 	}
 }
@@ -266,20 +259,20 @@ func TestAReadThatTakesTooLongIsMadeSmaller(t *testing.T) {
 func TestARowThatNeverSerializesDoesNotHoldUpTheOthers(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems+`;
+	k := prepare(t, ctx, engine.FewItems+`;
 CREATE FUNCTION public.busy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RAISE EXCEPTION ''busy'' USING ERRCODE = ''40001''; END IF; RETURN NEW; END';
 CREATE TRIGGER busy BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.busy()`)
-	k.start(ctx, 1000)
-	check(t, k.work(ctx))
-	if n := sealed(t, k); n != 49 {
+	k.Start(ctx, 1000)
+	check(t, k.Work(ctx))
+	if n := k.Sealed(t); n != 49 {
 		t.Errorf("%d rows were written, want all but one", n)
 	}
-	if n := quarantined(t, k); n != 0 {
+	if n := k.Quarantined(t); n != 0 {
 		t.Errorf("%d rows were quarantined for a serialization failure", n)
 	}
-	k.db.Run(t, `DROP TRIGGER busy ON public.items`)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.DB.Run(t, `DROP TRIGGER busy ON public.items`)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Errorf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 50)
+	k.Proven(ctx, 50)
 }

@@ -15,15 +15,15 @@ func TestEveryRowOfATableIsCovered(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, plainItems)
-	k.start(ctx, 3000)
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.ranges`); n != 7 {
+	k.Start(ctx, 3000)
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM cipherfleet.ranges`); n != 7 {
 		t.Errorf("planned %d ranges, want 7", n)
 	}
-	if job := k.finish(ctx); job.State != work.Done {
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 20000)
-	if n := testenv.One[int64](t, k.db, `SELECT sum(rows_processed)::bigint FROM cipherfleet.events WHERE event = 'backfill_checkpoint'`); n != 20000-20000/17 {
+	k.Proven(ctx, 20000)
+	if n := testenv.One[int64](t, k.DB, `SELECT sum(rows_processed)::bigint FROM cipherfleet.events WHERE event = 'backfill_checkpoint'`); n != 20000-20000/17 {
 		t.Errorf("the checkpoints add up to %d rows", n)
 	}
 }

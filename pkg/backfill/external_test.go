@@ -3,7 +3,6 @@ package backfill_test
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,43 +18,11 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
-// made lets a user's own encrypter make the columns of a kit: one that hides a value well enough for a test, and whose
-// answers say where they belong.
-func made(payload ddl.Payload, targetType string) option {
-	return func(k *kit) {
-		k.foreign = ddl.Column{Payload: payload, TargetType: targetType}
-		k.ask = func(_ context.Context, r messages.ExternalRequest) (a messages.ExternalAnswer, err error) {
-			for _, v := range r.Values {
-				a.Results = append(a.Results, messages.ExternalResult{ID: v.ID, Value: disguised(payload, r, v.Value)})
-			}
-			return a, nil
-		}
-	}
-}
-
-func eql(k *kit) { made(ddl.PayloadEQL, "public.eql_v2_encrypted")(k) }
-
-func jsonb(k *kit) { made(ddl.PayloadJSON, "jsonb")(k) }
-
-func disguised(payload ddl.Payload, r messages.ExternalRequest, value string) json.RawMessage {
-	hidden := []byte(value)
-	for i := range hidden {
-		hidden[i] ^= 0x5a
-	}
-	var result any = "sealed:" + base64.StdEncoding.EncodeToString(hidden)
-	switch payload {
-	case ddl.PayloadBytea:
-		result = fmt.Sprintf(`\x%x`, append([]byte{7}, hidden...))
-	case ddl.PayloadJSON, ddl.PayloadEQL:
-		_, table, _ := strings.Cut(r.Table, ".")
-		result = map[string]any{"v": 2, "i": map[string]string{"t": table, "c": r.Column}, "c": result}
-	}
-	body, _ := json.Marshal(result)
-	return body
-}
+func jsonb(k *engine.Kit) { engine.Made(ddl.PayloadJSON, "jsonb")(k) }
 
 // opened is SQL that brings a target back to its source's text.
 func opened(payload ddl.Payload, target string) string {
@@ -105,16 +72,16 @@ func TestForeignValuesOfEveryTypeSurvive(t *testing.T) {
 			for i := range f.kinds {
 				sources = append(sources, fmt.Sprintf("c%d", i))
 			}
-			k := prepare(t, ctx, pinned(eqlTypeSQL+undisguisedSQL+";\n"+f.sql()), on(pg.Table{Schema: "public", Name: "items"}, sources...), hostileDefaults, made(payload, targets()[payload]))
-			k.start(ctx, 5)
-			if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
-				t.Fatalf("the job ended %s with %d rows in quarantine: %s", job.State, quarantined(t, k), job.StoppedBy)
+			k := prepare(t, ctx, engine.Pinned(eqlTypeSQL+undisguisedSQL+";\n"+f.sql()), engine.On(pg.Table{Schema: "public", Name: "items"}, sources...), engine.HostileDefaults, engine.Made(payload, targets()[payload]))
+			k.Start(ctx, 5)
+			if job := k.Finish(ctx); job.State != work.Done || k.Quarantined(t) != 0 {
+				t.Fatalf("the job ended %s with %d rows in quarantine: %s", job.State, k.Quarantined(t), job.StoppedBy)
 			}
-			k.proven(ctx, int64(f.rows()))
+			k.Proven(ctx, int64(f.rows()))
 			for i, kind := range f.kinds {
 				opened := opened(payload, fmt.Sprintf("c%d_sealed", i))
 				rows := 0
-				err := k.db.InTx(ctx, func(tx pg.Tx) error {
+				err := k.DB.InTx(ctx, func(tx pg.Tx) error {
 					if _, err := tx.Exec(ctx, pg.Pinned); err != nil {
 						return err
 					}
@@ -134,29 +101,29 @@ func TestForeignColumnsKeepEveryPromise(t *testing.T) {
 		t.Run(string(payload), func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			k := prepare(t, ctx, eqlTypeSQL+undisguisedSQL+";"+fewItems, made(payload, targetType))
-			k.start(ctx, 10)
+			k := prepare(t, ctx, eqlTypeSQL+undisguisedSQL+";"+engine.FewItems, engine.Made(payload, targetType))
+			k.Start(ctx, 10)
 			once := false
-			inner := k.ask
-			k.ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
+			inner := k.Ask
+			k.Ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
 				if r.Table != "public.items" || r.Column != "secret" || r.Key != "items/secret" {
 					t.Errorf("asked for %s.%s, key %s", r.Table, r.Column, r.Key)
 				}
 				if !once { // the application wins
 					once = true
-					k.db.Run(t, `UPDATE public.items SET secret = 'changed' WHERE id <= 5; UPDATE public.items SET secret = NULL WHERE id = 6; DELETE FROM public.items WHERE id = 7`)
+					k.DB.Run(t, `UPDATE public.items SET secret = 'changed' WHERE id <= 5; UPDATE public.items SET secret = NULL WHERE id = 6; DELETE FROM public.items WHERE id = 7`)
 				}
 				return inner(ctx, r)
 			}
-			if job := k.finish(ctx); job.State != work.Done {
+			if job := k.Finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
-			k.proven(ctx, 49)
-			if wrong := testenv.One[int](t, k.db, "SELECT count(*) FROM public.items WHERE secret IS DISTINCT FROM "+opened(payload, "sealed")); wrong != 0 {
+			k.Proven(ctx, 49)
+			if wrong := testenv.One[int](t, k.DB, "SELECT count(*) FROM public.items WHERE secret IS DISTINCT FROM "+opened(payload, "sealed")); wrong != 0 {
 				t.Errorf("%d rows hold another value", wrong)
 			}
-			k.db.Run(t, "UPDATE public.items SET secret = 'missed' WHERE id = 9") // captured: uncovered, not stale
-			if r := k.verify(ctx)[0]; r.Uncovered != 1 || r.Covered != 48 {
+			k.DB.Run(t, "UPDATE public.items SET secret = 'missed' WHERE id = 9") // captured: uncovered, not stale
+			if r := k.Verify(ctx)[0]; r.Uncovered != 1 || r.Covered != 48 {
 				t.Errorf("after a missed write verification found %+v", r)
 			}
 		})
@@ -167,25 +134,25 @@ func TestForeignColumnsKeepEveryPromise(t *testing.T) {
 func TestAForeignRowThatLosesEveryRace(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, eqlTypeSQL+undisguisedSQL+";"+fewItems, eql)
-	k.start(ctx, 100)
-	inner, races := k.ask, 0
-	k.ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
+	k := prepare(t, ctx, eqlTypeSQL+undisguisedSQL+";"+engine.FewItems, engine.EQL)
+	k.Start(ctx, 100)
+	inner, races := k.Ask, 0
+	k.Ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
 		if races++; races <= 3 {
-			k.db.Run(t, `UPDATE public.items SET secret = 'race ' || $1::int WHERE id = 3`, races)
+			k.DB.Run(t, `UPDATE public.items SET secret = 'race ' || $1::int WHERE id = 3`, races)
 		} else if _, bounded := ctx.Deadline(); !bounded {
 			t.Error("the row is locked for as long as the encrypter likes")
 		}
 		return inner(ctx, r)
 	}
-	if job := k.finish(ctx); job.State != work.Done {
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 50)
+	k.Proven(ctx, 50)
 	if races != 4 {
 		t.Errorf("the encrypter was asked %d times, want three times in a race and once under the lock", races)
 	}
-	if wrong := testenv.One[int](t, k.db, "SELECT count(*) FROM public.items WHERE secret IS DISTINCT FROM "+opened(ddl.PayloadEQL, "sealed")); wrong != 0 {
+	if wrong := testenv.One[int](t, k.DB, "SELECT count(*) FROM public.items WHERE secret IS DISTINCT FROM "+opened(ddl.PayloadEQL, "sealed")); wrong != 0 {
 		t.Errorf("%d rows hold another value", wrong)
 	}
 }
@@ -215,20 +182,20 @@ func TestAnEncrypterThatIsDownOrWrongWritesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			k := prepare(t, ctx, fewItems, jsonb)
-			k.start(ctx, 100)
-			inner := k.ask
-			k.ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
+			k := prepare(t, ctx, engine.FewItems, jsonb)
+			k.Start(ctx, 100)
+			inner := k.Ask
+			k.Ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
 				a, _ := inner(ctx, r)
 				return a, tc.spoil(&a)
 			}
-			err := k.work(ctx)
+			err := k.Work(ctx)
 			switch {
 			case !errors.Is(err, tc.want), backfill.ErrorClass(err) != tc.class, backfill.Retryable(err) != tc.retryable:
 				t.Errorf("%v, class %s, retryable %v", err, backfill.ErrorClass(err), backfill.Retryable(err))
 			case strings.Contains(err.Error(), "secret 1"), strings.Contains(backfill.Reason(err), "secret 1"):
 				t.Error("the error shows a value")
-			case testenv.One[int](t, k.db, "SELECT count(sealed) FROM public.items") != 0, quarantined(t, k) != 0:
+			case testenv.One[int](t, k.DB, "SELECT count(sealed) FROM public.items") != 0, k.Quarantined(t) != 0:
 				t.Error("something was written, or set aside")
 			}
 		})
@@ -239,10 +206,10 @@ func TestAnEncrypterThatIsDownOrWrongWritesNothing(t *testing.T) {
 func TestAValueThatAnEncrypterRefuses(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems, jsonb)
-	k.start(ctx, 100)
-	inner := k.ask
-	k.ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
+	k := prepare(t, ctx, engine.FewItems, jsonb)
+	k.Start(ctx, 100)
+	inner := k.Ask
+	k.Ask = func(ctx context.Context, r messages.ExternalRequest) (messages.ExternalAnswer, error) {
 		a, err := inner(ctx, r)
 		for i, v := range r.Values {
 			if v.Value == "secret 17" {
@@ -251,10 +218,10 @@ func TestAValueThatAnEncrypterRefuses(t *testing.T) {
 		}
 		return a, err
 	}
-	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 1 {
-		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+	if job := k.Finish(ctx); job.State != work.Failed || k.Quarantined(t) != 1 {
+		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, k.Quarantined(t))
 	}
-	if r := k.verify(ctx)[0]; r.Covered != 49 || r.Uncovered != 1 {
+	if r := k.Verify(ctx)[0]; r.Covered != 49 || r.Uncovered != 1 {
 		t.Errorf("verification found %+v", r)
 	}
 }
@@ -263,18 +230,18 @@ func TestAValueThatAnEncrypterRefuses(t *testing.T) {
 func TestVerificationOfForeignColumns(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems, jsonb)
-	k.start(ctx, 100)
-	k.finish(ctx)
-	for _, sql := range []string{ddl.CheckName(k.columns[0].ID)} {
-		k.db.Run(t, "ALTER TABLE public.items DROP CONSTRAINT "+sql)
+	k := prepare(t, ctx, engine.FewItems, jsonb)
+	k.Start(ctx, 100)
+	k.Finish(ctx)
+	for _, sql := range []string{ddl.CheckName(k.Columns[0].ID)} {
+		k.DB.Run(t, "ALTER TABLE public.items DROP CONSTRAINT "+sql)
 	}
-	k.db.Run(t, `UPDATE public.items SET sealed = '{"a":1}' WHERE id = 1`)
-	k.db.Run(t, `UPDATE public.items SET sealed = jsonb_set(sealed, '{c}', to_jsonb(secret)) WHERE id = 2`)
-	k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id = 3`)
+	k.DB.Run(t, `UPDATE public.items SET sealed = '{"a":1}' WHERE id = 1`)
+	k.DB.Run(t, `UPDATE public.items SET sealed = jsonb_set(sealed, '{c}', to_jsonb(secret)) WHERE id = 2`)
+	k.DB.Run(t, `UPDATE public.items SET sealed = NULL WHERE id = 3`)
 	reports := make([]proof.Report, 1)
-	shape := must(shape.OpenProof(ctx, k.db.DB, k.job, k.relation.OID, k.keyring))(t)
-	check(t, (&proof.Verifier{DB: k.db.DB, Shape: shape, Keyring: k.keyring}).Verify(ctx, reports, func(int) {}))
+	shape := must(shape.OpenProof(ctx, k.DB.DB, k.Job, k.Relation.OID, k.Keyring))(t)
+	check(t, (&proof.Verifier{DB: k.DB.DB, Shape: shape, Keyring: k.Keyring}).Verify(ctx, reports, func(int) {}))
 	r := reports[0]
 	if r.Rows != 50 || r.Covered != 47 || r.Broken != 2 || r.Uncovered != 1 || r.Proven() || len(r.Examples) != 2 {
 		t.Errorf("verification found %+v", r)

@@ -18,11 +18,12 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // from makes the kit's sources those of somebody else, who keeps his keys under these names.
 func from(o messages.Origin, keys map[string]string) option {
-	return func(k *kit) { k.origin, k.secrets = &o, secrets(k.t, keys) }
+	return func(k *engine.Kit) { k.Origin, k.Secrets = &o, secrets(k.T, keys) }
 }
 
 func secrets(t testing.TB, keys map[string]string) *readers.Keys {
@@ -107,13 +108,13 @@ func TestEncryptedValuesOfOthersAreSealed(t *testing.T) {
 			check(t, f.origin.Validate("from"))
 			k := prepare(t, t.Context(), "CREATE EXTENSION IF NOT EXISTS pgcrypto SCHEMA public; CREATE TABLE public.items (id bigint PRIMARY KEY, "+f.columns+
 				"); INSERT INTO public.items VALUES "+f.rows, from(f.origin, f.keys))
-			k.start(t.Context(), 10)
-			if job := k.finish(t.Context()); job.State != work.Done {
+			k.Start(t.Context(), 10)
+			if job := k.Finish(t.Context()); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
-			k.proven(t.Context(), testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items`))
+			k.Proven(t.Context(), testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items`))
 			values, _ := k.holds(t.Context())
-			if have := testenv.One[int](t, k.db, `SELECT count(secret) FROM public.items`); len(values) != have {
+			if have := testenv.One[int](t, k.DB, `SELECT count(secret) FROM public.items`); len(values) != have {
 				t.Errorf("%d rows have a cell, want %d", len(values), have)
 			}
 			for id, want := range f.want {
@@ -139,24 +140,24 @@ func TestAForeignValueThatDoesNotOpenIsSetAside(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, pgPins, pins())
-	k.db.Run(t, `UPDATE public.items SET secret = 'plaintext after all' WHERE id = 7`)
-	k.db.Run(t, `UPDATE public.items SET iv = NULL WHERE id = 9`)
-	k.start(ctx, 20)
-	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 2 {
-		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+	k.DB.Run(t, `UPDATE public.items SET secret = 'plaintext after all' WHERE id = 7`)
+	k.DB.Run(t, `UPDATE public.items SET iv = NULL WHERE id = 9`)
+	k.Start(ctx, 20)
+	if job := k.Finish(ctx); job.State != work.Failed || k.Quarantined(t) != 2 {
+		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, k.Quarantined(t))
 	}
-	if r := k.verify(ctx)[0]; r.Covered != 48 || r.Uncovered != 2 {
+	if r := k.Verify(ctx)[0]; r.Covered != 48 || r.Uncovered != 2 {
 		t.Errorf("verification found %+v", r)
 	}
-	if n := testenv.One[int](t, k.db, `SELECT count(*) FROM cipherfleet.events WHERE details::text LIKE '%plaintext after all%' OR details::text LIKE '%0123456789abcdef%'`); n != 0 {
+	if n := testenv.One[int](t, k.DB, `SELECT count(*) FROM cipherfleet.events WHERE details::text LIKE '%plaintext after all%' OR details::text LIKE '%0123456789abcdef%'`); n != 0 {
 		t.Error("an event shows a value or a key")
 	}
-	k.db.Run(t, `UPDATE public.items SET secret = public.pin('secret ' || id, 'sixteen bytes iv'), iv = 'sixteen bytes iv' WHERE id IN (7, 9)`)
-	k.start(ctx, 20)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.DB.Run(t, `UPDATE public.items SET secret = public.pin('secret ' || id, 'sixteen bytes iv'), iv = 'sixteen bytes iv' WHERE id IN (7, 9)`)
+	k.Start(ctx, 20)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("mended, the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 50)
+	k.Proven(ctx, 50)
 	k.rotated(ctx, 1, nil)
 }
 
@@ -165,24 +166,24 @@ func TestAForeignValueIsWatchedWithItsVector(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, pgPins, pins())
-	k.start(ctx, 20)
-	k.finish(ctx)
+	k.Start(ctx, 20)
+	k.Finish(ctx)
 	for what, sql := range map[string]string{
 		"the vector": `UPDATE public.items SET iv = iv || '\x00' WHERE id = 1`,
 		"the value":  `UPDATE public.items SET secret = public.pin('secret 2', iv) || '' , iv = iv WHERE id = 2`,
 		"both":       `UPDATE public.items SET secret = public.pin('another', 'sixteen bytes iv'), iv = 'sixteen bytes iv' WHERE id = 3`,
 		"a note":     `ALTER TABLE public.items ADD note text; UPDATE public.items SET note = 'x' WHERE id = 4`,
 	} {
-		k.db.Run(t, sql)
+		k.DB.Run(t, sql)
 		t.Log(what)
 	}
-	uncovered := testenv.Column[int64](t, k.db, `SELECT id FROM public.items WHERE sealed IS NULL ORDER BY id`)
+	uncovered := testenv.Column[int64](t, k.DB, `SELECT id FROM public.items WHERE sealed IS NULL ORDER BY id`)
 	if fmt.Sprint(uncovered) != "[1 3]" { // the second is, byte for byte, what it was
 		t.Fatalf("uncovered are %v", uncovered)
 	}
-	k.start(ctx, 20)
-	k.finish(ctx)
-	k.proven(ctx, 50)
+	k.Start(ctx, 20)
+	k.Finish(ctx)
+	k.Proven(ctx, 50)
 	k.rotated(ctx, 1, map[int64]string{3: "another"})
 }
 
@@ -192,13 +193,13 @@ func TestVerifyOpensForeignValues(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, pgPins, pins())
-	k.start(ctx, 20)
-	k.finish(ctx)
-	k.db.Run(t, `ALTER TABLE public.items DISABLE TRIGGER USER`)
-	k.db.Run(t, `UPDATE public.items SET secret = public.pin('another', iv) WHERE id = 3`)
-	k.db.Run(t, `UPDATE public.items SET secret = 'no value' WHERE id = 4`)
-	k.db.Run(t, `UPDATE public.items SET secret = NULL WHERE id = 5`)
-	k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id = 6`)
+	k.Start(ctx, 20)
+	k.Finish(ctx)
+	k.DB.Run(t, `ALTER TABLE public.items DISABLE TRIGGER USER`)
+	k.DB.Run(t, `UPDATE public.items SET secret = public.pin('another', iv) WHERE id = 3`)
+	k.DB.Run(t, `UPDATE public.items SET secret = 'no value' WHERE id = 4`)
+	k.DB.Run(t, `UPDATE public.items SET secret = NULL WHERE id = 5`)
+	k.DB.Run(t, `UPDATE public.items SET sealed = NULL WHERE id = 6`)
 	r := must(reportOf(ctx, k))(t)
 	if r.Rows != 50 || r.Covered != 46 || r.Stale != 2 || r.Uncovered != 2 || r.Proven() {
 		t.Errorf("verification found %+v", r)
@@ -208,15 +209,15 @@ func TestVerifyOpensForeignValues(t *testing.T) {
 // reportOf verifies although triggers were switched off.
 func reportOf(ctx context.Context, k *kit) (proof.Report, error) {
 	reports := make([]proof.Report, 1)
-	job, err := k.job.Reading(ctx, k.secrets)
+	job, err := k.Job.Reading(ctx, k.Secrets)
 	if err != nil {
 		return reports[0], err
 	}
-	shape, err := shape.OpenProof(ctx, k.db.DB, job, k.inspect(ctx).Leaves[0].OID, k.keyring)
+	shape, err := shape.OpenProof(ctx, k.DB.DB, job, k.Inspect(ctx).Leaves[0].OID, k.Keyring)
 	if err != nil {
 		return reports[0], err
 	}
-	err = (&proof.Verifier{DB: k.db.DB, Shape: shape, Keyring: k.keyring}).Verify(ctx, reports, func(int) {})
+	err = (&proof.Verifier{DB: k.DB.DB, Shape: shape, Keyring: k.Keyring}).Verify(ctx, reports, func(int) {})
 	return reports[0], err
 }
 
@@ -225,24 +226,24 @@ func TestAJobWithoutItsForeignKeyIsHandedBack(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, pgPins, pins())
-	k.start(ctx, 20)
+	k.Start(ctx, 20)
 	for name, keys := range map[string]*readers.Keys{"none at all": nil, "another": secrets(t, map[string]string{"other": "text x"}), "on a server": secrets(t, map[string]string{"pins": "uri vault://x/y/z"})} {
-		_, err := k.job.Reading(ctx, keys)
+		_, err := k.Job.Reading(ctx, keys)
 		var missing *work.NoForeignKeyError
 		if !errors.As(err, &missing) || !backfill.Retryable(err) || backfill.ErrorClass(err) != "foreign_key" || !strings.Contains(err.Error(), "pins") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := shape.Open(ctx, k.db.DB, k.job, k.inspect(ctx).Leaves[0].OID, k.keyring); err == nil || errors.Is(err, keyspace.ErrChanged) {
+	if _, err := shape.Open(ctx, k.DB.DB, k.Job, k.Inspect(ctx).Leaves[0].OID, k.Keyring); err == nil || errors.Is(err, keyspace.ErrChanged) {
 		t.Errorf("without a reader: %v", err)
 	}
-	if _, err := k.job.Reading(ctx, secrets(t, map[string]string{"pins": "text a key of more than thirty-two bytes"})); err == nil || strings.Contains(err.Error(), "thirty") {
+	if _, err := k.Job.Reading(ctx, secrets(t, map[string]string{"pins": "text a key of more than thirty-two bytes"})); err == nil || strings.Contains(err.Error(), "thirty") {
 		t.Errorf("with a key of no right length: %v", err)
 	}
-	job := k.job
+	job := k.Job
 	job.Spec.Columns[0].Origin.Beside[0].Attnum++
-	reading := must(job.Reading(ctx, k.secrets))(t)
-	if _, err := shape.Open(ctx, k.db.DB, reading, k.inspect(ctx).Leaves[0].OID, k.keyring); !errors.Is(err, keyspace.ErrChanged) {
+	reading := must(job.Reading(ctx, k.Secrets))(t)
+	if _, err := shape.Open(ctx, k.DB.DB, reading, k.Inspect(ctx).Leaves[0].OID, k.Keyring); !errors.Is(err, keyspace.ErrChanged) {
 		t.Errorf("with another column for the vector: %v", err)
 	}
 }

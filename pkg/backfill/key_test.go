@@ -11,11 +11,11 @@ func TestAnEmptyKeyIsNoNull(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, `CREATE TABLE public.items (id text PRIMARY KEY, secret text); INSERT INTO public.items VALUES ('', ''), ('a', '')`)
-	k.start(ctx, 1)
-	if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
-		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+	k.Start(ctx, 1)
+	if job := k.Finish(ctx); job.State != work.Done || k.Quarantined(t) != 0 {
+		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, k.Quarantined(t))
 	}
-	k.proven(ctx, 2)
+	k.Proven(ctx, 2)
 }
 
 // A key may change and still be equal: the row that is locked then has another address than the one that was read.
@@ -39,13 +39,13 @@ CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deter
 CREATE TABLE public.items (id `+c.kind+` PRIMARY KEY, secret text); INSERT INTO public.items VALUES (`+c.before+`, 'secret')`, between(func() {
 				if !sealed {
 					sealed = true
-					k.db.Run(t, `UPDATE public.items SET id = `+c.after)
+					k.DB.Run(t, `UPDATE public.items SET id = `+c.after)
 				}
 			}))
-			claim := claimed(t, k)
+			claim := k.Claimed(t)
 			claim.Pass = 3 // each row is locked before it is written
-			check(t, execute(t, k, claim))
-			k.proven(ctx, 1)
+			check(t, k.Execute(t, claim))
+			k.Proven(ctx, 1)
 		})
 	}
 }

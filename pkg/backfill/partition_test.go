@@ -28,11 +28,11 @@ func TestEveryLeafOfAPartitionedTableIsCovered(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, nested)
-	if n := len(k.relation.Leaves); n != 6 {
+	if n := len(k.Relation.Leaves); n != 6 {
 		t.Fatalf("the table has %d leaves", n)
 	}
-	k.journey(ctx, rowsOf(t, k))
-	if n := testenv.One[int64](t, k.db, `SELECT count(DISTINCT relid) FROM cipherfleet.ranges WHERE pass = 0`); n != 6 {
+	k.journey(ctx, k.Rows(t))
+	if n := testenv.One[int64](t, k.DB, `SELECT count(DISTINCT relid) FROM cipherfleet.ranges WHERE pass = 0`); n != 6 {
 		t.Errorf("%d leaves have ranges, want 6", n)
 	}
 }
@@ -54,13 +54,13 @@ INSERT INTO public.items SELECT md5(i::text), 'secret' FROM generate_series(1, 5
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := prepare(t, t.Context(), table)
-			rows := rowsOf(t, k)
-			k.start(t.Context(), 500)
-			k.covering(t.Context(), rows)
-			if job := k.finish(t.Context()); job.State != work.Done {
+			rows := k.Rows(t)
+			k.Start(t.Context(), 500)
+			k.Covering(t.Context(), rows)
+			if job := k.Finish(t.Context()); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
-			k.proven(t.Context(), rows)
+			k.Proven(t.Context(), rows)
 		})
 	}
 }
@@ -73,16 +73,16 @@ func TestARowThatMovesToAnotherPartitionMeanwhileIsCoveredThere(t *testing.T) {
 	k = prepare(t, ctx, nested, between(func() {
 		if !moved {
 			moved = true
-			k.db.Run(t, `UPDATE public.items SET tenant = CASE tenant WHEN 1 THEN 2 WHEN 4 THEN 1 ELSE 4 END WHERE id % 3 = 0`)
+			k.DB.Run(t, `UPDATE public.items SET tenant = CASE tenant WHEN 1 THEN 2 WHEN 4 THEN 1 ELSE 4 END WHERE id % 3 = 0`)
 		}
 	}))
-	rows := rowsOf(t, k)
-	k.start(ctx, 500)
-	if job := k.finish(ctx); job.State != work.Done {
+	rows := k.Rows(t)
+	k.Start(ctx, 500)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, rows)
-	if n := testenv.One[int64](t, k.db, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n == 0 {
+	k.Proven(ctx, rows)
+	if n := testenv.One[int64](t, k.DB, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n == 0 {
 		t.Error("no row moved while its chunk was under way")
 	}
 }
@@ -91,12 +91,12 @@ func TestAPartitionThatIsNewSinceTheJobBeganIsSwept(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, nested)
-	k.start(ctx, 500)
-	check(t, k.work(ctx))
-	k.db.Run(t, `CREATE TABLE public.items_5 PARTITION OF public.items FOR VALUES IN (5);
+	k.Start(ctx, 500)
+	check(t, k.Work(ctx))
+	k.DB.Run(t, `CREATE TABLE public.items_5 PARTITION OF public.items FOR VALUES IN (5);
 INSERT INTO public.items SELECT 5, i, 'secret ' || i FROM generate_series(1, 700) i`)
-	if job := k.finish(ctx); job.State != work.Done {
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, rowsOf(t, k))
+	k.Proven(ctx, k.Rows(t))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // shadowing is a schema whose functions, operators, types and tables have the names of Postgres's own, and fail whenever
@@ -48,8 +49,8 @@ func shadowing() string {
 func TestAHostileSearchPathChangesNothing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems+"; "+shadowing())
-	u := must(url.Parse(k.db.URL))(t)
+	k := prepare(t, ctx, engine.FewItems+"; "+shadowing())
+	u := must(url.Parse(k.DB.URL))(t)
 	query := u.Query()
 	query.Set("search_path", "hostile,public,pg_catalog")
 	u.RawQuery = query.Encode()
@@ -57,32 +58,32 @@ func TestAHostileSearchPathChangesNothing(t *testing.T) {
 	if _, err := db.Exec(ctx, `SELECT 1::pg_catalog.oid = 2::pg_catalog.oid`); pg.Code(err) != "P0001" {
 		t.Fatalf("the schema is not hostile: %v", err)
 	}
-	k.jobs.DB, k.ranges.DB = db.DB, db.DB
-	if r := must(pg.Inspect(ctx, db, "public", "items"))(t); fmt.Sprintf("%+v", r) != fmt.Sprintf("%+v", k.inspect(ctx)) {
-		t.Errorf("the table looks like\n%+v, not\n%+v", r, k.inspect(ctx))
+	k.Jobs.DB, k.Ranges.DB = db.DB, db.DB
+	if r := must(pg.Inspect(ctx, db, "public", "items"))(t); fmt.Sprintf("%+v", r) != fmt.Sprintf("%+v", k.Inspect(ctx)) {
+		t.Errorf("the table looks like\n%+v, not\n%+v", r, k.Inspect(ctx))
 	}
-	k.start(ctx, 20)
-	must(k.jobs.Pause(ctx, k.job.ID, ""))(t)
-	must(k.jobs.Resume(ctx, k.job.ID, ""))(t)
+	k.Start(ctx, 20)
+	must(k.Jobs.Pause(ctx, k.Job.ID, ""))(t)
+	must(k.Jobs.Resume(ctx, k.Job.ID, ""))(t)
 	for range 3 {
-		for _, id := range testenv.Column[int64](t, k.db, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending'`) {
-			claim, standing, _, err := k.ranges.Claim(ctx, id)
+		for _, id := range testenv.Column[int64](t, k.DB, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending'`) {
+			claim, standing, _, err := k.Ranges.Claim(ctx, id)
 			if err != nil || standing != work.Claimed {
 				t.Fatalf("claimed as %v: %v", standing, err)
 			}
-			_, standing, _, err = k.ranges.Claim(ctx, id)
+			_, standing, _, err = k.Ranges.Claim(ctx, id)
 			if err != nil || standing != work.Leased {
 				t.Fatalf("claimed twice as %v: %v", standing, err)
 			}
-			check(t, k.ranges.Renew(ctx, claim))
-			x := k.executorOf(must(shape.Open(ctx, db.DB, k.job, claim.Leaf, k.keyring))(t))
+			check(t, k.Ranges.Renew(ctx, claim))
+			x := k.ExecutorOf(must(shape.Open(ctx, db.DB, k.Job, claim.Leaf, k.Keyring))(t))
 			x.DB = db.DB
 			check(t, x.Execute(ctx, claim, func(backfill.Checkpoint) {}))
 		}
-		k.job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t)
+		k.Job = must(k.Jobs.Step(ctx, k.Job.ID, []uint32{k.Relation.OID}))(t)
 	}
-	if k.job.State != work.Done {
-		t.Errorf("the job is %s", k.job.State)
+	if k.Job.State != work.Done {
+		t.Errorf("the job is %s", k.Job.State)
 	}
-	k.proven(ctx, 50)
+	k.Proven(ctx, 50)
 }

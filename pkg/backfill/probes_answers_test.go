@@ -11,14 +11,15 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // answering lets f spoil what a right encrypter answered; proven, as a transform of somebody's own has to be, or as the
 // engine alone would take it.
 func answering(proven bool, f func([]transform.Value)) option {
-	return func(k *kit) {
-		k.wrap = func(inner transform.Transform) transform.Transform {
+	return func(k *engine.Kit) {
+		k.Wrap = func(inner transform.Transform) transform.Transform {
 			spoilt := applied(func(ctx context.Context, values []transform.Value) error {
 				err := inner.Apply(ctx, values)
 				f(values)
@@ -27,8 +28,8 @@ func answering(proven bool, f func([]transform.Value)) option {
 			if !proven {
 				return spoilt
 			}
-			scheme, _ := k.keyring.Scheme(k.columns[0].ID, k.columns[0].Scheme)
-			return must(transform.NewProof(spoilt, k.keyring, scheme))(k.t)
+			scheme, _ := k.Keyring.Scheme(k.Columns[0].ID, k.Columns[0].Scheme)
+			return must(transform.NewProof(spoilt, k.Keyring, scheme))(k.T)
 		}
 	}
 }
@@ -37,12 +38,12 @@ func answering(proven bool, f func([]transform.Value)) option {
 func refusesAll(t *testing.T, o option) error {
 	t.Helper()
 	k := prepare(t, t.Context(), hundredItems, few, o)
-	k.start(t.Context(), 1000)
-	err := k.work(t.Context())
+	k.Start(t.Context(), 1000)
+	err := k.Work(t.Context())
 	if err == nil || strings.Contains(err.Error(), "secret 1") {
 		t.Errorf("the worker got %v", err)
 	}
-	if n := testenv.One[int](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 || k.written() != 0 {
+	if n := testenv.One[int](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 || k.written() != 0 {
 		t.Errorf("%d rows have a cell, and the log counts %d", n, k.written())
 	}
 	checkNoValue(t, k)
@@ -52,7 +53,7 @@ func refusesAll(t *testing.T, o option) error {
 // checkNoValue: no table of ours holds a value.
 func checkNoValue(t *testing.T, k *kit) {
 	t.Helper()
-	if n := testenv.One[int](t, k.db, `SELECT (SELECT count(*) FROM cipherfleet.events e WHERE e::text ~ 'secret \d')
+	if n := testenv.One[int](t, k.DB, `SELECT (SELECT count(*) FROM cipherfleet.events e WHERE e::text ~ 'secret \d')
  + (SELECT count(*) FROM cipherfleet.quarantine q WHERE q::text ~ 'secret \d') + (SELECT count(*) FROM cipherfleet.ranges r WHERE r::text ~ 'secret \d')`); n != 0 {
 		t.Errorf("%d rows of ours show a value", n)
 	}
@@ -95,16 +96,16 @@ func passesThrough(t *testing.T) {
 	}
 	refusesAll(t, answering(true, through))
 	k := prepare(t, t.Context(), hundredItems, answering(false, through))
-	k.start(t.Context(), 1000)
-	check(t, k.work(t.Context()))
-	if n := quarantined(t, k); n != 100 {
+	k.Start(t.Context(), 1000)
+	check(t, k.Work(t.Context()))
+	if n := k.Quarantined(t); n != 100 {
 		t.Errorf("%d rows are in quarantine", n)
 	}
-	if job := k.finish(t.Context()); job.State != work.Failed || sealed(t, k) != 0 {
-		t.Errorf("the job ended %s with %d cells", job.State, sealed(t, k))
+	if job := k.Finish(t.Context()); job.State != work.Failed || k.Sealed(t) != 0 {
+		t.Errorf("the job ended %s with %d cells", job.State, k.Sealed(t))
 	}
 	checkNoValue(t, k)
-	if reason := testenv.One[string](t, k.db, `SELECT DISTINCT reason FROM cipherfleet.quarantine`); reason != "the database refuses the write: SQLSTATE 23514" {
+	if reason := testenv.One[string](t, k.DB, `SELECT DISTINCT reason FROM cipherfleet.quarantine`); reason != "the database refuses the write: SQLSTATE 23514" {
 		t.Errorf("the reason is %q", reason)
 	}
 }
@@ -114,17 +115,17 @@ func oneRowTooFew(t *testing.T) {
 	ctx := t.Context()
 	var losing atomic.Bool
 	losing.Store(true)
-	k := prepare(t, ctx, fewItems, func(k *kit) {
-		k.wrap = func(inner transform.Transform) transform.Transform { return &losingOne{inner, &losing} }
+	k := prepare(t, ctx, engine.FewItems, func(k *engine.Kit) {
+		k.Wrap = func(inner transform.Transform) transform.Transform { return &losingOne{inner, &losing} }
 	})
-	k.start(ctx, 1000)
-	if err := k.work(ctx); err == nil {
+	k.Start(ctx, 1000)
+	if err := k.Work(ctx); err == nil {
 		t.Error("a value that was not transformed went through")
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
 		t.Errorf("%d rows of the faulty chunk were written", n)
 	}
 	losing.Store(false)
-	k.finish(ctx)
-	k.proven(ctx, 50)
+	k.Finish(ctx)
+	k.Proven(ctx, 50)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // A change of the table in the middle of a range stops the job, writes nothing more, and lets the application write.
@@ -27,25 +28,25 @@ func TestATableThatChangesInTheMiddleStopsTheJobAndNotTheApplication(t *testing.
 			ctx := t.Context()
 			var k *kit
 			writes := 0
-			k = prepare(t, ctx, fewItems, between(func() {
+			k = prepare(t, ctx, engine.FewItems, between(func() {
 				if writes++; writes == 1 {
-					k.db.Run(t, c.change)
+					k.DB.Run(t, c.change)
 				}
 			}))
-			claim := claimed(t, k)
-			executor := k.executor(ctx, claim.Leaf)
+			claim := k.Claimed(t)
+			executor := k.Executor(ctx, claim.Leaf)
 			err := executor.Execute(ctx, claim, func(backfill.Checkpoint) { t.Error("a chunk was committed") })
 			if !errors.Is(err, keyspace.ErrChanged) {
 				t.Fatalf("the executor returned %v, want ErrChanged", err)
 			}
-			if says, err := executor.Shape.Changed(ctx, k.db); err != nil || says == "" || !strings.Contains(says, c.says) {
+			if says, err := executor.Shape.Changed(ctx, k.DB); err != nil || says == "" || !strings.Contains(says, c.says) {
 				t.Errorf("what changed is described as %q, %v", says, err)
 			}
-			k.db.Run(t, c.write)
+			k.DB.Run(t, c.write)
 			if name == "table renamed" || name == "target renamed" || name == "target dropped" {
 				return
 			}
-			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
+			if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); n != 0 {
 				t.Errorf("%d rows were written", n)
 			}
 		})

@@ -8,6 +8,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 func TestRangesThatWereThrownAwayAreSweptAllTheSame(t *testing.T) {
@@ -23,17 +24,17 @@ func TestRangesThatWereThrownAwayAreSweptAllTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			k := prepare(t, ctx, fewItems)
-			k.start(ctx, 10)
-			k.db.Run(t, deletion)
-			check(t, k.work(ctx))
-			k.job = must(k.jobs.Step(ctx, k.job.ID, []uint32{k.relation.OID}))(t)
-			k.db.Run(t, `UPDATE public.items SET sealed = NULL WHERE id BETWEEN 1 AND 30`)
-			k.db.Run(t, deletion)
-			if job := k.finish(ctx); job.State != work.Done {
+			k := prepare(t, ctx, engine.FewItems)
+			k.Start(ctx, 10)
+			k.DB.Run(t, deletion)
+			check(t, k.Work(ctx))
+			k.Job = must(k.Jobs.Step(ctx, k.Job.ID, []uint32{k.Relation.OID}))(t)
+			k.DB.Run(t, `UPDATE public.items SET sealed = NULL WHERE id BETWEEN 1 AND 30`)
+			k.DB.Run(t, deletion)
+			if job := k.Finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
-			k.proven(ctx, 50)
+			k.Proven(ctx, 50)
 		})
 	}
 }
@@ -41,10 +42,10 @@ func TestRangesThatWereThrownAwayAreSweptAllTheSame(t *testing.T) {
 func TestBoundsThatDoNotFitTheKeyStopTheRange(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems)
-	k.start(ctx, 1000)
-	k.db.Run(t, `UPDATE cipherfleet.ranges SET cursor_key = '{1,2}'`)
-	if err := k.work(ctx); !errors.Is(err, keyspace.ErrChanged) || !strings.Contains(err.Error(), "do not fit the key") {
+	k := prepare(t, ctx, engine.FewItems)
+	k.Start(ctx, 1000)
+	k.DB.Run(t, `UPDATE cipherfleet.ranges SET cursor_key = '{1,2}'`)
+	if err := k.Work(ctx); !errors.Is(err, keyspace.ErrChanged) || !strings.Contains(err.Error(), "do not fit the key") {
 		t.Errorf("the range ended with %v", err)
 	}
 }
@@ -56,13 +57,13 @@ func TestARowIsRefusedWithAnyCode(t *testing.T) {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			k := prepare(t, ctx, fewItems+`;
+			k := prepare(t, ctx, engine.FewItems+`;
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN RAISE EXCEPTION ''no'' USING ERRCODE = ''`+code+`''; END IF; RETURN NEW; END';
 CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
-			k.start(ctx, 1000)
-			job := k.finish(ctx)
-			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); job.State != work.Failed || quarantined(t, k) != 1 || n != 49 {
-				t.Errorf("the job ended %s with %d rows in quarantine and %d covered, want failed with 1 and 49", job.State, quarantined(t, k), n)
+			k.Start(ctx, 1000)
+			job := k.Finish(ctx)
+			if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NOT NULL`); job.State != work.Failed || k.Quarantined(t) != 1 || n != 49 {
+				t.Errorf("the job ended %s with %d rows in quarantine and %d covered, want failed with 1 and 49", job.State, k.Quarantined(t), n)
 			}
 		})
 	}
@@ -75,9 +76,9 @@ func TestARowWithAWideKeyIsQuarantined(t *testing.T) {
 INSERT INTO public.items SELECT (SELECT string_agg(sha512((i || '.' || j)::bytea), '') FROM generate_series(1, 40) j), 'secret ' || i FROM generate_series(1, 9) i;
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.secret = ''secret 5'' THEN RAISE EXCEPTION ''no''; END IF; RETURN NEW; END';
 CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.refuse()`)
-	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 1 {
-		t.Errorf("the job ended %s with %d rows in quarantine: %s", job.State, quarantined(t, k), job.StoppedBy)
+	k.Start(ctx, 1000)
+	if job := k.Finish(ctx); job.State != work.Failed || k.Quarantined(t) != 1 {
+		t.Errorf("the job ended %s with %d rows in quarantine: %s", job.State, k.Quarantined(t), job.StoppedBy)
 	}
 }
 
@@ -85,14 +86,14 @@ CREATE TRIGGER refuse BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTIO
 func TestARowThatTakesLongIsWrittenAlone(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems+`;
+	k := prepare(t, ctx, engine.FewItems+`;
 CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id = 5 THEN PERFORM pg_sleep(1.2); END IF; RETURN NEW; END';
 CREATE TRIGGER slow BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION public.slow()`)
-	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.Start(ctx, 1000)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 50)
+	k.Proven(ctx, 50)
 }
 
 func TestPlanningTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
@@ -100,7 +101,7 @@ func TestPlanningTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
 	ctx := t.Context()
 	k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, note text);
 INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 200000) i; ANALYZE public.items`)
-	k.db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''60ms''', current_database()); END $$`)
-	k.jobs.DB = testenv.Open(t, k.db.URL).DB
-	k.start(ctx, 2)
+	k.DB.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''60ms''', current_database()); END $$`)
+	k.Jobs.DB = testenv.Open(t, k.DB.URL).DB
+	k.Start(ctx, 2)
 }

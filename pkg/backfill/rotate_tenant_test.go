@@ -12,47 +12,48 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/shred"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // fewCustomers are fifty items of three customers; every tenth is of nobody, every seventh has no secret.
-const fewCustomers = fewItems + `;
+const fewCustomers = engine.FewItems + `;
 ALTER TABLE public.items ADD customer int; UPDATE public.items SET customer = nullif(id % 10, 0) % 3, secret = CASE WHEN id % 7 > 0 THEN secret END`
 
 // openChain has the kit work with the keys of tenants from now on.
 func (k *kit) openChain(ctx context.Context) {
-	k.t.Helper()
-	k.chain = must(lifecycle.OpenKeychain(ctx, k.db, k.kek, lifecycle.KeychainConfig{}))(k.t)
-	k.keyring = k.chain.Keyring()
+	k.T.Helper()
+	k.Chain = must(lifecycle.OpenKeychain(ctx, k.DB, k.KEK, lifecycle.KeychainConfig{}))(k.T)
+	k.Keyring = k.Chain.Keyring()
 }
 
 // shred deletes a customer's keys, and fences who may hold them.
 func (k *kit) shred(ctx context.Context, customer string) {
-	k.t.Helper()
-	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
-		if n := must(shred.Tenant(ctx, tx, k.registrar(), k.columns[0].ID, customer))(k.t); n == 0 {
-			k.t.Error("there was nothing to shred")
+	k.T.Helper()
+	check(k.T, k.DB.InTx(ctx, func(tx pg.Tx) error {
+		if n := must(shred.Tenant(ctx, tx, k.registrar(), k.Columns[0].ID, customer))(k.T); n == 0 {
+			k.T.Error("there was nothing to shred")
 		}
-		return work.Fence(ctx, tx, k.columns[0].ID)
+		return work.Fence(ctx, tx, k.Columns[0].ID)
 	}))
 }
 
-func (k *kit) registrar() lifecycle.Registrar { return lifecycle.Registrar{DB: k.db.DB, KEK: k.kek} }
+func (k *kit) registrar() lifecycle.Registrar { return lifecycle.Registrar{DB: k.DB.DB, KEK: k.KEK} }
 
 // successor makes the next scheme of the first column the active one, as alter says.
 func (k *kit) successor(ctx context.Context, tenant string, alter func(*cell.Scheme)) uint16 {
-	k.t.Helper()
-	all := must(lifecycle.Schemes(ctx, k.db, k.columns[0].ID))(k.t)
+	k.T.Helper()
+	all := must(lifecycle.Schemes(ctx, k.DB, k.Columns[0].ID))(k.T)
 	wanted := all[len(all)-1].Definition
 	wanted.Number, wanted.KeyID, wanted.Tenant = 0, 0, tenant
 	if alter != nil {
 		alter(&wanted.Scheme)
 	}
-	scheme := must(k.registrar().NewScheme(ctx, wanted))(k.t)
-	check(k.t, k.registrar().ActivateScheme(ctx, scheme.Column, scheme.Number))
-	if k.chain == nil {
+	scheme := must(k.registrar().NewScheme(ctx, wanted))(k.T)
+	check(k.T, k.registrar().ActivateScheme(ctx, scheme.Column, scheme.Number))
+	if k.Chain == nil {
 		k.openChain(ctx)
 	}
-	check(k.t, k.chain.Refresh(ctx))
+	check(k.T, k.Chain.Refresh(ctx))
 	return scheme.Number
 }
 
@@ -65,37 +66,37 @@ func dropped(t *testing.T, options ...option) *kit {
 	t.Helper()
 	ctx := t.Context()
 	k := prepare(t, ctx, fewCustomers, options...)
-	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.Start(ctx, 10)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the first job ended %s", job.State)
 	}
-	k.cutOver()
+	k.CutOver()
 	k.dropPlaintext()
 	return k
 }
 
 // turn seals every cell anew under a scheme, and wants it done.
 func (k *kit) turn(ctx context.Context, number uint16) {
-	k.t.Helper()
-	k.rotate(ctx, number)
-	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != work.Done {
-		k.t.Fatalf("the rotation to scheme %d ended %s: %s", number, job.State, job.StoppedBy)
+	k.T.Helper()
+	k.Rotate(ctx, number)
+	k.Start(ctx, 10)
+	if job := k.Finish(ctx); job.State != work.Done {
+		k.T.Fatalf("the rotation to scheme %d ended %s: %s", number, job.State, job.StoppedBy)
 	}
 }
 
 // holdsTheSame demands that every row holds what it held, and that NULL is NULL.
 func (k *kit) holdsTheSame(ctx context.Context, number uint16) {
-	k.t.Helper()
+	k.T.Helper()
 	values, schemes := k.holds(ctx)
 	for id := int64(1); id <= 50; id++ {
 		value, there := values[id]
 		if there != (id%7 > 0) || there && value != fmt.Sprintf("secret %d", id) {
-			k.t.Errorf("row %d holds %q, %t", id, value, there)
+			k.T.Errorf("row %d holds %q, %t", id, value, there)
 		}
 	}
 	if len(schemes) != 1 || schemes[number] != 43 {
-		k.t.Errorf("the cells are of %v, want 43 of %d", schemes, number)
+		k.T.Errorf("the cells are of %v, want 43 of %d", schemes, number)
 	}
 }
 
@@ -126,10 +127,10 @@ func TestTenantsAndDeterministicSuitesTakeTurns(t *testing.T) {
 		number := k.successor(ctx, step.tenant, step.alter)
 		k.turn(ctx, number)
 		k.holdsTheSame(ctx, number)
-		if keys, suite := testenv.One[string](t, k.db, keysPerCustomerSQL), testenv.One[string](t, k.db, suitesSQL); keys != step.keys || suite != step.suite {
+		if keys, suite := testenv.One[string](t, k.DB, keysPerCustomerSQL), testenv.One[string](t, k.DB, suitesSQL); keys != step.keys || suite != step.suite {
 			t.Errorf("scheme %d: customers and keys are %s, the suite %s", number, keys, suite)
 		}
-		k.proven(ctx, 50)
+		k.Proven(ctx, 50)
 	}
 }
 
@@ -146,12 +147,12 @@ func TestAMixOfTenantsAndSuitesBecomesOne(t *testing.T) {
 		func() uint16 { return k.successor(ctx, "customer", deterministic) },
 	} {
 		number := make()
-		k.rotate(ctx, number)
-		k.start(ctx, 10)
+		k.Rotate(ctx, number)
+		k.Start(ctx, 10)
 		// Some rows reach it, the others stay as they are.
-		k.db.Run(t, `UPDATE cipherfleet.ranges SET state = 'split' WHERE job_id = $1 AND id % 3 <> $2`, k.job.ID, i)
-		check(t, k.work(ctx))
-		must(k.jobs.Cancel(ctx, k.job.ID, ""))(t)
+		k.DB.Run(t, `UPDATE cipherfleet.ranges SET state = 'split' WHERE job_id = $1 AND id % 3 <> $2`, k.Job.ID, i)
+		check(t, k.Work(ctx))
+		must(k.Jobs.Cancel(ctx, k.Job.ID, ""))(t)
 	}
 	if _, schemes := k.holds(ctx); len(schemes) < 3 {
 		t.Fatalf("the cells are of %v", schemes)
@@ -160,13 +161,13 @@ func TestAMixOfTenantsAndSuitesBecomesOne(t *testing.T) {
 	k.turn(ctx, number)
 	k.holdsTheSame(ctx, number)
 	for id, customer := range map[int64]string{1: "1", 2: "2", 4: "1"} {
-		k.db.Run(t, `UPDATE public.items SET customer = $2::text::int WHERE id = $1`, id, customer)
-		scheme := must(k.chain.TenantKey(ctx, k.db.DB, cell.Scheme{Column: k.columns[0].ID, Number: number, Suite: cell.SuiteAES256SIV, Codec: cell.CodecText, Padding: 16}, customer))(t)
-		sealed := must(k.keyring.Seal(nil, scheme, cell.Address{Column: scheme.Column}, []byte("the same")))(t)
-		k.db.Run(t, `UPDATE public.items SET secret = $2 WHERE id = $1`, id, sealed)
+		k.DB.Run(t, `UPDATE public.items SET customer = $2::text::int WHERE id = $1`, id, customer)
+		scheme := must(k.Chain.TenantKey(ctx, k.DB.DB, cell.Scheme{Column: k.Columns[0].ID, Number: number, Suite: cell.SuiteAES256SIV, Codec: cell.CodecText, Padding: 16}, customer))(t)
+		sealed := must(k.Keyring.Seal(nil, scheme, cell.Address{Column: scheme.Column}, []byte("the same")))(t)
+		k.DB.Run(t, `UPDATE public.items SET secret = $2 WHERE id = $1`, id, sealed)
 	}
 	k.turn(ctx, k.successor(ctx, "customer", deterministic))
-	one, two, four := testenv.One[string](t, k.db, sql, 1), testenv.One[string](t, k.db, sql, 2), testenv.One[string](t, k.db, sql, 4)
+	one, two, four := testenv.One[string](t, k.DB, sql, 1), testenv.One[string](t, k.DB, sql, 2), testenv.One[string](t, k.DB, sql, 4)
 	if one != four || one == two {
 		t.Errorf("equal values of one tenant are equal cells: %t; of two tenants: %t", one == four, one == two)
 	}
@@ -185,40 +186,40 @@ func TestATenantIsShreddedInTheMiddleOfARotation(t *testing.T) {
 			var k *kit
 			before, shredded := "", false
 			k = dropped(t, between(func() {
-				if k == nil || shredded || !k.columns[0].Rotate || k.columns[0].Scheme != 3 {
+				if k == nil || shredded || !k.Columns[0].Rotate || k.Columns[0].Scheme != 3 {
 					return
 				}
 				shredded = true
-				before = testenv.One[string](t, k.db, ofCustomerSQL)
+				before = testenv.One[string](t, k.DB, ofCustomerSQL)
 				k.shred(ctx, "2")
 			}))
 			k.turn(ctx, k.successor(ctx, "customer", bound))
-			k.rotate(ctx, k.successor(ctx, to, bound))
-			k.start(ctx, 1000)
-			k.budget = 0
-			if err := k.work(ctx); !errors.Is(err, work.ErrLost) {
+			k.Rotate(ctx, k.successor(ctx, to, bound))
+			k.Start(ctx, 1000)
+			k.Budget = 0
+			if err := k.Work(ctx); !errors.Is(err, work.ErrLost) {
 				t.Fatalf("the chunk in hand ended with %v", err)
 			}
-			if after := testenv.One[string](t, k.db, ofCustomerSQL); after != before {
+			if after := testenv.One[string](t, k.DB, ofCustomerSQL); after != before {
 				t.Error("a cell of a tenant who was shredded was sealed anew")
 			}
-			check(t, k.chain.Refresh(ctx)) // as whoever claims a range of such a job does
-			job := k.finish(ctx)
-			if set := quarantined(t, k); job.State != work.Failed || set != 12 {
+			check(t, k.Chain.Refresh(ctx)) // as whoever claims a range of such a job does
+			job := k.Finish(ctx)
+			if set := k.Quarantined(t); job.State != work.Failed || set != 12 {
 				t.Errorf("the job ended %s, %s, with %d rows in quarantine", job.State, job.StoppedBy, set)
 			}
-			if reasons := testenv.Column[string](t, k.db, `SELECT DISTINCT reason FROM cipherfleet.quarantine`); len(reasons) != 1 || reasons[0] != "the key of its cell was destroyed" {
+			if reasons := testenv.Column[string](t, k.DB, `SELECT DISTINCT reason FROM cipherfleet.quarantine`); len(reasons) != 1 || reasons[0] != "the key of its cell was destroyed" {
 				t.Errorf("the reasons are %v", reasons)
 			}
-			if testenv.One[string](t, k.db, ofCustomerSQL) != before {
+			if testenv.One[string](t, k.DB, ofCustomerSQL) != before {
 				t.Error("a cell of a tenant who was shredded was changed")
 			}
-			if n := testenv.One[int](t, k.db, `SELECT count(*) FROM public.items WHERE secret IS NOT NULL AND customer IS DISTINCT FROM 2 AND substr(secret, 7, 2) <> '\x0003'`); n != 0 {
+			if n := testenv.One[int](t, k.DB, `SELECT count(*) FROM public.items WHERE secret IS NOT NULL AND customer IS DISTINCT FROM 2 AND substr(secret, 7, 2) <> '\x0003'`); n != 0 {
 				t.Errorf("%d rows of others were not sealed anew", n)
 			}
-			k.db.Run(t, `UPDATE public.items SET secret = NULL WHERE customer = 2`) // what docs/keys.md says comes next
+			k.DB.Run(t, `UPDATE public.items SET secret = NULL WHERE customer = 2`) // what docs/keys.md says comes next
 			k.turn(ctx, 3)
-			k.proven(ctx, 50)
+			k.Proven(ctx, 50)
 		})
 	}
 }

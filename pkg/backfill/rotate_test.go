@@ -12,38 +12,18 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
-
-// scheme makes another scheme of the kit's first column, like the one it has but for what alter says, and loads it.
-func (k *kit) scheme(ctx context.Context, number uint16, alter func(*cell.Scheme)) uint16 {
-	k.t.Helper()
-	scheme, _ := k.keyring.Scheme(k.columns[0].ID, k.columns[0].Scheme)
-	scheme.Number, scheme.KeyID = number, 0
-	if alter != nil {
-		alter(&scheme)
-	}
-	must(lifecycle.ActivateScheme(ctx, k.db.DB, k.kek, scheme))(k.t)
-	k.keyring = must(lifecycle.LoadKeyring(ctx, k.db, k.kek))(k.t)
-	return number
-}
-
-// rotate lets the kit's next job seal the cells of its first column anew.
-func (k *kit) rotate(ctx context.Context, number uint16) {
-	k.t.Helper()
-	c := &k.columns[0]
-	state := must(lifecycle.Latest(ctx, k.db, c.LogTable, c.LogColumn))(k.t)
-	c.Rotate, c.Reverse, c.Scheme, c.Phase = true, false, number, state.Phase
-}
 
 // sealUnder puts a cell of a scheme into a row of public.items, as an application does that seals.
 func (k *kit) sealUnder(ctx context.Context, number uint16, id int64, value string) {
-	k.t.Helper()
-	spec := k.columns[0]
-	before := k.columns[0].Scheme
-	k.columns[0].Scheme = number
+	k.T.Helper()
+	spec := k.Columns[0]
+	before := k.Columns[0].Scheme
+	k.Columns[0].Scheme = number
 	sealed := k.seal(ctx, id, value)
-	k.columns[0].Scheme = before
-	check(k.t, k.db.InTx(ctx, func(tx pg.Tx) error {
+	k.Columns[0].Scheme = before
+	check(k.T, k.DB.InTx(ctx, func(tx pg.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT set_config('cipherfleet.writer', 'client', true)`); err != nil {
 			return err
 		}
@@ -59,34 +39,34 @@ func (k *kit) sealUnder(ctx context.Context, number uint16, id int64, value stri
 
 // holds is what every cell of the first column holds, by row, and the schemes that seal them.
 func (k *kit) holds(ctx context.Context) (values map[int64]string, schemes map[uint16]int) {
-	k.t.Helper()
+	k.T.Helper()
 	values, schemes = map[int64]string{}, map[uint16]int{}
-	rows := must(k.db.Query(ctx, "SELECT id, "+pg.Ident(k.columns[0].Target)+" FROM public.items"))(k.t)
+	rows := must(k.DB.Query(ctx, "SELECT id, "+pg.Ident(k.Columns[0].Target)+" FROM public.items"))(k.T)
 	defer rows.Close()
-	keys := must(cell.NewKeyEncoder([]cell.TypeInfo{{OID: 20, Name: "int8", Kind: 'b', Category: 'N'}}))(k.t)
+	keys := must(cell.NewKeyEncoder([]cell.TypeInfo{{OID: 20, Name: "int8", Kind: 'b', Category: 'N'}}))(k.T)
 	for rows.Next() {
 		var id int64
 		var sealed []byte
-		check(k.t, rows.Scan(&id, &sealed))
+		check(k.T, rows.Scan(&id, &sealed))
 		if sealed == nil {
 			continue
 		}
-		address := must(keys.Append(nil, [][]byte{{byte(id >> 56), byte(id >> 48), byte(id >> 40), byte(id >> 32), byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}}))(k.t)
-		plain, header, err := k.keyring.Open(nil, cell.Address{Column: k.columns[0].ID, Key: address}, sealed)
+		address := must(keys.Append(nil, [][]byte{{byte(id >> 56), byte(id >> 48), byte(id >> 40), byte(id >> 32), byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}}))(k.T)
+		plain, header, err := k.Keyring.Open(nil, cell.Address{Column: k.Columns[0].ID, Key: address}, sealed)
 		if err != nil {
-			k.t.Errorf("row %d: %v", id, err)
+			k.T.Errorf("row %d: %v", id, err)
 			continue
 		}
 		values[id] = string(plain)
 		schemes[header.Scheme]++
 	}
-	check(k.t, rows.Err())
+	check(k.T, rows.Err())
 	return values, schemes
 }
 
 // rotated demands that fifty rows hold what they held, all under one scheme.
 func (k *kit) rotated(ctx context.Context, number uint16, changed map[int64]string) {
-	k.t.Helper()
+	k.T.Helper()
 	values, schemes := k.holds(ctx)
 	for id := int64(1); id <= 50; id++ {
 		want, ok := changed[id]
@@ -94,28 +74,28 @@ func (k *kit) rotated(ctx context.Context, number uint16, changed map[int64]stri
 			want = fmt.Sprintf("secret %d", id)
 		}
 		if values[id] != want {
-			k.t.Errorf("row %d holds another value", id)
+			k.T.Errorf("row %d holds another value", id)
 		}
 	}
 	if len(schemes) != 1 || schemes[number] != 50 {
-		k.t.Errorf("the cells are of %v", schemes)
+		k.T.Errorf("the cells are of %v", schemes)
 	}
 }
 
 // dropPlaintext takes the plaintext away, as a drop does after a cutover.
 func (k *kit) dropPlaintext() {
-	k.t.Helper()
-	spec := k.columns[0]
-	c := ddl.Column{ID: spec.ID, Table: k.table, Source: spec.Source, Target: spec.Target, Key: k.key().Names()}
-	for _, statement := range append(c.ReverseCapture().Undo, "ALTER TABLE "+k.table.SQL()+" DROP COLUMN "+pg.Ident(spec.Source)) {
-		k.db.Run(k.t, statement)
+	k.T.Helper()
+	spec := k.Columns[0]
+	c := ddl.Column{ID: spec.ID, Table: k.Table, Source: spec.Source, Target: spec.Target, Key: k.Key().Names()}
+	for _, statement := range append(c.ReverseCapture().Undo, "ALTER TABLE "+k.Table.SQL()+" DROP COLUMN "+pg.Ident(spec.Source)) {
+		k.DB.Run(k.T, statement)
 	}
-	check(k.t, k.db.InTx(k.t.Context(), func(tx pg.Tx) error {
-		_, err := (&lifecycle.Log{}).Append(k.t.Context(), tx, lifecycle.Event{Table: spec.LogTable, Column: spec.LogColumn, Kind: lifecycle.KindDropped})
+	check(k.T, k.DB.InTx(k.T.Context(), func(tx pg.Tx) error {
+		_, err := (&lifecycle.Log{}).Append(k.T.Context(), tx, lifecycle.Event{Table: spec.LogTable, Column: spec.LogColumn, Kind: lifecycle.KindDropped})
 		return err
 	}))
-	k.columns[0].Source, k.columns[0].SourceAttnum = "", 0
-	k.relation = k.inspect(k.t.Context())
+	k.Columns[0].Source, k.Columns[0].SourceAttnum = "", 0
+	k.Relation = k.Inspect(k.T.Context())
 }
 
 // A rotation works from dual-writing to the end of the plaintext, leaves the phase where it is, and what stands beside
@@ -125,50 +105,50 @@ func TestCellsAreSealedAnewInEveryPhase(t *testing.T) {
 	for phase, reach := range map[lifecycle.Phase]func(*kit){
 		lifecycle.PhaseDualWriting: func(k *kit) {
 			for id := int64(1); id <= 50; id++ {
-				k.sealUnder(k.t.Context(), 1, id, fmt.Sprintf("secret %d", id))
+				k.sealUnder(k.T.Context(), 1, id, fmt.Sprintf("secret %d", id))
 			}
 		},
 		lifecycle.PhaseBackfilling: func(k *kit) {
-			k.start(k.t.Context(), 10)
-			check(k.t, k.work(k.t.Context()))
-			must(k.jobs.Cancel(k.t.Context(), k.job.ID, ""))(k.t)
+			k.Start(k.T.Context(), 10)
+			check(k.T, k.Work(k.T.Context()))
+			must(k.Jobs.Cancel(k.T.Context(), k.Job.ID, ""))(k.T)
 		},
-		lifecycle.PhaseBackfilled: func(k *kit) { k.start(k.t.Context(), 10); k.finish(k.t.Context()) },
-		lifecycle.PhaseCutOver:    func(k *kit) { k.start(k.t.Context(), 10); k.finish(k.t.Context()); k.cutOver() },
+		lifecycle.PhaseBackfilled: func(k *kit) { k.Start(k.T.Context(), 10); k.Finish(k.T.Context()) },
+		lifecycle.PhaseCutOver:    func(k *kit) { k.Start(k.T.Context(), 10); k.Finish(k.T.Context()); k.CutOver() },
 		lifecycle.PhaseDropped: func(k *kit) {
-			k.start(k.t.Context(), 10)
-			k.finish(k.t.Context())
-			k.cutOver()
+			k.Start(k.T.Context(), 10)
+			k.Finish(k.T.Context())
+			k.CutOver()
 			k.dropPlaintext()
 		},
 	} {
 		t.Run(string(phase), func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			k := prepare(t, ctx, fewItems)
+			k := prepare(t, ctx, engine.FewItems)
 			reach(k)
-			k.rotate(ctx, k.scheme(ctx, 2, nil))
+			k.Rotate(ctx, k.Scheme(ctx, 2, nil))
 			beside := func() []string {
-				if k.columns[0].Source == "" {
+				if k.Columns[0].Source == "" {
 					return nil
 				}
-				return testenv.Column[string](t, k.db, "SELECT coalesce("+pg.Ident(k.columns[0].Source)+", '') FROM public.items ORDER BY id")
+				return testenv.Column[string](t, k.DB, "SELECT coalesce("+pg.Ident(k.Columns[0].Source)+", '') FROM public.items ORDER BY id")
 			}
 			before := beside()
-			k.start(ctx, 10)
-			if job := k.finish(ctx); job.State != work.Done {
+			k.Start(ctx, 10)
+			if job := k.Finish(ctx); job.State != work.Done {
 				t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 			}
 			k.rotated(ctx, 2, nil)
-			k.proven(ctx, 50)
+			k.Proven(ctx, 50)
 			if !slices.Equal(before, beside()) {
 				t.Error("a rotation changed what stands beside the cells")
 			}
-			state := must(lifecycle.Latest(ctx, k.db, k.columns[0].LogTable, k.columns[0].LogColumn))(t)
-			if state.Phase != phase || state.Run.State != lifecycle.RunDone || state.Run.Rows != 50 || state.Run.Job != k.job.ID {
+			state := must(lifecycle.Latest(ctx, k.DB, k.Columns[0].LogTable, k.Columns[0].LogColumn))(t)
+			if state.Phase != phase || state.Run.State != lifecycle.RunDone || state.Run.Rows != 50 || state.Run.Job != k.Job.ID {
 				t.Errorf("the log folds to %+v", state)
 			}
-			if idle := must(k.jobs.Idle(ctx))(t); slices.ContainsFunc(idle, func(j work.Job) bool { return j.ID == k.job.ID }) {
+			if idle := must(k.Jobs.Idle(ctx))(t); slices.ContainsFunc(idle, func(j work.Job) bool { return j.ID == k.Job.ID }) {
 				t.Error("a coordinator would sweep the rotation again for missed writes")
 			}
 		})
@@ -178,22 +158,22 @@ func TestCellsAreSealedAnewInEveryPhase(t *testing.T) {
 func TestAnyMixOfSchemesBecomesOne(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems)
-	k.start(ctx, 10)
-	k.finish(ctx)
-	k.cutOver()
-	k.scheme(ctx, 2, func(s *cell.Scheme) { s.RowBound, s.Padding = false, 64 })
-	k.scheme(ctx, 3, func(s *cell.Scheme) { s.Padding = 32 })
-	k.scheme(ctx, 9, func(s *cell.Scheme) { s.Codec = cell.CodecBytes })
+	k := prepare(t, ctx, engine.FewItems)
+	k.Start(ctx, 10)
+	k.Finish(ctx)
+	k.CutOver()
+	k.Scheme(ctx, 2, func(s *cell.Scheme) { s.RowBound, s.Padding = false, 64 })
+	k.Scheme(ctx, 3, func(s *cell.Scheme) { s.Padding = 32 })
+	k.Scheme(ctx, 9, func(s *cell.Scheme) { s.Codec = cell.CodecBytes })
 	for id := int64(1); id <= 30; id++ {
 		k.sealUnder(ctx, []uint16{2, 3, 9}[id%3], id, fmt.Sprintf("secret %d", id))
 	}
 	if _, schemes := k.holds(ctx); len(schemes) != 4 {
 		t.Fatalf("the cells are of %v", schemes)
 	}
-	k.rotate(ctx, k.scheme(ctx, 10, func(s *cell.Scheme) { s.Padding = 0 }))
-	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.Rotate(ctx, k.Scheme(ctx, 10, func(s *cell.Scheme) { s.Padding = 0 }))
+	k.Start(ctx, 10)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	k.rotated(ctx, 10, nil)
@@ -205,21 +185,21 @@ func TestAnApplicationsWriteDuringARotationWins(t *testing.T) {
 	ctx := t.Context()
 	var k *kit
 	done := false
-	k = prepare(t, ctx, fewItems, between(func() {
-		if done || !k.columns[0].Rotate {
+	k = prepare(t, ctx, engine.FewItems, between(func() {
+		if done || !k.Columns[0].Rotate {
 			return
 		}
 		done = true
 		k.sealUnder(ctx, 1, 5, "newer, under the old scheme")
 		k.sealUnder(ctx, 2, 6, "newer, under the new scheme")
-		k.db.Run(t, `UPDATE public.items SET secret = NULL WHERE id = 7; DELETE FROM public.items WHERE id = 8`)
+		k.DB.Run(t, `UPDATE public.items SET secret = NULL WHERE id = 7; DELETE FROM public.items WHERE id = 8`)
 	}))
-	k.start(ctx, 1000)
-	k.finish(ctx)
-	k.cutOver()
-	k.rotate(ctx, k.scheme(ctx, 2, nil))
-	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.Start(ctx, 1000)
+	k.Finish(ctx)
+	k.CutOver()
+	k.Rotate(ctx, k.Scheme(ctx, 2, nil))
+	k.Start(ctx, 1000)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
 	values, schemes := k.holds(ctx)
@@ -235,10 +215,10 @@ func TestAnApplicationsWriteDuringARotationWins(t *testing.T) {
 func TestACellThatDoesNotOpenIsQuarantinedAndStaysAsItIs(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems)
-	k.start(ctx, 10)
-	k.finish(ctx)
-	k.cutOver()
+	k := prepare(t, ctx, engine.FewItems)
+	k.Start(ctx, 10)
+	k.Finish(ctx)
+	k.CutOver()
 	k.dropPlaintext()
 	damage := map[int64]string{
 		3:  `set_byte(secret, length(secret) - 1, 255 - get_byte(secret, length(secret) - 1))`, // a flipped tag
@@ -247,19 +227,19 @@ func TestACellThatDoesNotOpenIsQuarantinedAndStaysAsItIs(t *testing.T) {
 		41: `substr(secret, 1, 6) || '\x000101010100'::bytea || substr(secret, 1, 40)`,         // nothing behind its header
 	}
 	for id, expression := range damage {
-		k.db.Run(t, fmt.Sprintf("UPDATE public.items SET secret = %s WHERE id = %d", expression, id))
+		k.DB.Run(t, fmt.Sprintf("UPDATE public.items SET secret = %s WHERE id = %d", expression, id))
 	}
 	const damagedSQL = `SELECT encode(secret, 'hex') FROM public.items WHERE id IN (3, 17, 40, 41) ORDER BY id`
-	before := testenv.Column[string](t, k.db, damagedSQL)
-	k.rotate(ctx, k.scheme(ctx, 2, nil))
-	k.start(ctx, 10)
-	if job := k.finish(ctx); job.State != work.Failed || quarantined(t, k) != 4 {
-		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+	before := testenv.Column[string](t, k.DB, damagedSQL)
+	k.Rotate(ctx, k.Scheme(ctx, 2, nil))
+	k.Start(ctx, 10)
+	if job := k.Finish(ctx); job.State != work.Failed || k.Quarantined(t) != 4 {
+		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, k.Quarantined(t))
 	}
-	if !slices.Equal(before, testenv.Column[string](t, k.db, damagedSQL)) {
+	if !slices.Equal(before, testenv.Column[string](t, k.DB, damagedSQL)) {
 		t.Error("a cell that does not open was changed")
 	}
-	r := k.verify(ctx)[0]
+	r := k.Verify(ctx)[0]
 	if r.Covered != 46 || r.Broken != 4 || r.Schemes[2] != 46 {
 		t.Errorf("verification found %+v", r)
 	}
@@ -269,21 +249,21 @@ func TestACellThatDoesNotOpenIsQuarantinedAndStaysAsItIs(t *testing.T) {
 func TestMissedWritesAreSealedUnderTheSchemeOfAfterARotation(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems)
-	k.start(ctx, 10)
-	first := k.finish(ctx)
-	forward := slices.Clone(k.columns)
-	k.rotate(ctx, k.scheme(ctx, 2, nil))
-	k.start(ctx, 10)
-	rotation := k.finish(ctx)
-	k.db.Run(t, `UPDATE public.items SET secret = 'missed' WHERE id = 7`)
-	if _, err := k.jobs.CatchUp(ctx, rotation.ID, k.leaves(), nil); err == nil {
+	k := prepare(t, ctx, engine.FewItems)
+	k.Start(ctx, 10)
+	first := k.Finish(ctx)
+	forward := slices.Clone(k.Columns)
+	k.Rotate(ctx, k.Scheme(ctx, 2, nil))
+	k.Start(ctx, 10)
+	rotation := k.Finish(ctx)
+	k.DB.Run(t, `UPDATE public.items SET secret = 'missed' WHERE id = 7`)
+	if _, err := k.Jobs.CatchUp(ctx, rotation.ID, k.Leaves(), nil); err == nil {
 		t.Error("a rotation sweeps for missed writes")
 	}
-	k.columns = forward
-	keys := must(lifecycle.LoadKeys(ctx, k.db, k.kek))(t)
-	k.job = must(k.jobs.CatchUp(ctx, first.ID, k.leaves(), nil))(t).Under(keys.Active)
-	k.finish(ctx)
+	k.Columns = forward
+	keys := must(lifecycle.LoadKeys(ctx, k.DB, k.KEK))(t)
+	k.Job = must(k.Jobs.CatchUp(ctx, first.ID, k.Leaves(), nil))(t).Under(keys.Active)
+	k.Finish(ctx)
 	k.rotated(ctx, 2, map[int64]string{7: "missed"})
 }
 
@@ -301,28 +281,28 @@ func TestARotationKeepsTheSchemeItWasAskedFor(t *testing.T) {
 func TestTwoColumnsOfARowAreSealedAnewAtOnce(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, people, on(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
-	k.start(ctx, 700)
-	k.finish(ctx)
+	k := prepare(t, ctx, people, engine.On(pg.Table{Schema: "public", Name: "people"}, "email", "phone"))
+	k.Start(ctx, 700)
+	k.Finish(ctx)
 	for i, number := range []uint16{5, 3} {
-		scheme, _ := k.keyring.Scheme(k.columns[i].ID, 1)
+		scheme, _ := k.Keyring.Scheme(k.Columns[i].ID, 1)
 		scheme.Number, scheme.KeyID, scheme.RowBound = number, 0, i == 0
-		must(lifecycle.ActivateScheme(ctx, k.db.DB, k.kek, scheme))(t)
-		k.columns[i].Rotate, k.columns[i].Scheme, k.columns[i].Phase = true, number, lifecycle.PhaseBackfilled
+		must(lifecycle.ActivateScheme(ctx, k.DB.DB, k.KEK, scheme))(t)
+		k.Columns[i].Rotate, k.Columns[i].Scheme, k.Columns[i].Phase = true, number, lifecycle.PhaseBackfilled
 	}
-	k.keyring = must(lifecycle.LoadKeyring(ctx, k.db, k.kek))(t)
-	k.start(ctx, 700)
-	k.audit(ctx)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.Keyring = must(lifecycle.LoadKeyring(ctx, k.DB, k.KEK))(t)
+	k.Start(ctx, 700)
+	k.Audit(ctx)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.audit`); n != notNull {
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.audit`); n != notNull {
 		t.Errorf("%d updates were committed, want one for each of %d rows", n, notNull)
 	}
-	k.proven(ctx, 3000)
-	for i := range k.columns { // and each cell still holds its own source's value
-		k.columns[i].Rotate, k.columns[i].Phase = false, ""
+	k.Proven(ctx, 3000)
+	for i := range k.Columns { // and each cell still holds its own source's value
+		k.Columns[i].Rotate, k.Columns[i].Phase = false, ""
 	}
-	k.job.Spec.Columns = k.columns
-	k.proven(ctx, 3000)
+	k.Job.Spec.Columns = k.Columns
+	k.Proven(ctx, 3000)
 }

@@ -11,38 +11,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
-
-// hostile are a database's defaults under which most values are printed, or read, in another way than ours.
-func hostile() []string {
-	return []string{"DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'", "extra_float_digits = 0", "TimeZone = 'Asia/Kolkata'",
-		"timezone_abbreviations = 'India'", "bytea_output = 'escape'", "default_transaction_isolation = 'repeatable read'", "xmlbinary = 'hex'",
-		"xmloption = 'document'", "array_nulls = off", "standard_conforming_strings = off", "quote_all_identifiers = on", "lc_monetary = 'C'",
-		"lock_timeout = '1min'", "synchronous_commit = off"}
-}
-
-// hostileDatabase has them all, functions that stand in the way, and connections that know no better.
-func hostileDatabase(t testing.TB) *testenv.DB {
-	t.Helper()
-	db := testenv.Database(t)
-	name := testenv.One[string](t, db, "SELECT current_database()")
-	for _, setting := range hostile() {
-		db.Run(t, "ALTER DATABASE "+pg.Ident(name)+" SET "+setting)
-	}
-	for _, kind := range []string{"text", "bigint", "uuid", "numeric", "timestamptz"} { // a closer match than Postgres' own
-		db.Run(t, "CREATE FUNCTION public.format(text, "+kind+") RETURNS text LANGUAGE sql AS $$SELECT 'not yours'$$")
-	}
-	db = testenv.Open(t, db.URL)
-	if style := testenv.One[string](t, db, "SHOW DateStyle"); style != "SQL, DMY" {
-		t.Fatalf("the database is not hostile: its DateStyle is %s", style)
-	}
-	return db
-}
-
-func hostileDefaults(k *kit) { k.db = hostileDatabase(k.t) }
-
-// pinned makes SQL mean the same whatever the defaults are.
-func pinned(sql string) string { return "BEGIN;\n" + pg.Pinned + ";\n" + sql + ";\nCOMMIT" }
 
 // leastTypes and leastValues keep the lists from shrinking.
 const leastTypes, leastValues = 39, 101
@@ -74,14 +44,14 @@ func TestEveryTypeSurvives(t *testing.T) {
 			for i := range f.kinds {
 				sources = append(sources, fmt.Sprintf("c%d", i))
 			}
-			k := prepare(t, ctx, pinned(f.sql()), on(pg.Table{Schema: "public", Name: "items"}, sources...), hostileDefaults)
-			k.start(ctx, 5)
-			if job := k.finish(ctx); job.State != work.Done || quarantined(t, k) != 0 {
-				t.Fatalf("the job ended %s with %d rows in quarantine", job.State, quarantined(t, k))
+			k := prepare(t, ctx, engine.Pinned(f.sql()), engine.On(pg.Table{Schema: "public", Name: "items"}, sources...), engine.HostileDefaults)
+			k.Start(ctx, 5)
+			if job := k.Finish(ctx); job.State != work.Done || k.Quarantined(t) != 0 {
+				t.Fatalf("the job ended %s with %d rows in quarantine", job.State, k.Quarantined(t))
 			}
-			k.proven(ctx, int64(f.rows()))
-			if job := k.back(ctx); job.State != work.Done || quarantined(t, k) != 0 {
-				t.Fatalf("the job in reverse ended %s with %d rows in quarantine: %s", job.State, quarantined(t, k), job.StoppedBy)
+			k.Proven(ctx, int64(f.rows()))
+			if job := k.back(ctx); job.State != work.Done || k.Quarantined(t) != 0 {
+				t.Fatalf("the job in reverse ended %s with %d rows in quarantine: %s", job.State, k.Quarantined(t), job.StoppedBy)
 			}
 			for i := range f.kinds {
 				f.comeBack(k, i)
@@ -92,13 +62,13 @@ func TestEveryTypeSurvives(t *testing.T) {
 
 // back runs a job in reverse that opens every column's cells into a column of the same type that was empty until then.
 func (k *kit) back(ctx context.Context) work.Job {
-	k.t.Helper()
-	for i := range k.columns {
-		source, _ := k.relation.Column(fmt.Sprintf("back%d", i))
-		k.columns[i].Source, k.columns[i].SourceAttnum, k.columns[i].Reverse = source.Name, source.Attnum, true
+	k.T.Helper()
+	for i := range k.Columns {
+		source, _ := k.Relation.Column(fmt.Sprintf("back%d", i))
+		k.Columns[i].Source, k.Columns[i].SourceAttnum, k.Columns[i].Reverse = source.Name, source.Attnum, true
 	}
-	k.start(ctx, 5)
-	return k.finish(ctx)
+	k.Start(ctx, 5)
+	return k.Finish(ctx)
 }
 
 // sql makes the family's table: a column per type, a row per value, and a last row of NULLs alone.
@@ -137,19 +107,19 @@ func (f family) rows() int {
 
 // comeBack compares a column with what came back of it.
 func (f family) comeBack(k *kit, column int) {
-	k.t.Helper()
+	k.T.Helper()
 	kind := f.kinds[column]
-	if n := testenv.One[int](k.t, k.db, fmt.Sprintf(`SELECT count(*) FROM public.items WHERE c%d IS NOT DISTINCT FROM NULL AND c%[1]d_sealed IS NULL`, column)); n != f.rows()-len(kind.values) {
-		k.t.Errorf("%s: %d rows are NULL and sealed as NULL, want %d", kind.sql, n, f.rows()-len(kind.values))
+	if n := testenv.One[int](k.T, k.DB, fmt.Sprintf(`SELECT count(*) FROM public.items WHERE c%d IS NOT DISTINCT FROM NULL AND c%[1]d_sealed IS NULL`, column)); n != f.rows()-len(kind.values) {
+		k.T.Errorf("%s: %d rows are NULL and sealed as NULL, want %d", kind.sql, n, f.rows()-len(kind.values))
 	}
 	same := "record_image_eq(ROW(c%[1]d), ROW(back%[1]d)) AND "
 	if kind.loose {
 		same = ""
 	}
 	same += "pg_catalog.format('%%s', c%[1]d) = pg_catalog.format('%%s', back%[1]d)"
-	for _, row := range testenv.Column[int](k.t, k.db, fmt.Sprintf("SELECT id FROM public.items WHERE ("+same+") IS NOT TRUE", column)) {
-		k.t.Errorf("%s %q came back as %q", kind.sql, kind.values[row],
-			testenv.One[string](k.t, k.db, fmt.Sprintf("SELECT pg_catalog.format('%%s', back%d) FROM public.items WHERE id = %d", column, row)))
+	for _, row := range testenv.Column[int](k.T, k.DB, fmt.Sprintf("SELECT id FROM public.items WHERE ("+same+") IS NOT TRUE", column)) {
+		k.T.Errorf("%s %q came back as %q", kind.sql, kind.values[row],
+			testenv.One[string](k.T, k.DB, fmt.Sprintf("SELECT pg_catalog.format('%%s', back%d) FROM public.items WHERE id = %d", column, row)))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // What moves, freezes or rewrites rows between a chunk's read and its write changes no version: it is no conflict.
@@ -22,19 +23,19 @@ func TestMaintenanceBetweenReadAndWriteIsNoConflict(t *testing.T) {
 			ctx := t.Context()
 			var k *kit
 			kept := false
-			k = prepare(t, ctx, fewItems, between(func() {
+			k = prepare(t, ctx, engine.FewItems, between(func() {
 				if !kept {
 					kept = true
-					k.db.Run(t, statement)
+					k.DB.Run(t, statement)
 				}
 			}))
-			written := testenv.One[int64](t, k.db, writtenSQL)
-			k.start(ctx, 1000)
-			check(t, k.work(ctx))
-			if n := sealed(t, k); n != 50 || !kept {
+			written := testenv.One[int64](t, k.DB, writtenSQL)
+			k.Start(ctx, 1000)
+			check(t, k.Work(ctx))
+			if n := k.Sealed(t); n != 50 || !kept {
 				t.Errorf("%d of 50 rows are sealed after the first pass", n)
 			}
-			if n := testenv.One[int64](t, k.db, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n != 0 {
+			if n := testenv.One[int64](t, k.DB, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n != 0 {
 				t.Errorf("%d conflicts were counted", n)
 			}
 			if name == "freeze" {
@@ -47,7 +48,7 @@ func TestMaintenanceBetweenReadAndWriteIsNoConflict(t *testing.T) {
 // frozen demands that whatever the rows held when they were frozen lies behind the table's horizon.
 func frozen(t testing.TB, k *kit, horizon int64) {
 	t.Helper()
-	if now := testenv.One[int64](t, k.db, horizonSQL); now <= horizon {
+	if now := testenv.One[int64](t, k.DB, horizonSQL); now <= horizon {
 		t.Errorf("the table's horizon is %d, the rows were written by %d: they are not frozen", now, horizon)
 	}
 }
@@ -60,16 +61,16 @@ const (
 func TestFrozenRowsAreWritten(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, fewItems)
-	written := testenv.One[int64](t, k.db, writtenSQL)
-	k.db.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
+	k := prepare(t, ctx, engine.FewItems)
+	written := testenv.One[int64](t, k.DB, writtenSQL)
+	k.DB.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
 	frozen(t, k, written)
-	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.Start(ctx, 1000)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 50)
-	if n := testenv.One[int64](t, k.db, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n != 0 {
+	k.Proven(ctx, 50)
+	if n := testenv.One[int64](t, k.DB, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n != 0 {
 		t.Errorf("%d conflicts were counted", n)
 	}
 }
@@ -80,20 +81,20 @@ func TestAChangeOfAFrozenRowIsAConflict(t *testing.T) {
 	ctx := t.Context()
 	var k *kit
 	changed := false
-	k = prepare(t, ctx, fewItems, between(func() {
+	k = prepare(t, ctx, engine.FewItems, between(func() {
 		if !changed {
 			changed = true
-			k.db.Run(t, `UPDATE public.items SET secret = 'newer' WHERE id = 7`)
-			k.db.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
+			k.DB.Run(t, `UPDATE public.items SET secret = 'newer' WHERE id = 7`)
+			k.DB.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
 		}
 	}))
-	k.db.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
-	k.start(ctx, 1000)
-	if job := k.finish(ctx); job.State != work.Done {
+	k.DB.Run(t, `VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) public.items`)
+	k.Start(ctx, 1000)
+	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 	}
-	k.proven(ctx, 50)
-	if n := testenv.One[int64](t, k.db, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n != 1 {
+	k.Proven(ctx, 50)
+	if n := testenv.One[int64](t, k.DB, `SELECT sum(conflicts)::bigint FROM cipherfleet.ranges`); n != 1 {
 		t.Errorf("%d conflicts were counted, want 1", n)
 	}
 }

@@ -75,8 +75,8 @@ func (c column) fill(ctx context.Context, q pg.Querier, r messages.StartRequest)
 	return p, err
 }
 
-// SpecColumn is the column as its job knows it.
-func (p FillPlan) SpecColumn() work.Column {
+// JobColumn is the column as its job knows it.
+func (p FillPlan) JobColumn() work.Column {
 	of := p.Index.Logged(p.Standing.Column)
 	return work.Column{ID: p.ID, Source: p.Sealed.Name, SourceAttnum: p.Sealed.Attnum, Target: p.token.Name, TargetAttnum: p.token.Attnum,
 		LogTable: of.Table, LogColumn: of.Column, Index: &work.Index{ID: p.Index.ID, Name: p.Index.Name, Missed: p.missed}}

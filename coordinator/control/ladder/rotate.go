@@ -135,8 +135,8 @@ func jobOverCells(ctx context.Context, q pg.Querier, s standing.Standing, to pg.
 	return preflight.Reverse(ctx, q, s.Relation, key, s.Sealed, to, triggers)
 }
 
-// SpecColumn is the column as its job knows it.
-func (p RotationPlan) SpecColumn() work.Column {
+// JobColumn is the column as its job knows it.
+func (p RotationPlan) JobColumn() work.Column {
 	return work.Column{ID: p.ID, Target: p.Sealed.Name, TargetAttnum: p.TargetNum, Scheme: p.To.Number, Rotate: true, Phase: p.State.Phase, Origin: p.Origin, SourceAttnum: p.SourceNum,
 		LogTable: p.Standing.Column.Table.String(), LogColumn: p.Source}
 }

@@ -1,4 +1,4 @@
-package backfill_test
+package shape_test
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing")
@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 // last of them also after their cutover, and the first while its cells are sealed anew, or compared.
 func shapes() map[string]struct {
 	sql     string
-	options []option
+	options []engine.Option
 } {
 	awkward := pg.Table{Schema: `My "Shop", a.b`, Name: `Or.ders'; --\`}
 	mixed := fmt.Sprintf(`CREATE SCHEMA "Ex t"; CREATE EXTENSION citext SCHEMA "Ex t"; CREATE SCHEMA %s;
@@ -30,21 +30,21 @@ CREATE TABLE %s ("select" int, "Tenant ""x""" "Ex t".citext, "p,q" int[], "E.mai
 INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(awkward.Schema), awkward.SQL())
 	return map[string]struct {
 		sql     string
-		options []option
+		options []engine.Option
 	}{
-		"foreign":        {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{eql}},
-		"proxied":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{proxied(ddl.PayloadText, "text")}},
-		"text":           {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormText)}},
-		"rotation_json":  {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormJSON)}},
+		"foreign":        {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.EQL}},
+		"proxied":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.Proxied(ddl.PayloadText, "text")}},
+		"text":           {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormText)}},
+		"rotation_json":  {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON)}},
 		"rotation":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"comparing":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"comparing_json": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, other text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []option{in(cell.FormJSON), on(pg.Table{Schema: "public", Name: "items"}, "secret", "other")}},
+		"comparing_json": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, other text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON), engine.On(pg.Table{Schema: "public", Name: "items"}, "secret", "other")}},
 		"reverse":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"reverse_mixed":  {sql: mixed, options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
+		"reverse_mixed":  {sql: mixed, options: []engine.Option{engine.On(awkward, `E.mail, "x"`, `e'mail\`)}},
 		"single":         {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"composite":      {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
 		"mixed": {sql: mixed,
-			options: []option{on(awkward, `E.mail, "x"`, `e'mail\`)}},
+			options: []engine.Option{engine.On(awkward, `E.mail, "x"`, `e'mail\`)}},
 	}
 }
 
@@ -54,23 +54,48 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			k := prepare(t, ctx, s.sql, s.options...)
+			k := engine.Prepare(t, ctx, s.sql, s.options...)
 			if strings.HasPrefix(name, "reverse") {
-				k.cutOver()
+				k.CutOver()
 			}
 			if strings.HasPrefix(name, "rotation") {
-				k.rotate(ctx, k.scheme(ctx, 258, nil))
+				k.Rotate(ctx, k.Scheme(ctx, 258, nil))
 			}
-			k.columns[0].Compare = strings.HasPrefix(name, "comparing")
-			k.start(ctx, 1000)
-			statements := backfill.GeneratedBy(k.shape(ctx, k.relation.OID))
+			k.Columns[0].Compare = strings.HasPrefix(name, "comparing")
+			k.Start(ctx, 1000)
+			statements := generatedBy(k.Shape(ctx, k.Relation.OID))
 			var text strings.Builder
 			for _, g := range statements {
 				fmt.Fprintf(&text, "-- %s\n%s;\n\n", g.Name, g.SQL)
 			}
 			compareGolden(t, name, text.String())
-			k.db.Run(t, "ANALYZE "+k.table.SQL())
-			k.prepareAll(ctx, statements)
+			k.DB.Run(t, "ANALYZE "+k.Table.SQL())
+			prepareAll(ctx, k, statements)
+		})
+	}
+}
+
+func TestGoldenOfExpressions(t *testing.T) {
+	t.Parallel()
+	const table = `CREATE TABLE public.items (id bigint PRIMARY KEY, mail text, norm text, "the Form" int); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`
+	byImage := ddl.Expression{SQL: "lower(mail)", Inputs: engine.Reads("mail"), Type: "text"}
+	byVersion, byCondition := byImage, byImage
+	byVersion.Version, byVersion.Number = "the Form", 3
+	byCondition.When, byCondition.Judges = "(norm IS NOT NULL)", engine.Reads("norm")
+	for name, e := range map[string]ddl.Expression{"made": byImage, "made_by_version": byVersion, "made_by_condition": byCondition} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := engine.Making(t, ctx, table, "mail", "norm", e)
+			k.Start(ctx, 1000)
+			statements := generatedBy(k.Shape(ctx, k.Relation.OID))
+			var text strings.Builder
+			for _, g := range statements {
+				fmt.Fprintf(&text, "-- %s\n%s;\n\n", g.Name, g.SQL)
+			}
+			compareGolden(t, name, text.String())
+			k.DB.Run(t, "ANALYZE public.items")
+			prepareAll(ctx, k, statements)
 		})
 	}
 }
@@ -89,18 +114,18 @@ func compareGolden(t *testing.T, name, text string) {
 
 // prepareAll lets Postgres look at every statement under a search path that finds nothing. It demands that the key's
 // index serves each, and that a chunk is read in the index's order, without sorting.
-func (k *kit) prepareAll(ctx context.Context, statements []backfill.Generated) {
-	k.t.Helper()
-	conn := must(k.db.Acquire(ctx))(k.t)
+func prepareAll(ctx context.Context, k *engine.Kit, statements []generated) {
+	k.T.Helper()
+	conn := must(k.DB.Acquire(ctx))(k.T)
 	defer conn.Discard(ctx)
 	for _, setting := range []string{"search_path = ''", "plan_cache_mode = force_generic_plan", "enable_seqscan = off"} {
-		must(conn.Exec(ctx, "SET "+setting))(k.t)
+		must(conn.Exec(ctx, "SET "+setting))(k.T)
 	}
 	for i, g := range statements {
 		name := fmt.Sprintf("s%d", i)
 		described, err := conn.Raw().Prepare(ctx, name, g.SQL, g.OIDs)
 		if err != nil {
-			k.t.Errorf("%s: %v", g.Name, pg.Safe(err))
+			k.T.Errorf("%s: %v", g.Name, pg.Safe(err))
 			continue
 		}
 		nulls := strings.TrimSuffix(strings.Repeat("NULL, ", len(described.ParamOIDs)), ", ")
@@ -109,16 +134,16 @@ func (k *kit) prepareAll(ctx context.Context, statements []backfill.Generated) {
 			plan += string(wire[0]) + "\n"
 			return nil
 		}}
-		check(k.t, conn.Flight(ctx, explain))
+		check(k.T, conn.Flight(ctx, explain))
 		inOrder := strings.HasPrefix(g.Name, "read, sparse false") || strings.HasPrefix(g.Name, "verify")
 		if g.Name == "run of a verified sample" {
 			if !strings.Contains(plan, "Tid Range Scan") {
-				k.t.Errorf("%s does not go where the blocks are:\n%s", g.Name, plan)
+				k.T.Errorf("%s does not go where the blocks are:\n%s", g.Name, plan)
 			}
 			continue
 		}
 		if g.Name != "sample" && !strings.Contains(plan, "_pkey") || inOrder && strings.Contains(plan, "Sort") {
-			k.t.Errorf("%s does not walk the index:\n%s", g.Name, plan)
+			k.T.Errorf("%s does not walk the index:\n%s", g.Name, plan)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package backfill_test
+package work_test
 
 import (
 	"errors"
@@ -6,76 +6,48 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
-
-// begun starts a job with one range and leaves it claimed, with a few chunks done.
-func (k *kit) begun(t *testing.T) work.Claim {
-	t.Helper()
-	k.limits.Rows = 50
-	k.start(t.Context(), 1_000_000)
-	id := testenv.One[int64](t, k.db, `SELECT min(id) FROM cipherfleet.ranges`)
-	claim, _, _, err := k.ranges.Claim(t.Context(), id)
-	check(t, err)
-	x, chunks := k.executor(t.Context(), claim.Leaf), 0
-	drain := make(chan struct{})
-	x.Drain = drain
-	err = x.Execute(t.Context(), claim, func(backfill.Checkpoint) {
-		if chunks++; chunks == 3 {
-			close(drain)
-		}
-	})
-	if !errors.Is(err, backfill.ErrDrained) {
-		t.Fatalf("three chunks of a range: %v", err)
-	}
-	check(t, k.ranges.Release(t.Context(), claim, ""))
-	claim, standing, _, err := k.ranges.Claim(t.Context(), id)
-	if err != nil || standing != work.Claimed {
-		t.Fatalf("the range could not be claimed again: %v, %v", standing, err)
-	}
-	k.db.Run(t, `UPDATE cipherfleet.ranges SET published_at = clock_timestamp() - interval '1 minute'`)
-	return claim
-}
 
 func (k *kit) split(t *testing.T, patience time.Duration) bool {
 	t.Helper()
-	return must(k.jobs.Split(t.Context(), k.job.ID, k.inspect(t.Context()), patience))(t)
+	return must(k.Jobs.Split(t.Context(), k.Job.ID, k.Inspect(t.Context()), patience))(t)
 }
 
 func TestASlowRangeIsSplitAndShared(t *testing.T) {
 	t.Parallel()
-	cases := keyCases()
+	cases := engine.KeyCases()
 	for _, name := range []string{"bigint", "float8", "text ICU", "backwards", "text, int", "uuid, timestamptz", "one tenant has most", "enum", "record", "domain of a domain"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			k := prepare(t, ctx, pinned(cases[name].sql(name)), hostileDefaults)
-			rows := rowsOf(t, k)
-			k.audit(ctx)
-			claim := k.begun(t)
+			k := prepare(t, ctx, engine.Pinned(cases[name].SQL(name)), engine.HostileDefaults)
+			rows := k.Rows(t)
+			k.Audit(ctx)
+			claim := k.Begun(t)
 			if !k.split(t, time.Second) {
 				t.Fatal("the range was not split")
 			}
-			if err := execute(t, k, claim); !errors.Is(err, work.ErrLost) {
+			if err := k.Execute(t, claim); !errors.Is(err, work.ErrLost) {
 				t.Errorf("who worked on the range that was split got %v", err)
 			}
-			k.covering(ctx, rows)
-			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.ranges WHERE parent = $1 AND state = 'pending'`, claim.ID); n != 2 {
+			k.Covering(ctx, rows)
+			if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM cipherfleet.ranges WHERE parent = $1 AND state = 'pending'`, claim.ID); n != 2 {
 				t.Errorf("the range has %d children, want 2", n)
 			}
-			done := sealed(t, k)
-			check(t, k.work(ctx))
+			done := k.Sealed(t)
+			check(t, k.Work(ctx))
 			k.balanced(t, claim.ID, rows-done)
-			if job := k.finish(ctx); job.State != work.Done || job.Pass != 1 {
+			if job := k.Finish(ctx); job.State != work.Done || job.Pass != 1 {
 				t.Fatalf("the job ended %s in pass %d: %s", job.State, job.Pass, job.StoppedBy)
 			}
-			k.proven(ctx, rows)
-			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.audit`); n != rows {
+			k.Proven(ctx, rows)
+			if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.audit`); n != rows {
 				t.Errorf("%d updates were committed for %d rows", n, rows)
 			}
-			if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM cipherfleet.events WHERE event = 'range_split' AND range_id = $1`, claim.ID); n != 1 {
+			if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM cipherfleet.events WHERE event = 'range_split' AND range_id = $1`, claim.ID); n != 1 {
 				t.Errorf("the log tells of %d splits, want 1", n)
 			}
 		})
@@ -85,7 +57,7 @@ func TestASlowRangeIsSplitAndShared(t *testing.T) {
 // balanced demands that both children of a range had about half of what was left.
 func (k *kit) balanced(t *testing.T, parent, left int64) {
 	t.Helper()
-	for _, n := range testenv.Column[int64](t, k.db, `SELECT rows FROM cipherfleet.ranges WHERE parent = $1`, parent) {
+	for _, n := range testenv.Column[int64](t, k.DB, `SELECT rows FROM cipherfleet.ranges WHERE parent = $1`, parent) {
 		if n < left/2-1 || n > left/2+1 {
 			t.Errorf("a half of %d rows has %d", left, n)
 		}
@@ -109,9 +81,9 @@ func TestARangeIsNotSplitWithoutNeed(t *testing.T) {
 			t.Parallel()
 			k := prepare(t, t.Context(), fmt.Sprintf(`CREATE TABLE public.items (id bigint PRIMARY KEY, secret text);
 INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, %d) i`, tc.rows))
-			k.begun(t)
+			k.Begun(t)
 			if tc.sql != "" {
-				k.db.Run(t, tc.sql)
+				k.DB.Run(t, tc.sql)
 			}
 			if k.split(t, tc.patience) {
 				t.Error("the range was split")
@@ -125,27 +97,27 @@ func TestARangeCanBeSplitAgain(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 2000) i`)
-	k.audit(ctx)
-	k.begun(t)
+	k.Audit(ctx)
+	k.Begun(t)
 	for round := range 3 {
 		if !k.split(t, time.Second) {
 			t.Fatalf("round %d: nothing was split", round)
 		}
-		for _, id := range testenv.Column[int64](t, k.db, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending' AND owner IS NULL`) {
-			_, standing, _, err := k.ranges.Claim(ctx, id)
+		for _, id := range testenv.Column[int64](t, k.DB, `SELECT id FROM cipherfleet.ranges WHERE state = 'pending' AND owner IS NULL`) {
+			_, standing, _, err := k.Ranges.Claim(ctx, id)
 			if err != nil || standing != work.Claimed {
 				t.Fatalf("a child could not be claimed: %v, %v", standing, err)
 			}
 		}
-		k.db.Run(t, `UPDATE cipherfleet.ranges SET published_at = clock_timestamp() - interval '1 minute' WHERE state = 'pending'`)
+		k.DB.Run(t, `UPDATE cipherfleet.ranges SET published_at = clock_timestamp() - interval '1 minute' WHERE state = 'pending'`)
 	}
-	k.covering(ctx, 2000)
-	k.db.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL, owner = NULL WHERE state = 'pending'`)
-	if job := k.finish(ctx); job.State != work.Done || job.Pass != 1 {
+	k.Covering(ctx, 2000)
+	k.DB.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL, owner = NULL WHERE state = 'pending'`)
+	if job := k.Finish(ctx); job.State != work.Done || job.Pass != 1 {
 		t.Fatalf("the job ended %s in pass %d: %s", job.State, job.Pass, job.StoppedBy)
 	}
-	k.proven(ctx, 2000)
-	if n := testenv.One[int64](t, k.db, `SELECT count(*) FROM public.audit`); n != 2000 {
+	k.Proven(ctx, 2000)
+	if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.audit`); n != 2000 {
 		t.Errorf("%d updates were committed for 2000 rows", n)
 	}
 }

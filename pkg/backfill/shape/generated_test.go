@@ -1,4 +1,4 @@
-package backfill
+package shape_test
 
 import (
 	"fmt"
@@ -8,17 +8,17 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 )
 
-// Generated is one statement that a shape makes, with the types of its parameters as they are sent; 0 is inferred.
-type Generated struct {
+// generated is one statement that a shape makes, with the types of its parameters as they are sent; 0 is inferred.
+type generated struct {
 	Name, SQL string
 	OIDs      []uint32
 }
 
-// GeneratedBy lists every statement of the engine for a shape, in all its variants.
-func GeneratedBy(s *shape.Shape) []Generated {
-	var all []Generated
+// generatedBy lists every statement of the engine for a shape, in all its variants.
+func generatedBy(s *shape.Shape) []generated {
+	var all []generated
 	add := func(name, sql string, oids ...[]uint32) {
-		g := Generated{Name: name, SQL: sql}
+		g := generated{Name: name, SQL: sql}
 		for _, part := range oids {
 			g.OIDs = append(g.OIDs, part...)
 		}

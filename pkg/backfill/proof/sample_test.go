@@ -1,4 +1,4 @@
-package backfill_test
+package proof_test
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // TestEveryBlockCanBeInASample: of a table of eight runs of blocks a quarter is read each time; what is wrong in the
@@ -13,21 +14,21 @@ import (
 func TestEveryBlockCanBeInASample(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, `CREATE TABLE public.items (id int PRIMARY KEY, secret text, fill text); ALTER TABLE public.items ALTER fill SET STORAGE PLAIN;
+	k := engine.Prepare(t, ctx, `CREATE TABLE public.items (id int PRIMARY KEY, secret text, fill text); ALTER TABLE public.items ALTER fill SET STORAGE PLAIN;
 INSERT INTO public.items SELECT i, 'secret', repeat('x', 3000) FROM generate_series(1, 250) i; ANALYZE public.items`)
-	k.start(ctx, 1000)
-	k.done(250)
-	k.db.Run(t, `VACUUM FULL public.items`)
-	k.behindCapture(`UPDATE public.items SET sealed = NULL WHERE id = 1; UPDATE public.items SET secret = 'stale' WHERE id = 250`)
-	k.db.Run(t, `CLUSTER public.items USING items_pkey`)
-	if n := testenv.One[int](t, k.db, `SELECT pg_relation_size('public.items') / 8192`); n < 7*16+1 || n > 8*16 {
+	k.Start(ctx, 1000)
+	k.Done(250)
+	k.DB.Run(t, `VACUUM FULL public.items`)
+	k.BehindCapture(`UPDATE public.items SET sealed = NULL WHERE id = 1; UPDATE public.items SET secret = 'stale' WHERE id = 250`)
+	k.DB.Run(t, `CLUSTER public.items USING items_pkey`)
+	if n := testenv.One[int](t, k.DB, `SELECT pg_relation_size('public.items') / 8192`); n < 7*16+1 || n > 8*16 {
 		t.Fatalf("the table has %d blocks", n)
 	}
 	const samples = 60 // a block stays out of all of them once in 30 million times
 	first, last := 0, 0
 	for range samples {
 		reports := make([]proof.Report, 1)
-		v := &proof.Verifier{DB: k.db.DB, Shape: must(shape.OpenProof(ctx, k.db.DB, k.job, k.relation.OID, k.keyring))(t), Keyring: k.keyring, Sample: 25}
+		v := &proof.Verifier{DB: k.DB.DB, Shape: must(shape.OpenProof(ctx, k.DB.DB, k.Job, k.Relation.OID, k.Keyring))(t), Keyring: k.Keyring, Sample: 25}
 		rows := 0
 		check(t, v.Verify(ctx, reports, func(n int) { rows += n }))
 		r := reports[0]

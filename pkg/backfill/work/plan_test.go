@@ -1,15 +1,13 @@
-package backfill_test
+package work_test
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
-	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
 
 // skewed has nine tenths of its keys in a thousandth of their space.
@@ -25,9 +23,9 @@ func TestHopsCutRangesOfExactlyTheSizeAskedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := prepare(t, t.Context(), table)
-			k.start(t.Context(), 1700)
-			k.covering(t.Context(), 20000)
-			sizes := k.sizes(t.Context(), k.relation.Leaves[0])
+			k.Start(t.Context(), 1700)
+			k.Covering(t.Context(), 20000)
+			sizes := k.Sizes(t.Context(), k.Relation.Leaves[0])
 			slices.Sort(sizes)
 			if len(sizes) != 12 || sizes[0] != 20000%1700 || sizes[1] != 1700 || sizes[11] != 1700 {
 				t.Errorf("20000 rows were cut into ranges of %v, want eleven of 1700 and the rest", sizes)
@@ -47,13 +45,13 @@ func TestASampleCutsRangesOfAboutTheSizeAskedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := prepare(t, t.Context(), fmt.Sprintf(table, sampledRows), func(k *kit) { k.hopPages = 1 })
-			if pages := k.relation.Leaves[0].Pages; pages < 5000 {
+			k := prepare(t, t.Context(), fmt.Sprintf(table, sampledRows), func(k *engine.Kit) { k.HopPages = 1 })
+			if pages := k.Relation.Leaves[0].Pages; pages < 5000 {
 				t.Fatalf("the table has %d pages: all of them would be sampled", pages)
 			}
-			k.start(t.Context(), 5000)
-			k.covering(t.Context(), sampledRows)
-			sizes := k.sizes(t.Context(), k.relation.Leaves[0])
+			k.Start(t.Context(), 5000)
+			k.Covering(t.Context(), sampledRows)
+			sizes := k.Sizes(t.Context(), k.Relation.Leaves[0])
 			if most := slices.Max(sizes); len(sizes) < 9 || len(sizes) > 16 || most > 10000 {
 				t.Errorf("%d rows were cut into ranges of %v, want about twelve of about 5000", sampledRows, sizes)
 			}
@@ -64,13 +62,13 @@ func TestASampleCutsRangesOfAboutTheSizeAskedFor(t *testing.T) {
 func TestASampleOfASmallTableIsTheWholeOfIt(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, keyCases()["citext, int, citext"].sql(""), func(k *kit) { k.hopPages = 1 })
-	k.start(ctx, 170)
-	k.covering(ctx, someRows)
-	sizes := k.sizes(ctx, k.relation.Leaves[0])
+	k := prepare(t, ctx, engine.KeyCases()["citext, int, citext"].SQL(""), func(k *engine.Kit) { k.HopPages = 1 })
+	k.Start(ctx, 170)
+	k.Covering(ctx, engine.SomeRows)
+	sizes := k.Sizes(ctx, k.Relation.Leaves[0])
 	slices.Sort(sizes)
-	if len(sizes) != 8 || sizes[0] != someRows%170 || sizes[1] != 170 || sizes[7] != 170 {
-		t.Errorf("%d rows were cut into ranges of %v, want seven of 170 and the rest", someRows, sizes)
+	if len(sizes) != 8 || sizes[0] != engine.SomeRows%170 || sizes[1] != 170 || sizes[7] != 170 {
+		t.Errorf("%d rows were cut into ranges of %v, want seven of 170 and the rest", engine.SomeRows, sizes)
 	}
 }
 
@@ -79,16 +77,16 @@ func TestATableWithoutStatisticsIsPlanned(t *testing.T) {
 	ctx := t.Context()
 	k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text) WITH (autovacuum_enabled = off);
 INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 30000) i`)
-	if n := testenv.One[float64](t, k.db, `SELECT reltuples::float8 FROM pg_class WHERE oid = 'public.items'::regclass`); n != -1 {
+	if n := testenv.One[float64](t, k.DB, `SELECT reltuples::float8 FROM pg_class WHERE oid = 'public.items'::regclass`); n != -1 {
 		t.Fatalf("the table has statistics: %v rows", n)
 	}
-	k.start(ctx, 0)
-	k.covering(ctx, 30000)
-	if sizes := k.sizes(ctx, k.relation.Leaves[0]); !slices.Equal(sizes, []int64{10000, 10000, 10000, 0}) {
+	k.Start(ctx, 0)
+	k.Covering(ctx, 30000)
+	if sizes := k.Sizes(ctx, k.Relation.Leaves[0]); !slices.Equal(sizes, []int64{10000, 10000, 10000, 0}) {
 		t.Errorf("30000 rows were cut into ranges of %v", sizes)
 	}
-	if k.job.Total < 15000 || k.job.Total > 60000 {
-		t.Errorf("the table is thought to hold %d rows, it holds 30000", k.job.Total)
+	if k.Job.Total < 15000 || k.Job.Total > 60000 {
+		t.Errorf("the table is thought to hold %d rows, it holds 30000", k.Job.Total)
 	}
 }
 
@@ -99,47 +97,14 @@ func TestAnEmptyTableAndATableOfOneRow(t *testing.T) {
 			t.Run(fmt.Sprintf("%d rows, hops up to %d pages", rows, hopPages), func(t *testing.T) {
 				t.Parallel()
 				ctx := t.Context()
-				k := prepare(t, ctx, "CREATE TABLE public.items (id text PRIMARY KEY, secret text); "+insert, func(k *kit) { k.hopPages = hopPages })
-				k.start(ctx, 1)
-				k.covering(ctx, rows)
-				if job := k.finish(ctx); job.State != work.Done {
+				k := prepare(t, ctx, "CREATE TABLE public.items (id text PRIMARY KEY, secret text); "+insert, func(k *engine.Kit) { k.HopPages = hopPages })
+				k.Start(ctx, 1)
+				k.Covering(ctx, rows)
+				if job := k.Finish(ctx); job.State != work.Done {
 					t.Fatalf("the job ended %s: %s", job.State, job.StoppedBy)
 				}
-				k.proven(ctx, rows)
+				k.Proven(ctx, rows)
 			})
 		}
 	}
-}
-
-func TestAUniqueIndexServesWhereNoPrimaryKeyIs(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	k := prepare(t, ctx, `CREATE TABLE public.items (a int, b text NOT NULL, c int NOT NULL, secret text);
-CREATE UNIQUE INDEX nullable ON public.items (a); CREATE UNIQUE INDEX partial ON public.items (c) WHERE c > 0;
-CREATE UNIQUE INDEX usable ON public.items (c DESC, b DESC) INCLUDE (a);
-INSERT INTO public.items SELECT CASE WHEN i % 3 > 0 THEN i END, 'b' || i % 7, i, 'secret ' || i FROM generate_series(1, 5000) i`)
-	if key := k.key(); key.Index.Name != "usable" {
-		t.Fatalf("the table is walked by %s", key)
-	}
-	k.journey(ctx, 5000)
-}
-
-// Bounds and cells are in the order of the key's columns: another index over the same columns must not change it.
-func TestTheSameColumnsInAnotherOrderAreAnotherKey(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	k := prepare(t, ctx, `CREATE TABLE public.items (a text NOT NULL, b text NOT NULL, secret text); CREATE UNIQUE INDEX z ON public.items (a, b);
-INSERT INTO public.items SELECT i, 10000 - i, 'secret' FROM generate_series(1, 3000) i`)
-	k.start(ctx, 1000)
-	k.db.Run(t, `CREATE UNIQUE INDEX a ON public.items (b, a)`)
-	if names := k.shape(ctx, k.relation.OID).Key; names[0].Name != "a" || names[1].Name != "b" {
-		t.Errorf("ranges cut by (a, b) are read by (%s, %s)", names[0].Name, names[1].Name)
-	}
-	k.db.Run(t, `DROP INDEX public.z`)
-	if _, err := shape.Open(ctx, k.db.DB, k.job, k.relation.OID, k.keyring); !errors.Is(err, keyspace.ErrChanged) {
-		t.Errorf("without the index that the ranges were cut by, the table opens with %v", err)
-	}
-	k.db.Run(t, `CREATE UNIQUE INDEX y ON public.items (a, b)`)
-	k.finish(ctx)
-	k.proven(ctx, 3000)
 }

@@ -1,0 +1,37 @@
+package work_test
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
+)
+
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+
+// kit is the engine's, with what the tests of this room ask of it.
+type kit struct{ *engine.Kit }
+
+type option = engine.Option
+
+func prepare(t testing.TB, ctx context.Context, sql string, options ...option) *kit {
+	t.Helper()
+	return &kit{engine.Prepare(t, ctx, sql, options...)}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return v
+	}
+}
