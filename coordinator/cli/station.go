@@ -152,7 +152,7 @@ func (s *station) openPlane(ctx context.Context) error {
 
 // work runs workers in this process until they have drained.
 func (s *station) work(work, drain context.Context, slots int) error {
-	db, err := app.OpenDatabase(work, s.config.Database, "cipherfleet-worker", int32(2*slots+2), s.traces)
+	db, err := app.OpenDatabase(work, s.config.Database, "cipherfleet-worker", int32(2*slots+3), s.traces)
 	if err != nil {
 		return err
 	}

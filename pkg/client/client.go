@@ -15,6 +15,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/hint"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -103,7 +104,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client, erro
 		return nil, fmt.Errorf("open a client: %w", err)
 	}
 	hints := make(chan struct{}, 1)
-	c.start(func() { c.listen(c.end, hints) }, func() { c.run(c.end, hints) }, func() { c.chain.Run(c.end) }, func() { c.lazy.run(c.end) })
+	c.start(func() { hint.Listen(c.end, c.db, hints, c.config.Poll, c.config.Log.With("client", c.id)) }, func() { c.run(c.end, hints) }, func() { c.chain.Run(c.end) }, func() { c.lazy.run(c.end) })
 	return c, nil
 }
 

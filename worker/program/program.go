@@ -102,7 +102,7 @@ func serve(work, drain context.Context, config app.Worker, log *slog.Logger, tra
 	if err != nil {
 		return err
 	}
-	db, err := app.OpenDatabase(work, config.Database, "cipherfleet-worker", int32(2*slots+2), traces)
+	db, err := app.OpenDatabase(work, config.Database, "cipherfleet-worker", int32(2*slots+3), traces)
 	if err != nil {
 		return err
 	}

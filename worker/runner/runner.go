@@ -22,12 +22,13 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/hint"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // Runner works on ranges. All fields but Proxy and Foreign are required.
 type Runner struct {
-	DB    *pg.DB // room for two connections per slot, and two more
+	DB    *pg.DB // room for two connections per slot, and three more
 	Proxy *pg.DB // encrypting proxy in front of it: room for one connection per slot; nil: there is none
 	Bus   *bus.Bus
 	KEK   cell.KEK
@@ -59,7 +60,9 @@ func (r *Runner) Run(ctx, drain context.Context) error {
 		return err
 	}
 	var attendance sync.WaitGroup
-	attendance.Go(func() { keys.attend(present) })
+	hints := make(chan struct{}, 1)
+	attendance.Go(func() { hint.Listen(present, r.DB, hints, presence, r.Log) })
+	attendance.Go(func() { keys.attend(present, hints) })
 	attendance.Go(func() { keys.keep(present) })
 	var slots errgroup.Group
 	for range r.Slots {
@@ -131,16 +134,22 @@ func (k *keys) enrol(ctx context.Context) error {
 	})
 }
 
-// attend repeats that until ctx ends, and then signs off.
-func (k *keys) attend(ctx context.Context) {
+func (k *keys) renew(ctx context.Context) {
+	if err := k.present(ctx); err != nil && ctx.Err() == nil {
+		k.Log.WarnContext(ctx, "the worker could not say that it lives", "error", err)
+	}
+}
+
+// attend repeats that until ctx ends, at once when the registry is said to have moved, and then signs off.
+func (k *keys) attend(ctx context.Context, hints <-chan struct{}) {
 	tick := time.NewTicker(presence / 3)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if err := k.present(ctx); err != nil && ctx.Err() == nil {
-				k.Log.WarnContext(ctx, "the worker could not say that it lives", "error", err)
-			}
+			k.renew(ctx)
+		case <-hints:
+			k.renew(ctx)
 		case <-ctx.Done():
 			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
