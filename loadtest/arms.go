@@ -21,7 +21,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
-	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 const seedSQL = `DROP TABLE IF EXISTS public.users;
@@ -52,7 +51,7 @@ func ceiling(ctx context.Context, b *stand) (time.Duration, error) {
 	if err := lifecycle.Install(ctx, b.db); err != nil {
 		return 0, err
 	}
-	c := ddl.Column{ID: 1, Table: pg.Table{Schema: "public", Name: "users"}, Source: "email", Target: "email_encrypted", Key: []string{"id"}}
+	c := dualColumn() // as a backfill would prepare it
 	for _, step := range []ddl.Step{c.Check(), c.Validate(), c.Capture()} {
 		for _, statement := range step.Do {
 			if _, err := b.db.Exec(ctx, statement); err != nil {
@@ -101,7 +100,7 @@ func fleet(ctx context.Context, b *stand) (took time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer stop(coordinator)
+	defer b.stop(coordinator)
 	queue, err := connect(ctx, url, filepath.Join(dir, "state", "token"))
 	if err != nil {
 		return 0, err
@@ -112,7 +111,7 @@ func fleet(ctx context.Context, b *stand) (took time.Duration, err error) {
 		if err != nil {
 			return 0, err
 		}
-		defer stop(worker)
+		defer b.stop(worker)
 		defer func() { b.workerRSS = max(b.workerRSS, peakMemory(worker.Process.Pid)) }()
 	}
 	return b.runJob(ctx, queue)
@@ -173,9 +172,13 @@ func start(ctx context.Context, giveUp func(), environment []string, program str
 	return p, nil
 }
 
-func stop(p *process) {
+// stop ends a program of the fleet, and adds up what it took.
+func (b *stand) stop(p *process) {
 	_ = p.Process.Signal(os.Interrupt)
 	<-p.ended
+	if p.ProcessState != nil {
+		b.programs += p.ProcessState.UserTime() + p.ProcessState.SystemTime()
+	}
 }
 
 // freePort is a port of loopback that nobody listens on.

@@ -36,6 +36,7 @@ type figure struct {
 	Ratio         float64 `json:"ratio_to_ceiling"`
 	Min           float64 `json:"rows_per_second_min"`
 	Max           float64 `json:"rows_per_second_max"`
+	perMillion
 }
 
 // report is build/bench.json.
@@ -56,6 +57,7 @@ type stand struct {
 	postgres  *embedded.Postgres
 	db        *pg.DB
 	workerRSS int64
+	programs  time.Duration // of the processor, that programs of fleets took so far
 }
 
 func bench(ctx context.Context, o benchOptions) (err error) {
@@ -73,15 +75,16 @@ func bench(ctx context.Context, o benchOptions) (err error) {
 	}
 	defer b.db.Close()
 	arms := []arm{{"ceiling", ceiling}, {"fleet-2w-bigint", fleet}}
-	times := make(map[string][]time.Duration)
+	times, took := make(map[string][]time.Duration), make(map[string][]spent)
 	for round := range o.rounds {
 		for _, a := range arms {
-			took, err := b.measure(ctx, a)
+			elapsed, cpu, err := b.measure(ctx, a)
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", a.name, round+1, err)
 			}
-			fmt.Fprintf(os.Stderr, "round %d  %-16s %8.2f s  %9.0f rows/s\n", round+1, a.name, took.Seconds(), float64(o.rows)/took.Seconds())
-			times[a.name] = append(times[a.name], took)
+			fmt.Fprintf(os.Stderr, "round %d  %-16s %8.2f s  %9.0f rows/s  processor: server %6.2f s, programs %6.2f s\n", round+1, a.name,
+				elapsed.Seconds(), float64(o.rows)/elapsed.Seconds(), cpu.server.Seconds(), cpu.programs.Seconds())
+			times[a.name], took[a.name] = append(times[a.name], elapsed), append(took[a.name], cpu)
 		}
 	}
 	dual, cost, err := b.dual(ctx, o)
@@ -90,30 +93,39 @@ func bench(ctx context.Context, o benchOptions) (err error) {
 	} else if err != nil {
 		return err
 	}
-	return b.publish(o, arms, times, dual, cost)
+	figures := make([]figure, len(arms))
+	for i, a := range arms {
+		figures[i] = figureOf(a.name, o.rows, times[a.name], took[a.name])
+	}
+	return b.publish(o, figures, dual, cost)
 }
 
 // measure prepares a fresh table and runs one arm on it.
-func (b *stand) measure(ctx context.Context, a arm) (time.Duration, error) {
+func (b *stand) measure(ctx context.Context, a arm) (elapsed time.Duration, cpu spent, err error) {
 	if err := b.seed(ctx); err != nil {
-		return 0, fmt.Errorf("seed the table: %w", err)
+		return 0, cpu, fmt.Errorf("seed the table: %w", err)
 	}
-	return a.run(ctx, b)
+	before, programs := time.Duration(0), b.programs
+	if before, err = b.serverTime(ctx); err != nil {
+		return 0, cpu, err
+	}
+	if elapsed, err = a.run(ctx, b); err != nil {
+		return 0, cpu, err
+	}
+	after, err := b.serverTime(ctx)
+	return elapsed, spent{after - before, b.programs - programs}, err
 }
 
 // publish prints the table and writes the file.
-func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Duration, dual []dualFigure, cost *dualCost) error {
+func (b *stand) publish(o benchOptions, arms []figure, dual []dualFigure, cost *dualCost) error {
 	r := report{Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
-		Postgres: fmt.Sprintf("%d", b.postgres.Major()), Rounds: o.rounds, WorkerRSS: b.workerRSS, Dual: dual, DualCost: cost}
-	for _, a := range arms {
-		r.Arms = append(r.Arms, figureOf(a.name, o.rows, times[a.name]))
-	}
+		Postgres: fmt.Sprintf("%d", b.postgres.Major()), Rounds: o.rounds, WorkerRSS: b.workerRSS, Arms: arms, Dual: dual, DualCost: cost}
 	for i := range r.Arms {
 		r.Arms[i].Ratio = r.Arms[i].RowsPerSecond / r.Arms[0].RowsPerSecond
 	}
-	fmt.Printf("%-16s %10s %9s %12s %12s %12s %7s\n", "arm", "rows", "seconds", "rows/s", "min", "max", "ratio")
+	fmt.Printf("%-16s %10s %9s %12s %12s %12s %7s %28s\n", "arm", "rows", "seconds", "rows/s", "min", "max", "ratio", "processor per million rows")
 	for _, f := range r.Arms {
-		fmt.Printf("%-16s %10d %9.2f %12.0f %12.0f %12.0f %7.2f\n", f.Name, f.Rows, f.Seconds, f.RowsPerSecond, f.Min, f.Max, f.Ratio)
+		fmt.Printf("%-16s %10d %9.2f %12.0f %12.0f %12.0f %7.2f   %5.2f s server, %5.2f s ours\n", f.Name, f.Rows, f.Seconds, f.RowsPerSecond, f.Min, f.Max, f.Ratio, f.Server, f.Programs)
 	}
 	fmt.Printf("worker memory: at most %d MiB resident\n", b.workerRSS>>20)
 	for _, f := range dual {
@@ -136,10 +148,10 @@ func (b *stand) publish(o benchOptions, arms []arm, times map[string][]time.Dura
 	return os.WriteFile(o.out, append(body, '\n'), 0o644)
 }
 
-func figureOf(name string, rows int, times []time.Duration) figure {
+func figureOf(name string, rows int, times []time.Duration, took []spent) figure {
 	slices.Sort(times)
 	rate := func(d time.Duration) float64 { return float64(rows) / d.Seconds() }
 	median := times[len(times)/2]
 	return figure{Name: name, Rows: rows, Seconds: median.Seconds(), RowsPerSecond: rate(median),
-		Min: rate(times[len(times)-1]), Max: rate(times[0])}
+		Min: rate(times[len(times)-1]), Max: rate(times[0]), perMillion: perMillionOf(rows, took)}
 }
