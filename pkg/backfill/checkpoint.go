@@ -47,7 +47,7 @@ const advanceSQL = `UPDATE cipherfleet.ranges r
    AND j.id OPERATOR(pg_catalog.=) r.job_id AND j.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'sweeping', 'watching']::pg_catalog.text[])
 RETURNING %s`
 
-// advance moves the cursor and writes the checkpoint inside the chunk's transaction; ErrLost if the range is not ours.
+// advance moves the cursor and writes the checkpoint inside the chunk's transaction; [work.ErrLost] if the range is not ours.
 // It returns the new cursor, which holds once the transaction is committed.
 func (w *writer) advance(ctx context.Context, p progress) (keyspace.Key, error) {
 	statement := w.advanceStatement(p)

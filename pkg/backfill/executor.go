@@ -39,8 +39,9 @@ type Executor struct {
 // ErrDrained says that the executor was asked to stop and did so between two chunks.
 var ErrDrained = errors.New("drained between two chunks")
 
-// Execute carries the claim's range to its end, or returns why it stopped: ErrLost, ErrChanged, ErrDrained,
-// ErrQuarantineFull, or an error of Postgres or of a transform. Whatever was reported is committed and stays.
+// Execute carries the claim's range to its end, or returns why it stopped: [work.ErrLost], [keyspace.ErrChanged],
+// ErrDrained, ErrQuarantineFull, or an error of Postgres or of a transform. Whatever was reported is committed and
+// stays.
 func (x *Executor) Execute(ctx context.Context, claim work.Claim, report func(Checkpoint)) error {
 	for _, key := range []keyspace.Key{claim.After, claim.Through, claim.Cursor} {
 		if key != nil && len(key) != len(x.Shape.Key) {

@@ -20,8 +20,8 @@ type making struct {
 	compare bool // a row that counts as done is not, if its value is another one than the expression makes now
 }
 
-// openMaking is the kind of a column that an expression makes; ErrChanged if one of the columns that it reads is another
-// one now.
+// openMaking is the kind of a column that an expression makes; [keyspace.ErrChanged] if one of the columns that it
+// reads is another one now.
 func openMaking(relation pg.Relation, c work.Column) (making, error) {
 	e := c.Expression
 	for _, inputs := range [][]ddl.Input{e.Inputs, e.Judges} {
@@ -56,7 +56,7 @@ func (k making) uncovered() string {
 
 func (k making) fallible() bool { return k.column.Fallible() || k.compare }
 
-// evidence is a verdict that the server reaches: see judge.
+// evidence is a verdict that the server reaches: see Judge.
 func (k making) evidence() [2]operand {
 	verdict := "'uncovered'"
 	if k.column.Fallible() {

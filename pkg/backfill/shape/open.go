@@ -16,8 +16,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Open looks at the job's table and takes the shape of one leaf, or returns ErrChanged if the table is no longer
-// the one that the job began with. Keys holds the schemes that the job writes.
+// Open looks at the job's table and takes the shape of one leaf, or returns [keyspace.ErrChanged] if the table is no
+// longer the one that the job began with. Keys holds the schemes that the job writes.
 func Open(ctx context.Context, db *pg.DB, job work.Job, leaf uint32, keyring *cell.Keyring) (*Shape, error) {
 	s, err := openLeaf(ctx, db, job, leaf, keyring, openColumn)
 	if err != nil {

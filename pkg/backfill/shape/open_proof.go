@@ -10,8 +10,9 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// OpenProof takes the shape of a leaf for a verifier, or returns ErrChanged as [Open] does. Unlike that, it takes
-// no fingerprint; a column of the job without a source is one whose plaintext is gone, and one in reverse is cut over.
+// OpenProof takes the shape of a leaf for a verifier, or returns [keyspace.ErrChanged] as [Open] does. Unlike that, it
+// takes no fingerprint; a column of the job without a source is one whose plaintext is gone, and one in reverse is cut
+// over.
 func OpenProof(ctx context.Context, db *pg.DB, job work.Job, leaf uint32, keyring *cell.Keyring) (*Shape, error) {
 	return openLeaf(ctx, db, job, leaf, keyring, openProven)
 }

@@ -162,7 +162,7 @@ func (s *Shape) LockSQL() string {
 		s.wanted(), s.KeyList(), strings.Join(sources, ", "), s.Table.SQL(), s.RowIs(1))
 }
 
-// WriteOneSQL writes the row that lockSQL holds, says whether it is uncovered afterwards, and echoes. Parameters: key,
+// WriteOneSQL writes the row that [Shape.LockSQL] holds, says whether it is uncovered afterwards, and echoes. Parameters: key,
 // cells.
 func (s *Shape) WriteOneSQL() string {
 	sets, sent := make([]string, len(s.Columns)), 0
