@@ -20,7 +20,7 @@ func floors() [][]string {
 	return [][]string{
 		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/client/spell", "pkg/client/template", "pkg/embedded"},
 		2:  {"pkg/backfill/keyspace", "pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "pkg/client/exchange", "coordinator/throttle"},
-		3:  {"pkg/client/token", "pkg/lifecycle/blind", "pkg/lifecycle/hint", "pkg/lifecycle/shred", "pkg/manifest", "pkg/app"},
+		3:  {"pkg/client/token", "pkg/client/lineage", "pkg/lifecycle/blind", "pkg/lifecycle/hint", "pkg/lifecycle/shred", "pkg/manifest", "pkg/app"},
 		4:  {"pkg/transform", "pkg/ddl"},
 		5:  {"pkg/backfill/work", "pkg/client", "pkg/migrate", "pkg/testenv"},
 		6:  {"pkg/backfill/shape"},

@@ -20,12 +20,12 @@ const (
 	FormatCipherSweet   = "ciphersweet"    // PHP
 )
 
-// FormatOwn would be cells of ours: they are refused, with what to do instead.
+// FormatOwn is cells of ours, which move into a column of another type: the registry knows what opens them.
 const FormatOwn = "cipherfleet"
 
 // Formats are all of them.
 func Formats() []string {
-	return []string{FormatAttrEncrypted, FormatLockbox, FormatRails, FormatPGP, FormatPGCrypto, FormatTransit, FormatCipherSweet}
+	return []string{FormatAttrEncrypted, FormatLockbox, FormatRails, FormatPGP, FormatPGCrypto, FormatTransit, FormatCipherSweet, FormatOwn}
 }
 
 // PlaintextTypes are the types that an opened value may be taken for.
@@ -58,6 +58,9 @@ type Origin struct {
 	Marshal   bool   `json:"marshal,omitempty"`   // of attr_encrypted; refused
 	ZeroIV    bool   `json:"v2_gcm_iv,omitempty"` // of attr_encrypted
 }
+
+// Own says that the values are cells of ours, of another column than they are to be cells of.
+func (o *Origin) Own() bool { return o != nil && o.Format == FormatOwn }
 
 // takes are the options beside format, plaintext and key that a format has.
 func (o Origin) takes() map[string]bool {
@@ -125,18 +128,20 @@ func (o Origin) PlaintextType() string {
 
 // Validate checks what can be said without keys and database; field is the origin's own name in problems.
 func (o Origin) Validate(field string) error {
-	if o.Format == FormatOwn {
-		return hinted(field+".format", "while the plaintext is there: cipherfleet rollback --to schema-added --drop-target, then backfill --type; after its drop: cipherfleet decrypt first",
-			"is cells of ours, which no job moves to a column of another type")
-	}
 	takes := o.takes()
-	if len(takes) == 0 {
+	if !slices.Contains(Formats(), o.Format) {
 		return hinted(field+".format", "docs/foreign.md lists what each of them reads", "was %.40q; accepted is %s", o.Format, strings.Join(Formats(), ", "))
 	}
 	for _, name := range o.given() {
 		if !takes[name] {
 			return invalid(field+"."+name, "is no option of format %s", o.Format)
 		}
+	}
+	switch {
+	case o.Own() && o.Plaintext != "":
+		return invalid(field+".plaintext", "is no option of format %s: the registry knows the type", o.Format)
+	case o.Own():
+		return nil
 	}
 	if !slices.Contains(PlaintextTypes(), o.PlaintextType()) {
 		return invalid(field+".plaintext", "was %.40q; accepted is %s", o.Plaintext, strings.Join(PlaintextTypes(), ", "))
@@ -217,6 +222,9 @@ func (c ColumnRequest) validateFrom(field string) error {
 		return nil
 	case c.From == nil:
 		return invalid(field+".from", "is missing; transform reencrypt needs to know in which format the values are encrypted")
+	}
+	if c.From.Own() && c.Target == "" {
+		return invalid(field+".target", "is missing; the name of the new column of cells is the one that the move goes by")
 	}
 	for _, name := range c.From.Columns() {
 		if name == c.Source || name == c.Target {

@@ -72,7 +72,7 @@ func (r StartRequest) withDefaults() StartRequest {
 	}
 	columns := make([]ColumnRequest, len(r.Columns))
 	for i, column := range r.Columns {
-		if column.Target == "" && column.Source != "" && !column.Made() && !r.known() {
+		if column.Target == "" && column.Source != "" && !column.Made() && !column.From.Own() && !r.known() {
 			column.Target = column.Source + "_encrypted"
 		}
 		columns[i] = column

@@ -152,6 +152,9 @@ func announce(p preflight.Plan, r messages.StartRequest) string {
 		if c.Origin != nil {
 			columns[i] = fmt.Sprintf("%s (%s, plaintext %s, codec %s) into %s", strings.Join(append([]string{c.Source.Name}, c.Origin.Names()...), ", "), c.Origin.Format, c.Origin.PlaintextType(), c.Codec, c.Target.Name)
 		}
+		if c.Origin.Own() {
+			columns[i] = fmt.Sprintf("the cells in %s (%s, codec %s) into %s (%s)", c.Source.Name, c.Source.Type, c.Codec, c.Target.Name, c.Form())
+		}
 		if c.Made() {
 			columns[i] = fmt.Sprintf("%s into %s (%s)", c.Expression.SQL, c.Target.Name, c.Expression.Type)
 		}

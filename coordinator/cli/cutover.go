@@ -142,7 +142,9 @@ func manifestColumn(config app.Coordinator, n standing.Name) (c manifest.Column,
 		return c, nil, err
 	}
 	for _, t := range m.Tables {
-		at := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return c.Source == n.Column })
+		at := slices.IndexFunc(t.Columns, func(c manifest.Column) bool {
+			return c.Source == n.Column && !c.From.Own() || c.From.Own() && c.Target == n.Column
+		})
 		if t.Schema == n.Schema && t.Name == n.Table && at >= 0 {
 			return t.Columns[at], t.Key, nil
 		}
@@ -176,8 +178,16 @@ func (o *cutoverOptions) print(w io.Writer, r ladder.CutoverResult) error {
 	if r.Already {
 		already = " already"
 	}
-	_, err := fmt.Fprintf(w, "%s.%s is cut over%s: the cells are in column %s, the plaintext is in %s\n", r.Table, r.Column, already, r.SealedName, r.PlainName)
+	_, err := fmt.Fprintf(w, "%s.%s is cut over%s: the cells are in column %s, the %s in %s\n", r.Table, r.Column, already, r.SealedName, leftIn(r.Before), r.PlainName)
 	return err
+}
+
+// leftIn is what a cutover leaves, with its verb.
+func leftIn(before string) string {
+	if before == "old cells" {
+		return before + " are"
+	}
+	return before + " is"
 }
 
 func (o *cutoverOptions) printPlan(w io.Writer, p ladder.CutoverPlan) error {

@@ -71,6 +71,8 @@ type dropDone struct {
 	Scripts   []script `json:"files"`     // with their SQL where they were not written
 	Along     []string `json:"along"`     // goes with it
 	Mind      []string `json:"mind"`      // knows it by its name
+
+	before string // what goes, in a sentence
 }
 
 func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err error) {
@@ -94,7 +96,7 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 		return err
 	}
 	done := dropDone{V: messages.Version, Table: plan.Relation.Table().String(), Column: plan.Source, Plaintext: plan.Plain.Name, State: "dropped",
-		Scripts: []script{}, Along: named(plan.Along), Mind: named(plan.Mind)}
+		Scripts: []script{}, Along: named(plan.Along), Mind: named(plan.Mind), before: plan.Before()}
 	if plan.Gone {
 		if !o.dryRun {
 			_, err = standing.RecordDropped(c.Context(), s.db)
@@ -136,7 +138,7 @@ func (o *dropOptions) drop(c *cobra.Command, l *ladder.Ladder, plan ladder.Drop,
 		return nil
 	}
 	if !o.asJSON {
-		fmt.Fprintf(c.ErrOrStderr(), "proving that every plaintext of %s has its cell: reads the table once, beside readers and writers\n", done.Table)
+		fmt.Fprintf(c.ErrOrStderr(), "proving that every %s of %s has its cell: reads the table once, beside readers and writers\n", strings.TrimSuffix(done.before, "s"), done.Table)
 	}
 	if err := l.ProveCoverage(c.Context(), plan, o.name); err != nil {
 		return err
@@ -176,9 +178,9 @@ func baseName(path string) string {
 // dropMigration is the plan as a file, with what its reviewer should know.
 func dropMigration(d ladder.Drop) migration {
 	m := migration{name: fileName("drop", d.Relation.Name, d.Plain.Name), up: d.SQL.Do, down: d.SQL.Undo, about: []string{
-		fmt.Sprintf("Takes the plaintext of %s.%s away for good: column %q. Its cells stay, in column %q.", d.Relation.Table(), d.Source, d.Plain.Name, d.Sealed.Name),
+		fmt.Sprintf("Takes the %s of %s.%s away for good: column %q. Its cells stay, in column %q.", d.Before(), d.Relation.Table(), d.Source, d.Plain.Name, d.Sealed.Name),
 		"It waits briefly for its lock on the table and reads no row under it: constraint " + ddl.CoverageName(d.ID) + " proves",
-		"that every plaintext has its cell. If that, or anything else that this rests on, is not so any more, nothing is changed.",
+		"that every " + strings.TrimSuffix(d.Before(), "s") + " has its cell. If that, or anything else that this rests on, is not so any more, nothing is changed.",
 		"Run it in one transaction, as the owner of the table and of schema cipherfleet. The way back adds the column without its values.",
 	}}
 	if len(d.With) > 0 {
@@ -195,7 +197,11 @@ func dropMigration(d ladder.Drop) migration {
 
 func (o *dropOptions) print(w, errout io.Writer, done dropDone) error {
 	if done.State == "dropped" {
-		_, err := fmt.Fprintf(w, "the plaintext of %s.%s is dropped\nnext: cipherfleet residue looks for copies that outlive it\n", done.Table, done.Column)
+		verb, next := "is", "next: cipherfleet residue looks for copies that outlive it\n"
+		if done.before == "old cells" {
+			verb, next = "are", ""
+		}
+		_, err := fmt.Fprintf(w, "the %s of %s.%s %s dropped\n%s", done.before, done.Table, done.Column, verb, next)
 		return err
 	}
 	for what, names := range map[string][]string{"goes with it": done.Along, "knows it by its name, and will not find it any more": done.Mind} {

@@ -21,12 +21,13 @@ import (
 // maker is who makes the values of a command's columns, as flags say it, or else the manifest.
 type maker struct {
 	transform, subject, key, kind string
-	expression                    string
+	expression, from              string
 	done                          messages.Done
 }
 
 func (m *maker) flags(f *pflag.FlagSet) {
-	f.StringVar(&m.transform, "transform", "", "encrypt, external, proxy, expression or copy, or in the manifest reencrypt: what makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
+	f.StringVar(&m.transform, "transform", "", "encrypt, external, proxy, expression, copy, or reencrypt, with --from or in the manifest: what makes the values of all these columns (default: as the last job, else the manifest, else encrypt)")
+	f.StringVar(&m.from, "from", "", "with --transform reencrypt: cipherfleet, for cells of ours that move into a column of another type; other formats are described in the manifest")
 	f.StringVar(&m.subject, "subject", "", "with --transform external: the NATS subject on which your own encrypter is asked")
 	f.StringVar(&m.key, "external-key", "", "with --transform external: what that encrypter calls the column")
 	f.StringVar(&m.kind, "type", "", "with --prepare, the type of a target that is added: bytea, text or jsonb, with --transform external or proxy also eql_v2_encrypted (default bytea); with expression or copy any (default the expression's)")
@@ -42,6 +43,9 @@ func (m *maker) fill(r *messages.StartRequest, targets []string) {
 	for i := range r.Columns {
 		c := &r.Columns[i]
 		c.Transform, c.Type, c.External = m.transform, m.kind, messages.Encrypter{Subject: m.subject, Key: m.key}
+		if m.from != "" {
+			c.From = &messages.Origin{Format: m.from}
+		}
 		if c.Expression, c.Done = m.expression, m.done; c.Made() && i >= len(targets) {
 			c.Target = ""
 		}
@@ -51,7 +55,7 @@ func (m *maker) fill(r *messages.StartRequest, targets []string) {
 // fromManifest completes the columns that the manifest gives to an encrypter or an expression, or that somebody else encrypted, unless flags say who makes them. Targets
 // are those that flags name. Without a manifest nothing happens.
 func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []string) error {
-	if m.transform == messages.TransformReencrypt {
+	if m.transform == messages.TransformReencrypt && m.from != messages.FormatOwn {
 		return &app.Fail{Code: app.CodeUsage, Err: errors.New("--transform reencrypt has no flags for the format that values are in"), Hint: "describe the column in the manifest, with transform: reencrypt and from: {…}, and leave --transform out"}
 	}
 	if m.transform != "" {

@@ -21,10 +21,11 @@ that needs no key. Cells of a number that the registry does not know are listed 
 Exit codes: as of cipherfleet scheme`
 
 func newSchemeList(read settings) *cobra.Command {
-	column, count, asJSON := &oneColumn{}, false, false
+	column, moved, count, asJSON := &oneColumn{}, false, false, false
 	c := &cobra.Command{Use: "ls TABLE.COLUMN", Short: "List the schemes of a column", Long: schemeListLong,
 		Example: "  cipherfleet scheme ls users.email\n  cipherfleet scheme ls users.email --count --json"}
 	column.flags(c.Flags())
+	c.Flags().BoolVar(&moved, "moved", false, "the column of that name whose cells have moved into another one and were dropped")
 	c.Flags().BoolVar(&count, "count", false, "read the whole table for how many cells each has")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -33,6 +34,7 @@ func newSchemeList(read settings) *cobra.Command {
 			return err
 		}
 		return withRegistry(c, read, false, "", func(_ *station, r *scheme.Registry) error {
+			r.Gone = moved
 			list, err := r.List(c.Context(), name, count)
 			if err != nil {
 				return err

@@ -174,6 +174,9 @@ type standing struct {
 	key                 *rowKey                 // nil: rows cannot be told apart
 	tenants             map[uint16]tenantColumn // of schemes with a key for each tenant
 	tokens              token.Set
+
+	twin *standing // the column that the cells move into, or out of: its cells are written, too; nil: they stay
+	kin  []uint32  // other columns of ours whose cells may stand where this one's do, for a moment around a cutover
 }
 
 // tenantColumn is the column whose value chooses a row's key.
@@ -207,6 +210,9 @@ func (s *standing) writes() (names []string) {
 	if s.setsCell() {
 		names = append(append(names, s.sealed), s.tokens.Names()...)
 	}
+	if s.twin != nil {
+		names = append(names, s.twin.sealed)
+	}
 	return names
 }
 
@@ -218,7 +224,7 @@ func (s *standing) now() *standing {
 }
 
 // mayBeText says whether text may be a cell: where cells are bytea it is plaintext, whatever it looks like.
-func (s *standing) mayBeText() bool { return s.id == 0 || s.form != cell.FormBytes }
+func (s *standing) mayBeText() bool { return s.id == 0 || s.form != cell.FormBytes || len(s.kin) > 0 }
 
 // stored is a cell as an argument for its column; nil is NULL.
 func (s *standing) stored(sealed []byte) any {

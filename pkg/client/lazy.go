@@ -50,7 +50,7 @@ func newLazy(c *Client, perSecond float64) *lazy {
 // only reads; on a server that takes writes; and within the rate. It never waits, and it is nothing to the reader if
 // nothing comes of it.
 func (l *lazy) offer(rows pgx.Rows, f *field, h cell.Header, a cell.Address, sealed, plain []byte) {
-	if l.limiter == nil || f.at.key == nil || slices.Contains(f.key, -1) {
+	if l.limiter == nil || f.at.twin != nil || h.Column != f.at.id || f.at.key == nil || slices.Contains(f.key, -1) {
 		return
 	}
 	newest, ok := l.client.chain.Active(f.at.id)

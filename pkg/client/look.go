@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/client/lineage"
 	"github.com/cipherfleet/cipherfleet/pkg/client/token"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -147,17 +147,22 @@ func (c *Client) followTable(ctx context.Context, own Columns) error {
 // stand is where the column of that name stands; nil if there is none.
 func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []lifecycle.Column, latest map[uint32]lifecycle.Standing, name string) (*standing, error) {
 	s := &standing{relid: relation.OID, table: relation.Table()}
-	known, ok := find(relation, registered, name)
+	known, ok := lineage.Find(relation, registered, name)
 	if !ok {
 		column, ok := relation.Column(name)
-		if !ok {
-			return nil, nil
+		if ok {
+			s.plain, s.plainNum = column.Name, column.Attnum
+			s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
+			return s, nil
 		}
-		s.plain, s.plainNum = column.Name, column.Attnum
-		s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
-		return s, nil
+		var err error
+		if known, ok, err = lineage.Alias(ctx, c.db, relation.OID, registered, name); err != nil || !ok {
+			return nil, err
+		}
 	}
-	s.id, s.phase = known.ID, latest[known.ID].State.Phase
+	line := lineage.Of(relation, registered, latest, known)
+	known = line.Read
+	s.id, s.phase, s.kin = known.ID, latest[known.ID].State.Phase, line.Kin
 	s.sealed, s.sealedNum = place(relation, known.TargetNum)
 	s.plain, s.plainNum = place(relation, known.SourceNum)
 	if s.plain == "" && s.sealed == "" {
@@ -176,17 +181,22 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	} else if s.kind, err = c.kindNamed(ctx, known.Type); err != nil {
 		return nil, err
 	}
-	if err := c.db.QueryRow(ctx, turnSQL, known.Table.String(), known.Source).Scan(&s.turn); err != nil {
-		return nil, fmt.Errorf("read its last turn: %w", err)
-	}
-	if err := c.rights(ctx, s); err != nil {
+	if s.turn, err = line.Turn(ctx, c.db); err != nil {
 		return nil, err
+	}
+	if s.plain != "" && s.sealed != "" {
+		if s.maySeal, s.mayPlain, err = lineage.Rights(ctx, c.db, s.relid, s.plainNum, s.sealedNum); err != nil {
+			return nil, err
+		}
 	}
 	schemes, err := lifecycle.Schemes(ctx, c.db, known.ID)
 	if err != nil {
 		return nil, err
 	}
 	s.foreign, s.tenants = s.foreign && len(schemes) == 0, tenants(relation, schemes)
+	if err := c.joinTwin(ctx, relation, s, line.Twin); err != nil {
+		return nil, err
+	}
 	if s.tokens, err = token.Of(ctx, c.db, c.chain, s.relid, s.id, s.sealedNum); err != nil {
 		return nil, err
 	}
@@ -194,17 +204,13 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	return s, err
 }
 
-const originSQL = `SELECT coalesce((SELECT x.c #>> '{origin,format}' FROM cipherfleet.jobs j CROSS JOIN pg_catalog.jsonb_array_elements(j.spec -> 'columns') AS x (c)
- WHERE (x.c ->> 'id')::pg_catalog.int8 = $1 AND (x.c ->> 'source_attnum')::pg_catalog.int4 = $2 ORDER BY j.created_at DESC, j.id LIMIT 1), '')`
-
 // withoutOrigin keeps away from a source that somebody else encrypted: what it holds is no plaintext. There are cells alone,
 // and before their cutover nothing.
 func (c *Client) withoutOrigin(ctx context.Context, s *standing, known lifecycle.Column) error {
-	var format string
-	if err := c.db.QueryRow(ctx, originSQL, int64(known.ID), int32(known.SourceNum)).Scan(&format); err != nil {
-		return fmt.Errorf("read the format of its source: %w", err)
-	}
+	format, err := lineage.Format(ctx, c.db, known)
 	switch {
+	case err != nil:
+		return err
 	case format == "":
 		return nil
 	case s.phase != lifecycle.PhaseCutOver && s.phase != lifecycle.PhaseDropped:
@@ -212,23 +218,6 @@ func (c *Client) withoutOrigin(ctx context.Context, s *standing, known lifecycle
 	}
 	s.plain, s.plainNum = "", 0
 	return nil
-}
-
-// find is the registered column that goes, or went, by a name: the one it was registered under before any other.
-func find(relation pg.Relation, registered []lifecycle.Column, name string) (lifecycle.Column, bool) {
-	for _, known := range registered {
-		if known.Source == name {
-			return known, true
-		}
-	}
-	for _, known := range registered {
-		plain, _ := place(relation, known.SourceNum)
-		sealed, _ := place(relation, known.TargetNum)
-		if name == plain || name == sealed {
-			return known, true
-		}
-	}
-	return lifecycle.Column{}, false
 }
 
 // place is a column by its number: its present name, or "" if it is gone.
@@ -239,25 +228,6 @@ func place(relation pg.Relation, num int16) (string, int16) {
 		}
 	}
 	return "", 0
-}
-
-const turnSQL = `SELECT coalesce(max(e.id), 0) FROM cipherfleet.events e
- WHERE e.table_name = $1 AND e.column_name = $2 AND e.event IN ('cut_over', 'rolled_back', 'dropped', 'advanced')`
-
-// rightsSQL says whether who may insert or update one column may do so with the other.
-const rightsSQL = `SELECT coalesce(bool_and(r.sealed OR NOT r.plain), false), coalesce(bool_and(r.plain OR NOT r.sealed), false) FROM (
- SELECT pg_catalog.has_column_privilege($1::pg_catalog.oid, $2::pg_catalog.int2, p.name) AS plain, pg_catalog.has_column_privilege($1::pg_catalog.oid, $3::pg_catalog.int2, p.name) AS sealed
-  FROM (VALUES ('INSERT'), ('UPDATE')) AS p (name)) AS r`
-
-// rights looks what the role may write of two columns.
-func (c *Client) rights(ctx context.Context, s *standing) error {
-	if s.plain == "" || s.sealed == "" {
-		return nil
-	}
-	if err := c.db.QueryRow(ctx, rightsSQL, s.relid, s.plainNum, s.sealedNum).Scan(&s.maySeal, &s.mayPlain); err != nil {
-		return fmt.Errorf("look at the rights on it: %w", err)
-	}
-	return nil
 }
 
 // tenants are the columns that choose a row's key, by the schemes that have one.
@@ -273,16 +243,11 @@ func tenants(relation pg.Relation, schemes []lifecycle.SchemeRow) map[uint16]ten
 	return tenants
 }
 
-// A cell's address holds the key that the jobs over its column walk by.
-const keySQL = `SELECT ARRAY(SELECT pg_catalog.jsonb_array_elements_text(j.spec -> 'key')) FROM cipherfleet.jobs j
- WHERE j.spec -> 'columns' @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('id', $1::pg_catalog.int8)) ORDER BY j.created_at DESC, j.id LIMIT 1`
-
 // keyOf is the key that rows of a table are bound to.
 func (c *Client) keyOf(ctx context.Context, relation pg.Relation, id uint32) (*rowKey, error) {
-	var names []string
-	err := c.db.QueryRow(ctx, keySQL, int64(id)).Scan(&names)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return nil, fmt.Errorf("read the key of its jobs: %w", err)
+	names, err := lineage.Key(ctx, c.db, id)
+	if err != nil {
+		return nil, err
 	}
 	for _, key := range relation.Keys {
 		if key.Usable() && slices.Equal(key.Names(), names) {

@@ -72,7 +72,7 @@ func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
 		}
 	}
 	writer := ddl.WriterRotation // the values stay as they are, and so does plaintext beside the cells
-	if slices.ContainsFunc(cs, func(c *Column) bool { return !c.at.Load().cells() }) {
+	if slices.ContainsFunc(cs, func(c *Column) bool { s := c.at.Load(); return !s.cells() || len(s.kin) > 0 }) {
 		writer = ddl.WriterClient // a cell beside the truth stays for no other
 	}
 	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config($1, $2, true)`, ddl.WriterSetting, writer); err != nil {
@@ -160,6 +160,9 @@ func (cs Columns) others(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	for _, known := range registered {
+		if slices.ContainsFunc(cs, func(c *Column) bool { return c.at.Load().related(known.ID) }) {
+			continue // its cell is cleared with the key's change, and made anew
+		}
 		if !slices.ContainsFunc(cs, func(c *Column) bool { return c.at.Load().id == known.ID }) {
 			return fmt.Errorf("column %s is encrypted too: name it as well", known.Source)
 		}

@@ -78,7 +78,7 @@ func (w *writing) piece(p template.Piece) error {
 	case template.Excluded:
 		for i, name := range s.writes() {
 			w.assign(i, name)
-			if value := "excluded." + pg.Ident(name); name == s.plain || name == s.sealed {
+			if value := "excluded." + pg.Ident(name); name == s.plain || name == s.sealed || s.twins(name) {
 				w.sql.WriteString(value)
 			} else {
 				w.sql.WriteString(ddl.Marked(value))
@@ -140,9 +140,11 @@ func (w *writing) write(column *Column, s *standing, p template.Piece) error {
 		switch {
 		case name == s.plain:
 			fmt.Fprintf(&w.sql, "$%d", len(w.args))
+		case s.twins(name):
+			fmt.Fprintf(&w.sql, alone, len(w.args), s.twin.form)
 		case name != s.sealed:
 			fmt.Fprintf(&w.sql, "$%d::pg_catalog.bytea", len(w.args))
-		case s.both():
+		case s.both() || s.twin != nil:
 			fmt.Fprintf(&w.sql, knowing, len(w.args), s.form)
 		default:
 			fmt.Fprintf(&w.sql, alone, len(w.args), s.form)

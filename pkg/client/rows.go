@@ -161,7 +161,7 @@ func (o *opener) recognize(i int, value []byte) (*field, []byte) {
 		}
 	}
 	for _, column := range o.columns { // a plan that was kept through a swap describes the column of before
-		if s := column.at.Load(); s.id == h.Column && s.cells() {
+		if s := column.at.Load(); (s.id == h.Column || s.related(h.Column)) && s.cells() {
 			return &field{column: column, at: s, sealed: true, key: s.keyFields(o.known, i)}, value
 		}
 	}
@@ -248,7 +248,7 @@ func (o *opener) open(rows pgx.Rows, f *field, sealed []byte, into any) error {
 	if err != nil {
 		return err
 	}
-	address := cell.Address{Column: s.id}
+	address := cell.Address{Column: s.of(header)}
 	if header.RowBound {
 		if address.Key, err = o.key(rows, f); err != nil {
 			return err

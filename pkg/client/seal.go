@@ -36,7 +36,11 @@ func (c *Client) stored(ctx context.Context, m *pgtype.Map, s *standing, r row, 
 			all = append(all, t)
 		}
 	}
-	return all, nil
+	if s.twin == nil {
+		return all, nil
+	}
+	moved, err := c.twinned(ctx, m, s.twin, r, v)
+	return append(all, moved), err
 }
 
 // values are what a write of v stores in a row: the plaintext as an argument for pgx, the cell, and the tokens of it.
@@ -187,7 +191,7 @@ func (c *Client) openAt(m *pgtype.Map, s *standing, key Key, sealed []byte) (wir
 	if err != nil {
 		return nil, 0, err
 	}
-	address := cell.Address{Column: s.id}
+	address := cell.Address{Column: s.of(header)}
 	if header.RowBound {
 		if address.Key, err = s.key.encode(m, key); err != nil {
 			return nil, 0, err

@@ -20,6 +20,10 @@ type Column struct {
 	Type, Collation      string // as Postgres formats it; Collation may be ""
 }
 
+// Moves says that the column was registered to take the cells of another one, which stand in its source: then it goes by
+// the name of its target.
+func (c Column) Moves() bool { return c.Source == c.Target && c.SourceNum != c.TargetNum }
+
 // ConflictError refuses to register a column because another one stands where it would.
 type ConflictError struct {
 	Column Column // the one that is registered

@@ -47,11 +47,37 @@ func (r Registrar) RetireScheme(ctx context.Context, tx pg.Tx, column uint32, nu
 	if err != nil || s.State == SchemeRetired {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'retired', retired_at = pg_catalog.clock_timestamp() WHERE column_id = $1 AND number = $2`, column, number)
+	return r.markRetired(ctx, tx, s)
+}
+
+// RetireGone retires a column whose cells are gone with the column of the table that held them, as the caller proves in
+// the same transaction: nothing is left that its schemes open, and nothing takes its cells any more. Their keys are kept
+// as those of any retired scheme.
+func (r Registrar) RetireGone(ctx context.Context, tx pg.Tx, column uint32) error {
+	all, err := Schemes(ctx, tx, column)
 	if err != nil {
-		return fmt.Errorf("retire scheme %d of column %d: %w", number, column, err)
+		return err
 	}
-	return r.tell(ctx, tx, column, change{Scheme: number, From: s.State, To: SchemeRetired, Key: s.KeyID})
+	if err := Retire(ctx, tx, column); err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.State == SchemeRetired || s.State == SchemeDestroyed {
+			continue
+		}
+		if err := r.markRetired(ctx, tx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r Registrar) markRetired(ctx context.Context, tx pg.Tx, s SchemeRow) error {
+	_, err := tx.Exec(ctx, `UPDATE cipherfleet.schemes SET state = 'retired', retired_at = pg_catalog.clock_timestamp() WHERE column_id = $1 AND number = $2`, s.Column, s.Number)
+	if err != nil {
+		return fmt.Errorf("retire scheme %d of column %d: %w", s.Number, s.Column, err)
+	}
+	return r.tell(ctx, tx, s.Column, change{Scheme: s.Number, From: s.State, To: SchemeRetired, Key: s.KeyID})
 }
 
 // RetainedError refuses to destroy keys before the time for which they are kept is over.

@@ -128,8 +128,13 @@ func parseBinding(text string) (rowBound bool, err error) {
 // must have the same definition ([*SchemeConflictError]). After a failure half-way the next call goes on where this one
 // stood.
 func ActivateScheme(ctx context.Context, db *pg.DB, kek cell.KEK, want cell.Scheme) (cell.Scheme, error) {
+	return ActivateFirst(ctx, db, kek, Definition{Scheme: want})
+}
+
+// ActivateFirst is the same for a scheme that may have a tenant column, and a retention of its own.
+func ActivateFirst(ctx context.Context, db *pg.DB, kek cell.KEK, want Definition) (cell.Scheme, error) {
 	r := Registrar{DB: db, KEK: kek, silent: true}
-	made, err := r.NewScheme(ctx, Definition{Scheme: want})
+	made, err := r.NewScheme(ctx, want)
 	if err != nil {
 		return cell.Scheme{}, err
 	}

@@ -57,7 +57,7 @@ func (r *reader) column(n *yaml.Node, path string) Column {
 
 func (r *reader) target(n *yaml.Node, path string, seen map[string]*yaml.Node, c *Column) {
 	switch {
-	case c.Made():
+	case c.Made(), c.From.Own():
 		r.require(n, path, seen, "target")
 	case seen["target"] == nil && c.Source != "":
 		c.Target = DefaultColumn(c.Source).Target

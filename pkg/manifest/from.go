@@ -14,7 +14,7 @@ import (
 func (r *reader) from(n *yaml.Node, path string) *messages.Origin {
 	o := &messages.Origin{}
 	seen := r.mapping(n, path,
-		field{"format", r.format(&o.Format)},
+		field{"format", r.choice(&o.Format, messages.Formats()...)},
 		field{"plaintext", r.choice(&o.Plaintext, messages.PlaintextTypes()...)},
 		field{"key", r.text(&o.Key)},
 		field{"previous", func(n *yaml.Node, path string) {
@@ -41,17 +41,6 @@ func (r *reader) from(n *yaml.Node, path string) *messages.Origin {
 		field{"v2_gcm_iv", r.flag(&o.ZeroIV)})
 	r.require(n, path, seen, "format")
 	return o
-}
-
-// format knows one more than there are: what to do instead is said by whoever checks the whole.
-func (r *reader) format(into *string) func(*yaml.Node, string) {
-	return func(n *yaml.Node, path string) {
-		if n.Kind == yaml.ScalarNode && n.Value == messages.FormatOwn {
-			*into = n.Value
-			return
-		}
-		r.choice(into, messages.Formats()...)(n, path)
-	}
 }
 
 // origin checks it by the rules of the request that it becomes.

@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +78,8 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 	}
 	e.plain = plain
 	if v.Is != nil {
-		if v.Kept, err = e.holds(ctx, v); err != nil {
+		stored := Value{Address: v.Address, In: v.Is}
+		if e.opened, v.Kept, err = holds(ctx, e.keyring, e.Learn, e.opened[:0], &stored, plain); err != nil {
 			return arena, err
 		}
 		if v.Kept {
@@ -108,19 +108,4 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 	}
 	v.Out = sealed
 	return arena, nil
-}
-
-// holds says whether what is stored is a cell of e.plain, in this very row. That a key was taken away is an error: nobody
-// knows then.
-func (e *Encrypt) holds(ctx context.Context, v *Value) (bool, error) {
-	stored := Value{Address: v.Address, In: v.Is}
-	plain, _, err := openCell(ctx, e.keyring, e.Learn, e.opened[:0], &stored)
-	if errors.Is(err, ErrValue) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("open what is stored: %w", err)
-	}
-	e.opened = plain
-	return bytes.Equal(plain, e.plain), nil
 }

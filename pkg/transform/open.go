@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,19 @@ func openCell(ctx context.Context, keyring *cell.Keyring, learn func(context.Con
 		return nil, header, fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	return plain, header, nil
+}
+
+// holds says whether what is stored is a cell of this plaintext, in its very row, and leaves in dst what it holds. That a
+// key was taken away is an error: nobody knows then.
+func holds(ctx context.Context, keyring *cell.Keyring, learn func(context.Context, error) bool, dst []byte, stored *Value, plain []byte) ([]byte, bool, error) {
+	opened, _, err := openCell(ctx, keyring, learn, dst, stored)
+	if errors.Is(err, ErrValue) {
+		return dst, false, nil
+	}
+	if err != nil {
+		return dst, false, fmt.Errorf("open what is stored: %w", err)
+	}
+	return opened, bytes.Equal(opened, plain), nil
 }
 
 func isUnknown(err error) bool {

@@ -8,15 +8,19 @@ import (
 )
 
 // Reencrypt opens cells of one column, of whichever scheme, and seals what they hold under one scheme. What it sealed
-// is opened again and compared before it is let go. A cell that does not open is never sealed as if it were data.
+// is opened again and compared before it is let go. A cell that does not open is never sealed as if it were data. Where a
+// cell is stored already, of whichever scheme, that opens to the very plaintext, it stays.
 type Reencrypt struct {
+	From uint32 // id of the column whose cells are opened, in the same rows; 0: the scheme's own
+
 	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
 	Learn func(ctx context.Context, err error) bool
 	Key   KeyFor  // of values that name a tenant. Nil: they cannot be sealed
 	Keys  KeysFor // of all tenants of a batch, before it is asked for one. Nil: they are made one by one
 
 	sealers
-	plain []byte // scratch
+	plain  []byte // scratch
+	opened []byte // scratch
 
 	testOnlySealed func(sealed []byte) // damages a cell before its check; nil outside tests
 }
@@ -36,7 +40,7 @@ func (r *Reencrypt) Apply(ctx context.Context, values []Value) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	defer func() { clear(r.plain[:cap(r.plain)]) }()
+	defer func() { clear(r.plain[:cap(r.plain)]); clear(r.opened[:cap(r.opened)]) }()
 	if err := r.prepare(ctx, r.Keys, values); err != nil {
 		return err
 	}
@@ -60,26 +64,39 @@ func (r *Reencrypt) room(values []Value) int {
 }
 
 func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
-	v.Out = nil
+	v.Out, v.Kept = nil, false
 	if v.In == nil {
 		return arena, nil
 	}
 	if err := r.open(ctx, v); err != nil {
 		return arena, err
 	}
+	address := v.Address
+	address.Column = r.Scheme().Column
+	if v.Is != nil {
+		stored := Value{Address: address, In: v.Is}
+		var err error
+		if r.opened, v.Kept, err = holds(ctx, r.keyring, r.Learn, r.opened[:0], &stored, r.plain); err != nil {
+			return arena, err
+		}
+		if v.Kept {
+			v.Out = v.Is
+			return arena, nil
+		}
+	}
 	sealer, err := r.of(ctx, r.Key, v)
 	if err != nil {
 		return arena, err
 	}
 	start := len(arena)
-	if arena, err = sealer.Seal(arena, v.Address, r.plain); err != nil {
+	if arena, err = sealer.Seal(arena, address, r.plain); err != nil {
 		return arena, err
 	}
 	sealed := arena[start:len(arena):len(arena)]
 	if r.testOnlySealed != nil {
 		r.testOnlySealed(sealed)
 	}
-	if err := sealer.OpenAndCompare(v.Address, sealed, r.plain); err != nil {
+	if err := sealer.OpenAndCompare(address, sealed, r.plain); err != nil {
 		return arena, fmt.Errorf("open what was sealed: %w", err)
 	}
 	v.Out = sealed
@@ -88,7 +105,11 @@ func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte,
 
 // open leaves what the cell holds in r.plain.
 func (r *Reencrypt) open(ctx context.Context, v *Value) error {
-	plain, header, err := openCell(ctx, r.keyring, r.Learn, r.plain[:0], v)
+	from := Value{Address: v.Address, In: v.In}
+	if from.Address.Column = r.Scheme().Column; r.From != 0 {
+		from.Address.Column = r.From
+	}
+	plain, header, err := openCell(ctx, r.keyring, r.Learn, r.plain[:0], &from)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ func printColumn(b *strings.Builder, c status.Column) {
 		fmt.Fprintf(b, "\n  %-9s %s", name, fmt.Sprintf(format, args...))
 	}
 	line("covered", "%s", coverageLine(c.Coverage))
+	if c.MovesFrom != nil {
+		line("moves", "from the cells in %s", *c.MovesFrom)
+	}
 	if c.Plaintext != nil {
 		line("plaintext", "in %s", *c.Plaintext)
 	}

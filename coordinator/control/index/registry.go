@@ -75,7 +75,7 @@ func (c column) mustHaveCells(ctx context.Context, q pg.Querier) error {
 	case c.State.Phase == "" || c.State.Phase == lifecycle.PhaseSchemaAdded:
 		return standing.Refuse("column", c.name().Backfill()+" makes its cells", "%s is %s: there are no cells that tokens could be made of", c.name(), standing.PhaseWord(c.State.Phase))
 	}
-	return nil
+	return c.CheckStays(ctx, q)
 }
 
 // named is the index of that name: of a generation, or of the only one that is there.

@@ -39,6 +39,8 @@ type CutoverResult struct {
 	Column  string `json:"column"`
 	Already bool   `json:"already"` // it was cut over before
 	standing.Cutover
+
+	Before string `json:"-"` // what is left under the plain name, in a sentence
 }
 
 // mostSweeps is how often rows may turn out to be uncovered before a cutover gives up.
@@ -189,7 +191,7 @@ func (l *Ladder) finishCutover(ctx context.Context, s standing.Standing, already
 	if err != nil {
 		return CutoverResult{}, err
 	}
-	result := CutoverResult{V: messages.Version, Table: s.Relation.Table().String(), Column: s.Source, Already: already, Cutover: detail}
+	result := CutoverResult{V: messages.Version, Table: s.Relation.Table().String(), Column: s.Source, Already: already, Cutover: detail, Before: s.Before()}
 	s.State.Phase = lifecycle.PhaseCutOver
 	for _, p := range detail.Places {
 		if !p.NotNull {

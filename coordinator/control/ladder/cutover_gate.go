@@ -34,6 +34,9 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if g.State.Phase == lifecycle.PhaseCutOver {
 		return g, errCutOver
 	}
+	if err := g.CheckLeft(ctx, tx); err != nil {
+		return g, err
+	}
 	if err := g.checkSweep(ctx, tx); err != nil {
 		return g, err
 	}

@@ -181,6 +181,9 @@ func (l *Ladder) Apply(ctx context.Context, d Drop) error {
 		if err == nil && !gone {
 			err = fmt.Errorf("drop column %d of %s: it is still there", d.SourceNum, d.Relation.Table())
 		}
+		if err == nil {
+			err = standing.RetireMoved(ctx, tx, d.Column)
+		}
 		return err
 	})
 	err = l.explained(ctx, d.Standing, err)

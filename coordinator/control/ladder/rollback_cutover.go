@@ -24,8 +24,13 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if err := checkReversible(p.Standing); err != nil {
 		return err
 	}
-	if err := lifecycle.MayDecrypt(ctx, q, p.ID); err != nil {
+	if err := p.CheckStays(ctx, q); err != nil {
 		return err
+	}
+	if !p.Origin.Own() { // else nothing is let out
+		if err := lifecycle.MayDecrypt(ctx, q, p.ID); err != nil {
+			return err
+		}
 	}
 	plan, err := jobOverCells(ctx, q, p.Standing, p.Plain, r.UserTriggers)
 	if err != nil {
@@ -52,7 +57,7 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 		return standing.Refuse("column", "cipherfleet verify finds the plaintexts that are of another value; set those to NULL, and give a --reason to roll back all the same",
 			"nobody watched for cells written to %s since: its reverse capture is missing or not always enabled", p.Relation.Table())
 	}
-	if p.Origin != nil && errors.Is(p.behind(ctx, q), errBehind) { // before an index is built for a job that there is not
+	if p.Origin != nil && !p.Origin.Own() && errors.Is(p.behind(ctx, q), errBehind) { // before an index is built for a job that there is not
 		return p.CheckBack()
 	}
 	p.Steps = []string{

@@ -47,7 +47,9 @@ func Reverse(ctx context.Context, db *pg.DB, kek cell.KEK, r messages.StartReque
 	if !has {
 		return preflight.Plan{}, column, standing.Refuse("columns", "cipherfleet history shows what was done to it", "column %q of %s has no key", s.Source, s.Relation.Table())
 	}
-	return plan, reverseColumn(s, scheme.Number), nil
+	column = reverseColumn(s, scheme.Number)
+	column.Origin, err = s.OriginBack(ctx, db, false)
+	return plan, column, err
 }
 
 // reverseColumn is the column as a job in reverse knows it.

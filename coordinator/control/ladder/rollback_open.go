@@ -25,10 +25,11 @@ type opener struct {
 
 // opener prepares what can be prepared before the lock.
 func (l *Ladder) opener(ctx context.Context, p RollbackPlan) (o opener, err error) {
-	if l.KEK == nil || p.Origin != nil {
-		return o, nil
+	back, err := p.OriginBack(ctx, l.DB, true)
+	if err != nil || l.KEK == nil || p.Origin != nil && back == nil {
+		return o, err
 	}
-	keys, err := lifecycle.LoadKeys(ctx, l.DB, l.KEK, p.ID)
+	keys, err := lifecycle.LoadKeys(ctx, l.DB, l.KEK, append(back.Of(), p.ID)...)
 	if err != nil {
 		return o, err
 	}
@@ -37,8 +38,10 @@ func (l *Ladder) opener(ctx context.Context, p RollbackPlan) (o opener, err erro
 		return o, nil // the job says what is wrong
 	}
 	o.keyring = keys.Keyring
+	column := reverseColumn(p.Standing, scheme.Number)
+	column.Origin = back
 	job := work.Job{Relation: p.Relation.OID, Spec: work.Spec{Schema: p.Relation.Schema, Table: p.Relation.Name, Key: p.column.Key,
-		Columns: []work.Column{reverseColumn(p.Standing, scheme.Number)}, UserTriggers: preflight.TriggersWord(p.skip)}}
+		Columns: []work.Column{column}, UserTriggers: preflight.TriggersWord(p.skip)}}
 	for _, leaf := range p.Relation.Leaves {
 		shape, err := shape.Open(ctx, l.DB, job, leaf.OID, o.keyring)
 		if err != nil {

@@ -67,7 +67,7 @@ func checkRotatable(ctx context.Context, q pg.Querier, s standing.Standing) erro
 	case s.State.Phase == "" || s.State.Phase == lifecycle.PhaseSchemaAdded:
 		return standing.Refuse("column", "cipherfleet backfill makes its cells", "%s is %s: there are no cells to seal anew", name, standing.PhaseWord(s.State.Phase))
 	}
-	return nil
+	return s.CheckStays(ctx, q)
 }
 
 // choose finds the scheme to seal under: the one that is asked for, else the newest that can be read.
@@ -102,7 +102,7 @@ func (p *RotationPlan) checkCodec() error {
 				p.To.Number, p.To.Codec, s.Number, s.Codec)
 		}
 	}
-	if p.Plain.Attnum == 0 {
+	if p.Plain.Attnum == 0 || p.Origin.Own() {
 		return nil
 	}
 	if codec, err := cell.CodecFor(keyspace.TypeInfo(p.Plain.Base)); err != nil || codec != p.To.Codec {

@@ -47,7 +47,7 @@ func (r *Rungs) schemaAdded(ctx context.Context, plan preflight.Plan, c prefligh
 		}
 		typ, collation := c.RegisteredAs()
 		column, err = lifecycle.RegisterColumn(ctx, tx, lifecycle.Column{Relid: plan.Relation.OID, SourceNum: c.Source.Attnum, TargetNum: target,
-			Table: plan.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Type: typ, Collation: collation})
+			Table: plan.Relation.Table(), Source: c.LogName(), Target: c.Target.Name, Type: typ, Collation: collation})
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (r *Rungs) schemaAdded(ctx context.Context, plan preflight.Plan, c prefligh
 // it.
 func (r *Rungs) dualWriting(ctx context.Context, plan preflight.Plan, c preflight.Column, column lifecycle.Column) (scheme cell.Scheme, err error) {
 	if c.Sealed() {
-		scheme, err = r.scheme(ctx, column.ID, c.Codec)
+		scheme, err = r.scheme(ctx, column.ID, c)
 	}
 	if err != nil || c.Guarded {
 		return scheme, err
@@ -77,7 +77,7 @@ func (r *Rungs) dualWriting(ctx context.Context, plan preflight.Plan, c prefligh
 }
 
 // scheme is what the column is sealed with, its key proven; one that has none gets its first.
-func (r *Rungs) scheme(ctx context.Context, column uint32, codec cell.Codec) (cell.Scheme, error) {
+func (r *Rungs) scheme(ctx context.Context, column uint32, c preflight.Column) (cell.Scheme, error) {
 	all, err := lifecycle.Schemes(ctx, r.DB, column)
 	if err != nil {
 		return cell.Scheme{}, err
@@ -93,8 +93,7 @@ func (r *Rungs) scheme(ctx context.Context, column uint32, codec cell.Codec) (ce
 		}
 	}
 	if newest < 0 {
-		return lifecycle.ActivateScheme(ctx, r.DB, r.KEK, cell.Scheme{Column: column, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
-			RowBound: true, Padding: codec.DefaultPadding()})
+		return lifecycle.ActivateFirst(ctx, r.DB, r.KEK, c.First(column))
 	}
 	return registrar.NewScheme(ctx, all[newest].Definition)
 }

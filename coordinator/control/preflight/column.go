@@ -29,6 +29,7 @@ func (p *look) checkColumns(ctx context.Context) error {
 			return fmt.Errorf("preflight: %w", err)
 		}
 	}
+	p.resolveMoves(registered)
 	for i := range p.request.Columns {
 		if err := p.checkStanding(ctx, i, registered); err != nil {
 			return err
@@ -45,7 +46,11 @@ func (p *look) checkColumns(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		column, err := p.column(ctx, i, external, made, origin)
+		from, err := p.checkMove(ctx, i, origin, registered)
+		if err != nil {
+			return err
+		}
+		column, err := p.column(ctx, i, external, made, origin, from)
 		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
 		}
@@ -72,8 +77,9 @@ func (p *look) latest(ctx context.Context, c lifecycle.Column) (lifecycle.State,
 // under its new name, is behind them.
 func (p *look) checkStanding(ctx context.Context, i int, registered []lifecycle.Column) error {
 	source, found := p.plan.Relation.Column(p.request.Columns[i].Source)
+	moves := p.moves(i, registered)
 	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool {
-		return found && (r.TargetNum == source.Attnum || r.SourceNum == source.Attnum)
+		return found && (r.TargetNum == source.Attnum && !moves || r.SourceNum == source.Attnum)
 	})
 	if at < 0 {
 		return nil
@@ -93,8 +99,8 @@ func (p *look) checkStanding(ctx context.Context, i int, registered []lifecycle.
 }
 
 // column resolves one column of the request by what the catalog says.
-func (p *look) column(ctx context.Context, i int, external work.External, made messages.ColumnRequest, origin *work.Origin) (c Column, err error) {
-	c.External, c.made, c.Origin = external, made, origin
+func (p *look) column(ctx context.Context, i int, external work.External, made messages.ColumnRequest, origin *work.Origin, from moved) (c Column, err error) {
+	c.External, c.made, c.Origin, c.moved = external, made, origin, from
 	asked, field := p.request.Columns[i], fmt.Sprintf("columns[%d]", i)
 	if asked.Source == asked.Target && !c.Made() {
 		return c, standing.Reject(field+".target", "name another column; cutover swaps the names in the end", "source and target are both %q", asked.Source)
@@ -125,6 +131,9 @@ func (p *look) column(ctx context.Context, i int, external work.External, made m
 		err = p.checkDone(field, c)
 	default:
 		err = c.settleForm(field+".type", asked.Type)
+	}
+	if err == nil && c.Origin.Own() && c.form == ddl.FormOf(c.Source) {
+		err = standing.Refuse(field+".type", "cipherfleet rotate seals cells anew where they are; name another type with --type", "column %q holds cells as %s already", c.Source.Name, c.form)
 	}
 	return c, err
 }
@@ -157,6 +166,9 @@ func (p *look) checkSource(field string, c Column) (cell.Codec, error) {
 	}
 	if c.Foreign() { // its values travel as text in JSON
 		return 0, p.needUTF8(field, source.Name)
+	}
+	if c.Origin.Own() {
+		return c.moved.codec, nil
 	}
 	if c.Origin != nil {
 		return p.checkEncrypted(field, c)

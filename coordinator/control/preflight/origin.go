@@ -35,7 +35,9 @@ func (p *look) checkOrigin(ctx context.Context, i int, registered []lifecycle.Co
 	}
 	begun, was := last.ID != 0 || own, (*work.Origin)(nil)
 	if at >= 0 {
-		was = last.OriginAt(registered[at].SourceNum)
+		if was = last.OriginAt(registered[at].SourceNum); p.moves(i, registered) {
+			begun, was = true, standing.MovedFrom(registered, registered[at])
+		}
 	}
 	switch {
 	case asked.Transform == messages.TransformReencrypt && begun && was == nil:
@@ -93,6 +95,9 @@ func (p *look) checkEncrypted(field string, c Column) (cell.Codec, error) {
 
 // RegisteredAs is the type of the column's plaintext, for the registry.
 func (c Column) RegisteredAs() (typ, collation string) {
+	if c.Origin.Own() {
+		return c.moved.Type, c.moved.Collation
+	}
 	if c.Origin != nil {
 		return c.Origin.PlaintextType(), ""
 	}
@@ -106,7 +111,7 @@ const sampled = 20
 // few of its values. It is for whoever begins, and has the keys.
 func Unreadable(ctx context.Context, db *pg.DB, plan Plan, keys *foreign.Keys) error {
 	for i, c := range plan.Columns {
-		if c.Origin == nil {
+		if c.Origin == nil || c.Origin.Own() {
 			continue
 		}
 		field := columnsField(i) + ".from"

@@ -40,6 +40,7 @@ type Column struct {
 	form       cell.Form // of cells in the target
 	long       bool      // its cells may be stored outside their rows
 	payload    ddl.Payload
+	moved      moved                  // of a column whose source holds cells of ours
 	targetType string                 // of a target that is to be added and takes no cells, as SQL
 	made       messages.ColumnRequest // of a column that an expression makes; else empty
 }
@@ -88,7 +89,7 @@ func filled(r messages.StartRequest) messages.StartRequest {
 	}
 	r.Columns = slices.Clone(r.Columns)
 	for i, c := range r.Columns {
-		if c.Target == "" && !c.Made() {
+		if c.Target == "" && !c.Made() && !c.From.Own() {
 			r.Columns[i].Target = c.Source + "_encrypted"
 		}
 	}

@@ -116,7 +116,9 @@ func (x *search) run(ctx context.Context, n standing.Name) error {
 	}
 	if x.s.Plain.Attnum != 0 {
 		says := "the plaintext itself is still in the table"
-		if format := x.s.FormatOf(); format != "" {
+		if format := x.s.FormatOf(); x.s.Origin.Own() {
+			says = "the old cells are still in the table: whoever has the keys that they were sealed under reads them"
+		} else if format != "" {
 			says = "the old values are still in the table: not in the clear, but whoever has the old key of format " + format + " reads them"
 		}
 		x.add(Finding{Kind: Plaintext, Where: x.r.Table + "." + x.s.Plain.Name, Says: says, Then: x.next(n)})

@@ -39,6 +39,9 @@ func Plan(ctx context.Context, l *ladder.Ladder, n standing.Name) (r Restoration
 		if err = r.Standing.CheckOpenable(ctx, tx); err != nil {
 			return err
 		}
+		if err = r.Standing.CheckStays(ctx, tx); err != nil {
+			return err
+		}
 		r.cutover, err = standing.LastCutover(ctx, tx, r.Column)
 		return err
 	})

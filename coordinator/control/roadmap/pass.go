@@ -57,7 +57,7 @@ func backfillOf(c Column) int {
 // passLine is the command that encrypts columns of one table as the manifest wants it.
 func passLine(looks ...*status.Look) string {
 	first := looks[0]
-	words := append([]string{"cipherfleet", "backfill"}, nameOf(first).Flags()...)
+	words := append([]string{"cipherfleet", "backfill"}, sourceOf(first).Flags()...)
 	targets, named, prepare := []string{}, 0, false
 	for i, l := range looks {
 		if i > 0 {

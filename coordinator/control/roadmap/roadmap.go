@@ -131,6 +131,9 @@ func (m *mapper) run(ctx context.Context, q pg.Querier, looks []*status.Look) er
 	var listed []*status.Look
 	for _, l := range looks {
 		l.SetFlags()
+		if l.Wanted == nil && m.moves(l, looks) {
+			continue // the manifest speaks of the new one by now
+		}
 		if l.Wanted == nil {
 			m.roadmap.Unlisted = append(m.roadmap.Unlisted, Unlisted{l.Column.ID, l.Table.String(), l.Name(), l.State.Phase})
 			continue
@@ -151,6 +154,14 @@ func (m *mapper) run(ctx context.Context, q pg.Querier, looks []*status.Look) er
 	m.server()
 	m.conclude()
 	return nil
+}
+
+// moves says that the column's cells move into another one, or that the manifest wants it.
+func (m *mapper) moves(l *status.Look, all []*status.Look) bool {
+	_, moves := standing.MovedInto(l.Relation, m.survey.Columns, l.Column)
+	return moves || slices.ContainsFunc(all, func(o *status.Look) bool {
+		return o.Wanted != nil && o.Wanted.From.Own() && o.Table == l.Table && o.Plain.Attnum != 0 && o.Plain.Attnum == l.Column.TargetNum
+	})
 }
 
 // column is what is to be done about one column, and what stands in the way.

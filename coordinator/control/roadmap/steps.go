@@ -50,8 +50,8 @@ func steps(l *status.Look) (steps []Step) {
 		cutoverSteps(l, add)
 	}
 	if want >= 6 && at < 6 {
-		add("", "write the migration that drops the plaintext, for review", nameOf(l).Command("drop"), "none")
-		add(lifecycle.PhaseDropped, "drop the plaintext", nameOf(l).Command("drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
+		add("", "write the migration that drops the "+before(l)+", for review", nameOf(l).Command("drop"), "none")
+		add(lifecycle.PhaseDropped, "drop the "+before(l), nameOf(l).Command("drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
 	}
 	return steps
 }
@@ -65,10 +65,21 @@ func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lo
 		add("", fmt.Sprintf("wait until no write has missed the target for %v", l.Wanted.Soak), "", "none")
 	}
 	does := "let the cells take the plaintext's name"
+	if l.Wanted.From.Own() {
+		does = "let the cells take the old cells' name"
+	}
 	if l.Wanted.Cutover == standing.StrategyByName {
 		does = "record that applications read the cells by their own name"
 	}
 	add(lifecycle.PhaseCutOver, does, nameOf(l).Command("cutover"), "ACCESS EXCLUSIVE for a moment, tried again and again")
+}
+
+// before is what the column's source holds.
+func before(l *status.Look) string {
+	if l.Wanted.From.Own() {
+		return "old cells"
+	}
+	return "plaintext"
 }
 
 // fills is what a backfill of the column does.
@@ -78,6 +89,9 @@ func fills(l *status.Look) string {
 		return "make the values of rows that are not done"
 	case unwatched(l):
 		return "encrypt what is not covered, and what is covered by a cell of another value"
+	}
+	if l.Wanted.From.Own() {
+		return "open the cells that are not covered, and seal them into cells of their own type"
 	}
 	if l.Wanted.From != nil {
 		return "open what is not covered, in format " + l.Wanted.From.Format + ", and seal it into cells"
@@ -101,8 +115,16 @@ func writes(l *status.Look, steps []Step) bool {
 	return slices.ContainsFunc(steps, func(s Step) bool { return s.To == lifecycle.PhaseBackfilled })
 }
 
-// nameOf is the column under today's names.
+// sourceOf is the column by its source, as a backfill begins with it.
+func sourceOf(l *status.Look) standing.Name {
+	return standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Name()}
+}
+
+// nameOf is the column under today's names; one that is going to move by that of its target.
 func nameOf(l *status.Look) standing.Name {
+	if l.Column.ID == 0 && l.Wanted.From.Own() {
+		return standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Wanted.Target}
+	}
 	return standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Name()}
 }
 

@@ -53,7 +53,13 @@ func (r *Registry) Keys(ctx context.Context) (Keys, error) {
 			names[c.ID] = c
 		}
 		for _, k := range rows {
-			c := names[k.Column]
+			c, live := names[k.Column]
+			if !live {
+				if c, err = lifecycle.ColumnByID(ctx, tx, k.Column); err != nil {
+					return err
+				}
+				names[k.Column] = c
+			}
 			key := Key{ID: k.ID, Table: c.Table.String(), Column: c.Source, Scheme: k.Scheme, Index: k.Index, State: k.State, Suite: suiteName(k.Suite), Tenant: k.Tenant, KEK: k.KEK, Created: k.Created}
 			if !k.Destroyed.IsZero() {
 				key.Destroyed = &k.Destroyed

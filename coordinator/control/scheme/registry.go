@@ -20,6 +20,7 @@ type Registry struct {
 	KEK    cell.KEK // of verbs that make or prove keys
 	Actor  string   // who asked; empty: the database role
 	Reason string   // why, for the log
+	Gone   bool     // columns are those whose cells are gone since they moved into another one, by their names of then
 }
 
 func (r *Registry) registrar() lifecycle.Registrar {
@@ -30,12 +31,18 @@ func (r *Registry) registrar() lifecycle.Registrar {
 type column struct {
 	standing.Standing
 	Rows []lifecycle.SchemeRow
+	gone bool // it is in nobody's care any more, and has no cells
 }
 
 // find looks a column up, and what its schemes are.
 func (r *Registry) find(ctx context.Context, n standing.Name) (c column, err error) {
+	c.gone = r.Gone
 	err = standing.Reading(ctx, r.DB, "30s", func(tx pg.Tx) error {
-		if c.Standing, err = standing.Find(ctx, tx, n); err != nil {
+		look := standing.Find
+		if r.Gone {
+			look = standing.FindGone
+		}
+		if c.Standing, err = look(ctx, tx, n); err != nil {
 			return err
 		}
 		if c.Rows, err = lifecycle.Schemes(ctx, tx, c.ID); err != nil {

@@ -233,7 +233,7 @@ const (
 // hold keeps other transitions of the column away until the transaction ends, and looks whether it is where it was.
 func hold(ctx context.Context, tx pg.Tx, c column) error {
 	var target int16
-	err := tx.QueryRow(ctx, `SELECT coalesce(target_attnum, 0) FROM cipherfleet.columns WHERE id = $1 AND retired_at IS NULL FOR UPDATE`, c.ID).Scan(&target)
+	err := tx.QueryRow(ctx, `SELECT coalesce(target_attnum, 0) FROM cipherfleet.columns WHERE id = $1 AND (retired_at IS NOT NULL) = $2 FOR UPDATE`, c.ID, c.gone).Scan(&target)
 	if err != nil {
 		return fmt.Errorf("hold the column: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/jackc/pgx/v5"
 
@@ -84,6 +85,10 @@ func LastCutover(ctx context.Context, q pg.Querier, c lifecycle.Column) (detail 
 
 // Swap is the cutover's SQL, or its undo, for a column under the names that it has before.
 func (d Cutover) Swap(c ddl.Column) ddl.Swap {
+	if c.Types != nil { // they are known by names too
+		c.Types = maps.Clone(c.Types)
+		c.Types[d.PlainWas], c.Types[d.SealedWas] = c.Types[c.Source], c.Types[c.Target]
+	}
 	c.Source, c.Target = d.PlainWas, d.SealedWas
 	s := ddl.Swap{Column: c, Strict: d.Strict}
 	if d.Strategy == StrategySwap {

@@ -83,6 +83,9 @@ func recordDropped(ctx context.Context, tx pg.Tx, c lifecycle.Column) (bool, err
 	if state.Phase != lifecycle.PhaseCutOver || state.Run.State == lifecycle.RunOpen || state.Run.State == lifecycle.RunPaused {
 		return false, nil
 	}
+	if err := RetireMoved(ctx, tx, c); err != nil {
+		return false, err
+	}
 	detail, err := json.Marshal(Dropped{Attnum: c.SourceNum})
 	if err != nil {
 		return false, err

@@ -78,10 +78,24 @@ func (s Standing) DependentsWith(ctx context.Context, q pg.Querier, columns []pg
 
 // PlainWord is what is behind the name of the old column once the cells have its name.
 func (s Standing) PlainWord() string {
-	if s.Origin != nil {
+	switch {
+	case s.Origin.Own():
+		return "_old"
+	case s.Origin != nil:
 		return "_foreign"
 	}
 	return "_plaintext"
+}
+
+// Before is what stands in the source, in a sentence.
+func (s Standing) Before() string {
+	switch {
+	case s.Origin.Own():
+		return "old cells"
+	case s.Origin != nil:
+		return "old value"
+	}
+	return "plaintext"
 }
 
 // CheckOrigin refuses to cut a column over whose source somebody else encrypted, if applications could not write cells
@@ -115,7 +129,7 @@ func (s Standing) CheckBack() error {
 	case s.Expression != nil:
 		return Refuse("column", fmt.Sprintf("write what they should hold into column %q yourself, and ask for the same again", s.Plain.Name),
 			"rows of %s were written since the cutover, and no expression makes %q of %q", table, s.Plain.Name, s.Sealed.Name)
-	case s.Origin != nil && s.Plain.Attnum != 0:
+	case s.Origin != nil && !s.Origin.Own() && s.Plain.Attnum != 0:
 		return Refuse("column", fmt.Sprintf("SELECT ... FROM %s WHERE %s IS NOT NULL AND %s IS NULL lists them: have the application that encrypts in that format write them into column %q, then ask for the same again",
 			table.SQL(), pg.Ident(s.Sealed.Name), pg.Ident(s.Plain.Name), s.Plain.Name),
 			"rows of %s were written since the cutover, and values of format %s are only read here, never written", table, s.Origin.Format)

@@ -55,10 +55,7 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 	if err != nil {
 		return s, err
 	}
-	at := slices.IndexFunc(registered, func(c lifecycle.Column) bool { return c.Source == n.Column })
-	if at < 0 {
-		at = slices.IndexFunc(registered, func(c lifecycle.Column) bool { return s.Relation.ColumnAt(c.SourceNum).Name == n.Column })
-	}
+	at := At(s.Relation, registered, n.Column)
 	if at < 0 {
 		return s, Lack("column", "cipherfleet status lists the columns; cipherfleet advance --to schema-added begins with a new one",
 			"column %q of %s is not registered", n.Column, s.Relation.Table())
@@ -74,7 +71,25 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 	}
 	spec, err := SpecOf(ctx, q, s.ID)
 	s.Expression, s.Origin = spec.Expression, spec.OriginAt(s.SourceNum)
+	if from := MovedFrom(registered, s.Column); s.Origin == nil && err == nil {
+		s.Origin = from
+	}
 	return s, err
+}
+
+// At is the place of the column that goes by a name: the one it was registered under, else that of its source, else, of
+// one that moved, that which its cells have taken. -1: there is none.
+func At(relation pg.Relation, registered []lifecycle.Column, name string) int {
+	for _, is := range []func(lifecycle.Column) bool{
+		func(c lifecycle.Column) bool { return c.Source == name },
+		func(c lifecycle.Column) bool { return relation.ColumnAt(c.SourceNum).Name == name },
+		func(c lifecycle.Column) bool { return c.Moves() && relation.ColumnAt(c.TargetNum).Name == name },
+	} {
+		if at := slices.IndexFunc(registered, is); at >= 0 {
+			return at
+		}
+	}
+	return -1
 }
 
 // PhaseWord is a phase in a sentence.

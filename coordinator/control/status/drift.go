@@ -133,11 +133,12 @@ func (l *Look) flagColumns() {
 	if phase != lifecycle.PhaseDropped {
 		l.flag(FlagPlaintextMissing, phase == lifecycle.PhaseCutOver && l.Plain.Attnum == 0)
 		l.flag(FlagSourceMissing, phase != lifecycle.PhaseCutOver && l.Plain.Attnum == 0)
-		l.flag(FlagSourceRenamed, l.Plain.Attnum != 0 && l.Plain.Name != plain && !l.contradicted())
+		l.flag(FlagSourceRenamed, l.Plain.Attnum != 0 && l.Plain.Name != plain && !l.contradicted() && (l.cutOver() || !l.Column.Moves()))
 		l.flag(FlagSourceType, l.Plain.Attnum != 0 && l.origin() == nil && l.Plain.Type != l.Column.Type)
 	}
 	l.flag(FlagTargetMissing, l.Sealed.Attnum == 0 && !(l.State.Withdrawn && l.Wanted == nil))
-	l.flag(FlagTargetRenamed, l.Sealed.Attnum != 0 && l.Sealed.Name != sealed && !l.contradicted())
+	_, moves := standing.MovedInto(l.Relation, l.Survey.Columns, l.Column) // its cutover takes the name away
+	l.flag(FlagTargetRenamed, l.Sealed.Attnum != 0 && l.Sealed.Name != sealed && !l.contradicted() && !moves)
 	l.flag(FlagTargetType, l.Sealed.Attnum != 0 && !l.Fits(l.Sealed))
 }
 

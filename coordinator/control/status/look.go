@@ -68,6 +68,9 @@ func (v *Survey) match(looks []*Look, t *manifest.Table, c *manifest.Column) []*
 			if l.Wanted != nil || l.Column.ID == 0 {
 				return false
 			}
+			if c.From.Own() || l.moving() { // it goes by the name of its target
+				return c.From.Own() && l.Column.Table == name && l.Column.Moves() && l.Column.Source == c.Target
+			}
 			if today {
 				return l.Table == name && (l.Name() == c.Source || l.Column.Source == c.Source)
 			}
@@ -111,13 +114,15 @@ func (l *Look) Swapped() bool {
 		return false
 	}
 	c := l.Survey.cutovers[l.Column.ID]
-	return l.Sealed.Name == l.Column.Source || l.cutOver() && c.Strategy == standing.StrategySwap && l.Sealed.Name == c.SealedName
+	return l.Sealed.Name == l.Column.Source && !l.Column.Moves() || l.cutOver() && c.Strategy == standing.StrategySwap && l.Sealed.Name == c.SealedName
 }
 
 // Name is what the column is called today.
 func (l *Look) Name() string {
 	switch {
-	case l.Swapped():
+	case l.moving() || l.Column.Moves() && l.Sealed.Attnum == 0:
+		return l.Column.Source // the name in its table is still the old column's
+	case l.Swapped() || l.Column.Moves() && l.Plain.Attnum == 0:
 		return l.Sealed.Name
 	case l.Plain.Attnum == 0:
 		return l.Column.Source
@@ -125,12 +130,21 @@ func (l *Look) Name() string {
 	return l.Plain.Name
 }
 
+// moving says that the column's source still holds the cells that move into its own.
+func (l *Look) moving() bool {
+	_, had := l.Survey.Jobs[l.Column.ID]
+	return l.Column.Moves() && l.Plain.Attnum != 0 && (!had || l.origin() != nil)
+}
+
 // describe says everything of a column but how much of it is covered.
 func (l *Look) describe() {
 	v, id := l.Survey, l.Column.ID
 	l.Status = Column{ID: id, Table: l.Table.String(), Column: l.Name(), Target: cmp.Or(l.Sealed.Name, l.Column.Target), Phase: l.State.Phase,
 		Schemes: []SchemeRows{}, Indexes: l.indexes(), MissedBy: []standing.MissedBy{}, Flags: []string{}}
-	if l.Plain.Attnum != 0 && l.Plain.Name != l.Status.Column {
+	switch {
+	case l.moving():
+		l.Status.MovesFrom = &l.Plain.Name
+	case l.Plain.Attnum != 0 && l.Plain.Name != l.Status.Column:
 		l.Status.Plaintext = &l.Plain.Name
 	}
 	if l.Wanted != nil {

@@ -27,9 +27,10 @@ type Column struct {
 	Table     string              `json:"table"`
 	Column    string              `json:"column"`
 	Target    string              `json:"target"`
-	Plaintext *string             `json:"plaintext"` // today's name of the plaintext column where it is another one; null: it is not
-	Phase     lifecycle.Phase     `json:"phase"`     // "": nothing has happened yet
-	Reach     *string             `json:"reach"`     // the phase that the manifest wants; null: it does not name the column
+	MovesFrom *string             `json:"moves_from"` // the column whose cells move into this one's; null: none
+	Plaintext *string             `json:"plaintext"`  // today's name of the plaintext column where it is another one; null: it is not
+	Phase     lifecycle.Phase     `json:"phase"`      // "": nothing has happened yet
+	Reach     *string             `json:"reach"`      // the phase that the manifest wants; null: it does not name the column
 	Coverage  Coverage            `json:"coverage"`
 	Schemes   []SchemeRows        `json:"schemes"`
 	EQL       *string             `json:"eql"` // null: EQL has nothing to do with it; else not-registered, pending, encrypting or active

@@ -53,7 +53,7 @@ func (c testColumn) sealed() bool { return !c.external.Foreign() && c.expression
 
 // named is what the column is called: as it was registered, if its name was swapped or it is gone, else as today.
 func (c testColumn) named() string {
-	if c.source == "" || c.target == c.Source {
+	if c.source == "" || c.target == c.Source || c.Moves() {
 		return c.Source
 	}
 	return c.source
@@ -156,7 +156,11 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 			}
 			continue
 		}
-		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: spec.OriginAt(c.SourceNum), expression: spec.Expression, cutOver: cutOver})
+		origin := spec.OriginAt(c.SourceNum)
+		if origin == nil {
+			origin = standing.MovedFrom(registered, c)
+		}
+		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: origin, expression: spec.Expression, cutOver: cutOver})
 	}
 	if len(found) == 0 {
 		return nil, standing.Refuse("table", "cipherfleet status shows where they stand", "no column of %s has anything that its values could be compared with", relation.Table())
@@ -171,11 +175,7 @@ func wantedColumns(relation pg.Relation, registered []lifecycle.Column, asked []
 	}
 	var wanted []lifecycle.Column
 	for i, name := range asked {
-		at := slices.IndexFunc(registered, func(c lifecycle.Column) bool { return c.Source == name })
-		if at < 0 {
-			at = slices.IndexFunc(registered, func(c lifecycle.Column) bool { return relation.ColumnAt(c.SourceNum).Name == name })
-		}
-		if at >= 0 {
+		if at := standing.At(relation, registered, name); at >= 0 {
 			if !slices.Contains(wanted, registered[at]) {
 				wanted = append(wanted, registered[at])
 			}
@@ -239,7 +239,7 @@ func (v *Verifier) openKeys(ctx context.Context, t *tested) error {
 	for _, p := range t.passes {
 		for _, c := range p.columns {
 			if c.sealed() {
-				ids = append(ids, c.ID)
+				ids = append(append(ids, c.ID), c.origin.Of()...)
 			}
 		}
 	}

@@ -83,6 +83,9 @@ func openColumn(relation pg.Relation, c work.Column, keyring *cell.Keyring) (Col
 		column.Expression = c.Expression
 		column.kind, err = openMaking(relation, c)
 		return column, err
+	case c.Origin.Own():
+		column.kind, err = openMoving(c, source, target, keyring)
+		return column, err
 	case c.Origin != nil:
 		column.kind, err = openResealing(relation, c, source, target, keyring)
 		if k, is := column.kind.(resealing); is && c.Compare && !c.Reverse {

@@ -54,6 +54,9 @@ func (j Job) Under(active map[uint32]cell.Scheme) Job {
 func (j Job) choosing(tenant func(column uint32, scheme uint16) string) Job {
 	j.Spec.Columns = slices.Clone(j.Spec.Columns)
 	for i, c := range j.Spec.Columns {
+		if c.Reverse && c.Origin.Own() {
+			j.Spec.Columns[i].Tenant = tenant(c.Origin.Column, c.Origin.Scheme)
+		}
 		if !c.Foreign() && !c.Made() && !c.Reverse && c.Index == nil {
 			j.Spec.Columns[i].Tenant = tenant(c.ID, c.Scheme)
 		}

@@ -14,10 +14,24 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
-// Origin is a column's source that somebody else encrypted, as a job knows it.
+// Origin is a column's source that somebody else encrypted, or that holds cells of another column of ours, as a job knows
+// it.
 type Origin struct {
 	messages.Origin
+	Column uint32      `json:"column,omitempty"` // of cells of ours: the id of the column that they are of
+	Scheme uint16      `json:"scheme,omitempty"` // and the scheme that they are sealed under, should they be made again
 	Beside []ddl.Input `json:"beside,omitempty"` // the columns of vectors and salts, in the order of [messages.Origin.Columns]
+}
+
+// Own says that the values are cells of another column of ours. Of no origin it is false.
+func (o *Origin) Own() bool { return o != nil && o.Origin.Own() }
+
+// Of is the id of the column that the values are cells of; none of what is no cell of ours.
+func (o *Origin) Of() (ids []uint32) {
+	if o.Own() {
+		ids = append(ids, o.Column)
+	}
+	return ids
 }
 
 // OriginAt is who encrypted the source, if the source is still that column of the table: one that came back after its
@@ -84,7 +98,7 @@ func (o *Origin) Opener(reader transform.Reader, codec cell.Codec) transform.Ope
 func (j Job) Reading(ctx context.Context, keys *readers.Keys) (Job, error) {
 	j.Spec.Columns = slices.Clone(j.Spec.Columns)
 	for i, c := range j.Spec.Columns {
-		if c.Origin == nil || c.Rotate || c.Source == "" {
+		if c.Origin == nil || c.Origin.Own() || c.Rotate || c.Source == "" {
 			continue
 		}
 		reader, err := transform.OpenReader(ctx, c.Origin.Origin, keys)

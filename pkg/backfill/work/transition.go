@@ -77,7 +77,7 @@ const bumpSQL = `UPDATE cipherfleet.ranges SET epoch = epoch + 1, owner = NULL, 
 
 const fenceSQL = `UPDATE cipherfleet.ranges SET epoch = epoch + 1, owner = NULL, lease_until = NULL, published_at = NULL
  WHERE state = 'pending' AND job_id IN (SELECT j.id FROM cipherfleet.jobs j, pg_catalog.jsonb_array_elements(j.spec->'columns') c
-  WHERE j.state NOT IN ('done', 'failed', 'cancelled') AND (c->>'id')::bigint = $1)`
+  WHERE j.state NOT IN ('done', 'failed', 'cancelled') AND ((c->>'id')::bigint = $1 OR (c #>> '{origin,column}')::bigint = $1))`
 
 // Fence ends every claim by which somebody may be opening or sealing cells of a column: what he has opened or sealed with
 // a key that the caller's transaction takes away is not written any more once that has committed. Such ranges are offered
