@@ -28,8 +28,13 @@ func (p Plan) Foreign() bool { return slices.ContainsFunc(p.Columns, Column.Fore
 // Steps is the column as package ddl takes it.
 func (c Column) Steps(p Plan, id uint32) ddl.Column {
 	types := ddl.TypesOf(p.Relation.Columns...)
-	if c.Add && c.form == cell.FormBytes && c.payload == ddl.PayloadCell && !c.Made() {
-		types[c.Target.Name] = pgtype.ByteaOID
+	if c.Add && !c.Made() { // as it will be, so that what is installed is what is looked for later
+		switch {
+		case c.payload == ddl.PayloadBytea, c.payload == ddl.PayloadCell && c.form == cell.FormBytes:
+			types[c.Target.Name] = pgtype.ByteaOID
+		case c.payload == ddl.PayloadText, c.payload == ddl.PayloadCell && c.form == cell.FormText:
+			types[c.Target.Name] = pgtype.TextOID
+		}
 	}
 	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(), Beside: c.Origin.Names(), Expression: c.Expression,
 		Form: c.form, Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID,
