@@ -33,7 +33,7 @@ With NATS_URL the job is started in the fleet and followed. Without, this proces
 drains: chunks in hand commit, the rest stays; the same command resumes.
 
 A column that another system encrypted is opened and sealed as the manifest says (transform: reencrypt,
-docs/foreign.md).
+docs/foreign.md). With --transform reencrypt --from cipherfleet cells of ours move into a column of another type.
 
 The same engine makes values of values inside Postgres, without any key: with --transform expression those of an
 expression over the row, with --transform copy the source's own. docs/transforms.md says which rows are done, and how.
@@ -48,6 +48,7 @@ const backfillExample = `  cipherfleet backfill --table users --column email --p
   cipherfleet backfill --schema crm --table "Contacts" --column phone --target phone_sealed --dry-run
   cipherfleet backfill --table users --column email --user-triggers fire --json
   cipherfleet backfill --table users --column email --target email_norm --transform expression --expression 'lower(btrim(email))' --prepare
+  cipherfleet backfill --table users --column email --target email_text --type text --transform reencrypt --from cipherfleet --prepare
   cipherfleet backfill --table orders --column id4 --target id8 --transform copy --type bigint --prepare`
 
 type backfillOptions struct {
