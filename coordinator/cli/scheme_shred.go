@@ -124,6 +124,9 @@ func printShred(c *cobra.Command, s scheme.Shredding, dryRun bool) (err error) {
 	case s.Cleared > 0:
 		_, err = fmt.Fprintf(w, "%d rows have no token of the tenant any more; --clear-cells makes their cells NULL too, which index build, rotate and retire want\n", s.Cleared)
 	}
+	if err == nil && s.Beside != "" {
+		_, err = fmt.Fprintf(c.ErrOrStderr(), "warning: column %s holds the tenant's values too, while cells move, under keys of its own: shred the tenant there as well\n", s.Beside)
+	}
 	if err == nil && s.Plain != "" {
 		_, err = fmt.Fprintf(c.ErrOrStderr(), "warning: the tenant's values still stand in column %s, as plaintext: a key that is gone does not reach them\n", s.Plain)
 	}

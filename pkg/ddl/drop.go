@@ -48,6 +48,7 @@ type Removal struct {
 	LogTable, LogColumn string // the names in the event log
 	Type, Collation     string // of the plaintext, in SQL; Collation may be ""
 	Along               []Alongside
+	Cells               []uint32 // ids of columns whose cells stand in its place: what guards those goes too
 }
 
 // Alongside is a column that has no use without the plaintext and goes with it: a vector's or a salt's.
@@ -96,6 +97,9 @@ func (r Removal) Drop() Step {
 		"DO " + Quote(guard),
 	}
 	do = append(do, r.ReverseCapture().Undo...)
+	for _, id := range r.Cells {
+		do = append(do, Column{ID: id, Table: r.Table}.Shredded(nil).Do...)
+	}
 	drop, add := "", ""
 	for _, c := range r.Along {
 		drop += ", DROP COLUMN " + pg.Ident(c.Name)

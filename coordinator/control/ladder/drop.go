@@ -46,7 +46,7 @@ func (l *Ladder) PlanDrop(ctx context.Context, n standing.Name) (d Drop, err err
 		return d, err
 	}
 	pin, unpin := ddl.Pin(dropLockTimeout)
-	step := ddl.Removal{Column: d.column(), LogTable: d.Column.Table.String(), LogColumn: d.Source, Type: d.Plain.Type, Collation: d.Plain.Collation, Along: standing.Alongside(d.With)}.Drop()
+	step := ddl.Removal{Column: d.column(), LogTable: d.Column.Table.String(), LogColumn: d.Source, Type: d.Plain.Type, Collation: d.Plain.Collation, Along: standing.Alongside(d.With), Cells: d.Origin.Of()}.Drop()
 	d.SQL.Do, d.SQL.Undo = slices.Concat([]string{pin}, step.Do, []string{unpin}), slices.Concat([]string{pin}, step.Undo, []string{unpin})
 	return d, nil
 }

@@ -22,6 +22,7 @@ type Shredding struct {
 	Column  string `json:"column"`
 	Keys    int    `json:"keys"`                // that were deleted; 0: there was nothing left to delete
 	Plain   string `json:"plaintext,omitempty"` // the column in which the tenant's values still stand as they are; empty: there is none
+	Beside  string `json:"beside,omitempty"`    // the column into which, or out of which, cells move, where the tenant has keys that are not deleted; empty: none
 	Cleared int64  `json:"cleared"`             // rows whose tokens, and cells if that was asked for, were made NULL
 	Cells   bool   `json:"cells"`               // the cells were made NULL, too
 }
@@ -61,6 +62,15 @@ func (r *Registry) PlanShred(ctx context.Context, n standing.Name, tenant string
 	}
 	if len(p.keys) == 0 {
 		return p, &shred.NoTenantError{Column: c.ID}
+	}
+	kin, err := c.Kin(ctx, r.DB)
+	if err != nil {
+		return p, err
+	}
+	for _, k := range rows {
+		if at := slices.IndexFunc(kin, func(c lifecycle.Column) bool { return c.ID == k.Column }); at >= 0 && k.Tenant == tenant && k.Destroyed.IsZero() {
+			p.Beside = kin[at].Source
+		}
 	}
 	if c.Sealed.Attnum == 0 {
 		return p, nil

@@ -57,6 +57,25 @@ func (s Standing) OriginBack(ctx context.Context, q pg.Querier, keyless bool) (*
 	return &back, nil
 }
 
+// Kin are the columns whose cells are of the same values, because they move into this one, or it into them.
+func (s Standing) Kin(ctx context.Context, q pg.Querier) (kin []lifecycle.Column, err error) {
+	registered, err := lifecycle.Columns(ctx, q, s.Relid)
+	if err != nil {
+		return nil, err
+	}
+	if into, moves := MovedInto(s.Relation, registered, s.Column); moves {
+		kin = append(kin, into)
+	}
+	for _, id := range s.Origin.Of() {
+		from, err := lifecycle.ColumnByID(ctx, q, id)
+		if err != nil {
+			return nil, err
+		}
+		kin = append(kin, from)
+	}
+	return kin, nil
+}
+
 // CheckStays refuses to change what becomes of a column's cells while they move into another one, or have.
 func (s Standing) CheckStays(ctx context.Context, q pg.Querier) error {
 	registered, err := lifecycle.Columns(ctx, q, s.Relid)
