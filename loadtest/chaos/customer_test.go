@@ -31,6 +31,7 @@ type customer struct {
 	Migrate     float64
 	Rows        int64  // of the beginning
 	Cells       string // the column of the cells
+	Search      bool   // the column gets a blind index
 
 	chance   *rand.Rand
 	pool     *pgxpool.Pool
@@ -39,6 +40,7 @@ type customer struct {
 	versions map[int64]int
 	drawn    int64  // rows added
 	old      []byte // a cell as it was when the customer came, of row oldRow
+	tokens   searching
 }
 
 const customers = 4
@@ -140,7 +142,11 @@ func (c *customer) deed(ctx context.Context) error {
 	r := c.chance
 	switch k := r.IntN(100); {
 	case k < 45:
-		return c.write(ctx, []int64{c.own(r.Int64N(c.Rows/customers - 1))}, func(ctx context.Context, id int64, value string) error {
+		id := c.own(r.Int64N(c.Rows/customers - 1))
+		if c.Search && c.Number == scribbler && k%2 == 0 {
+			return c.write(ctx, []int64{id}, false, c.scribble)
+		}
+		return c.write(ctx, []int64{id}, true, func(ctx context.Context, id int64, value string) error {
 			tag, err := c.pool.Exec(ctx, `UPDATE people SET {email = $2 key $1} WHERE id = $1`, c.people, id, value)
 			if err == nil && tag.RowsAffected() != 1 {
 				err = fmt.Errorf("an update of %d rows", tag.RowsAffected())
@@ -148,12 +154,18 @@ func (c *customer) deed(ctx context.Context) error {
 			return err
 		})
 	case k < 55:
-		return c.write(ctx, c.fresh(1), func(ctx context.Context, id int64, value string) error {
+		return c.write(ctx, c.fresh(1), true, func(ctx context.Context, id int64, value string) error {
 			_, err := c.pool.Exec(ctx, `INSERT INTO people (id, {email ...}) VALUES ($1, {email $2 key $1})`, c.people, id, value)
 			return err
 		})
 	case k < 60:
 		return c.copy(ctx, c.fresh(2+r.IntN(10)))
+	case k < 70 && c.Search:
+		id := c.own(r.Int64N(c.Rows/customers - 1))
+		if c.drawn > 0 && r.IntN(3) == 0 {
+			id = c.added(r.Int64N(c.drawn))
+		}
+		return c.lookUp(ctx, id)
 	case k < 90:
 		id := 1 + r.Int64N(c.Rows)
 		if c.drawn > 0 && r.IntN(3) == 0 {
@@ -177,16 +189,16 @@ func (c *customer) fresh(n int) []int64 {
 
 func (c *customer) added(n int64) int64 { return int64(c.Number+1)*1_000_000 + n }
 
-// write has one row written, and recorded.
-func (c *customer) write(ctx context.Context, ids []int64, how func(ctx context.Context, id int64, value string) error) error {
-	return c.recorded(ctx, ids, func(ctx context.Context) error {
+// write has one row written, with its tokens or without, and recorded.
+func (c *customer) write(ctx context.Context, ids []int64, tokens bool, how func(ctx context.Context, id int64, value string) error) error {
+	return c.recorded(ctx, ids, tokens, func(ctx context.Context) error {
 		return how(ctx, ids[0], portrait(c.Seed, ids[0], c.versions[ids[0]]))
 	})
 }
 
 // copy adds rows by COPY.
 func (c *customer) copy(ctx context.Context, ids []int64) error {
-	return c.recorded(ctx, ids, func(ctx context.Context) error {
+	return c.recorded(ctx, ids, true, func(ctx context.Context) error {
 		rows := make([][]any, len(ids))
 		for i, id := range ids {
 			rows[i] = []any{id, portrait(c.Seed, id, c.versions[id])}
@@ -200,18 +212,20 @@ func (c *customer) copy(ctx context.Context, ids []int64) error {
 
 // recorded gives each row its next version and has it written. That the lease has run out is no failure: the
 // application is told that nothing was written, and does something else.
-func (c *customer) recorded(ctx context.Context, ids []int64, write func(context.Context) error) error {
+func (c *customer) recorded(ctx context.Context, ids []int64, tokens bool, write func(context.Context) error) error {
 	for _, id := range ids {
 		c.versions[id]++
 	}
 	if err := c.note(ctx, ids, intent); err != nil {
 		return err
 	}
+	c.tokens.sent(ids, c.versions, tokens && c.Search && c.ready())
 	err := c.client.Do(ctx, write)
 	switch {
 	case err == nil:
 		return c.note(ctx, ids, acked)
 	case errors.Is(err, client.ErrLeaseExpired):
+		c.tokens.sent(ids, c.versions, false)
 		return c.note(ctx, ids, refused)
 	}
 	return fmt.Errorf("write row %d: %w", ids[0], err)
