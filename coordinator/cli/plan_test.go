@@ -125,6 +125,40 @@ func TestPlanLeadsToABlindIndex(t *testing.T) {
 	}
 }
 
+// TestPlanComparesABlindIndex: one that is otherwise than the manifest describes it is told of, in every way in which it is, and
+// no step leads there. Described as it is, it is in the way no more.
+func TestPlanComparesABlindIndex(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 100)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	s.must("index", "new", "users.email", "email_bidx", "--normalise", "lower-trim", "--unique")
+	s.must("index", "build", "users.email", "email_bidx")
+	s.must("index", "new", "users.email", "email_bidx", "--next")
+	s.must("index", "build", "users.email", "email_bidx", "--generation", "2")
+	const as, normalise, bytes, unique = "index email_bidx ", "normalise", "bytes", "unique"
+	for described, want := range map[string][]roadmap.Difference{
+		"normalise: lower-trim, unique: true": {},
+		"normalise: lower-trim":               {{What: as + unique, Wanted: "false", Is: "true"}},
+		"unique: true":                        {{What: as + normalise, Wanted: "exact", Is: "lower-trim"}},
+		"normalise: digits, bytes: 8":         {{What: as + normalise, Wanted: "digits", Is: "lower-trim"}, {What: as + bytes, Wanted: "8", Is: "16"}, {What: as + unique, Wanted: "false", Is: "true"}},
+	} {
+		s.intent(usersTable(", indexes: [{name: email_bidx, " + described + "}]"))
+		if len(want) == 0 {
+			if r := s.plan(app.CodeDone); len(r.Columns[0].Differences) > 0 || len(r.Columns[0].Blockers) > 0 {
+				t.Errorf("%s: %+v", described, r.Columns[0])
+			}
+			continue
+		}
+		c := s.plan(app.CodeRefused).Columns[0]
+		if !slices.Equal(c.Differences, want) || len(c.Blockers) != 1 || !strings.Contains(c.Blockers[0].Hint, "cipherfleet index drop users.email email_bidx") || len(c.Steps) > 0 {
+			t.Errorf("%s: %+v", described, c)
+		}
+		equal(t, described, c.Flags, []string{status.FlagIndexDiffers})
+	}
+}
+
 // TestPlanKnowsWhatHasNoBlindIndex: no step makes one of a partitioned table.
 func TestPlanKnowsWhatHasNoBlindIndex(t *testing.T) {
 	t.Parallel()

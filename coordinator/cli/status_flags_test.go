@@ -80,12 +80,14 @@ func flagCases() map[string]flagged {
 	wanting := usersTable(", type: eql_v2_encrypted, transform: proxy, target: sealed")
 	wanting = strings.Replace(wanting, "schemes: {1: {padding: 16}}, ", "", 1)
 	return map[string]flagged{
-		status.FlagSourceType:         {sql: dropCapture + `ALTER TABLE users ALTER email TYPE varchar(99)`, flags: []string{status.FlagSourceType, status.FlagCaptureMissing}},
-		status.FlagKeyChanged:         {sql: `ALTER TABLE users DROP CONSTRAINT users_pkey`, flags: []string{status.FlagKeyChanged}},
-		status.FlagCheckAltered:       {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell, ADD CONSTRAINT cipherfleet_1_cell CHECK (email_encrypted IS NULL OR true)`, flags: []string{status.FlagCheckAltered}},
-		status.FlagCaptureAltered:     {sql: `CREATE OR REPLACE FUNCTION cipherfleet.capture_1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, flags: []string{status.FlagCaptureAltered}},
-		status.FlagIndexMissing:       {manifest: usersTable(", indexes: [{name: email_bidx}]"), flags: []string{status.FlagIndexMissing}},
-		status.FlagIndexUnwanted:      {sql: `CREATE INDEX "Stray" ON users (email_encrypted)`, flags: []string{status.FlagIndexUnwanted}},
+		status.FlagSourceType:     {sql: dropCapture + `ALTER TABLE users ALTER email TYPE varchar(99)`, flags: []string{status.FlagSourceType, status.FlagCaptureMissing}},
+		status.FlagKeyChanged:     {sql: `ALTER TABLE users DROP CONSTRAINT users_pkey`, flags: []string{status.FlagKeyChanged}},
+		status.FlagCheckAltered:   {sql: `ALTER TABLE users DROP CONSTRAINT cipherfleet_1_cell, ADD CONSTRAINT cipherfleet_1_cell CHECK (email_encrypted IS NULL OR true)`, flags: []string{status.FlagCheckAltered}},
+		status.FlagCaptureAltered: {sql: `CREATE OR REPLACE FUNCTION cipherfleet.capture_1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, flags: []string{status.FlagCaptureAltered}},
+		status.FlagIndexMissing:   {manifest: usersTable(", indexes: [{name: email_bidx}]"), flags: []string{status.FlagIndexMissing}},
+		status.FlagIndexUnwanted:  {sql: `CREATE INDEX "Stray" ON users (email_encrypted)`, flags: []string{status.FlagIndexUnwanted}},
+		status.FlagIndexDiffers: {then: []string{"index", "new", "users.email", "email_bidx", "--normalise", "lower-trim"},
+			manifest: usersTable(", indexes: [{name: email_bidx, normalise: digits}]"), flags: []string{status.FlagIndexDiffers, status.FlagIndexUnready}},
 		"index as wanted":             {sql: `ALTER TABLE users ADD email_bidx bytea; CREATE INDEX "by cell" ON users (md5(email_encrypted))`, manifest: usersTable(", indexes: [{name: email_bidx}, {name: by cell}]")},
 		status.FlagUncovered:          {sql: `UPDATE users SET email = 'new@example.org' WHERE id = 1`, flags: []string{status.FlagUncovered}},
 		status.FlagStale:              {sql: uncaught(`UPDATE users SET email = 'new@example.org' WHERE id = 1`), then: []string{"verify", "--table", "users"}, flags: []string{status.FlagStale}},

@@ -2,6 +2,7 @@ package roadmap
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
@@ -31,6 +32,21 @@ func indexSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock
 			add("", fmt.Sprintf("write the tokens that blind index %q lacks, and build what lookups use", x.Name), build, "of rows, a chunk at a time, then SHARE UPDATE EXCLUSIVE")
 		}
 	}
+}
+
+// changed are the blind indexes that the manifest describes otherwise than they are: no step changes one, for nobody could
+// look up in it meanwhile.
+func changed(l *status.Look) (list []Obstacle) {
+	for _, x := range l.Status.Indexes {
+		message := fmt.Sprintf("blind index %q is another one than the manifest describes", x.Name)
+		if len(l.Otherwise(x)) == 0 || slices.ContainsFunc(list, func(o Obstacle) bool { return o.Message == message }) {
+			continue
+		}
+		list = append(list, Obstacle{"manifest", message,
+			fmt.Sprintf("an index never changes, and --next makes another of the same with another key: describe it as it is, or list the new one under a name of its own, and when that is ready drop the old one with `%s %s`",
+				nameOf(l).Command("index drop"), standing.Quoted(x.Name))})
+	}
+	return list
 }
 
 // indexable says that blind indexes can be made of the column's cells when the steps before are done.

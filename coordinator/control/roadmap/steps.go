@@ -164,6 +164,12 @@ func differences(l *status.Look) []Difference {
 	}
 	list = append(list, schemeDifferences(l)...)
 	for _, x := range l.Status.Indexes {
+		for _, other := range l.Otherwise(x) {
+			what := "index " + x.Name + " " + other[0]
+			if !slices.ContainsFunc(list, func(d Difference) bool { return d.What == what }) { // another generation is as the first
+				differ(what, other[1], other[2])
+			}
+		}
 		if x.Wanted && indexable(l) { // a step makes it
 			continue
 		}

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -52,10 +55,43 @@ func (r *registry) readBlind(ctx context.Context, q pg.Querier) error {
 
 // describeBlind is a blind index as status shows it.
 func (l *Look) describeBlind(x blindIndex) Index {
-	d := Index{Name: x.Name, Wanted: l.wantsIndex(x.Name), Present: true, Generation: x.Generation, State: string(x.State), Tokens: x.Token, Behind: x.behind}
+	d := Index{Name: x.Name, Wanted: l.wantsIndex(x.Name), Present: true, Generation: x.Generation, State: string(x.State), Tokens: x.Token, Behind: x.behind,
+		Normalise: spelled(x.Normaliser), Bytes: x.Bytes, Unique: x.Unique}
 	at := slices.IndexFunc(l.Relation.Indexes, func(i pg.Index) bool { return i.Name == ddl.TokenIndexName(x.ID) })
 	d.Valid = at >= 0 && l.Relation.Indexes[at].Valid
 	return d
+}
+
+// spelled is a normaliser as the manifest spells it: exact has one of its own for some types.
+func spelled(n cell.Normaliser) string {
+	switch n {
+	case cell.NormaliseLowerTrim:
+		return "lower-trim"
+	case cell.NormaliseDigits:
+		return "digits"
+	case cell.NormaliseNFC:
+		return "nfc"
+	}
+	return "exact"
+}
+
+// Otherwise are the ways in which the manifest describes a blind index otherwise than it is: what, as wanted, as it is.
+func (l *Look) Otherwise(x Index) (list [][3]string) {
+	if l.Wanted == nil || x.State == "" {
+		return nil
+	}
+	at := slices.IndexFunc(l.Wanted.Indexes, func(w manifest.Index) bool { return w.Name == x.Name })
+	if at < 0 {
+		return nil
+	}
+	w := l.Wanted.Indexes[at]
+	for _, each := range [][3]string{{"normalise", w.Normalise, x.Normalise}, {"bytes", strconv.Itoa(w.Bytes), strconv.Itoa(x.Bytes)},
+		{"unique", strconv.FormatBool(w.Unique), strconv.FormatBool(x.Unique)}} {
+		if each[1] != each[2] {
+			list = append(list, each)
+		}
+	}
+	return list
 }
 
 func (l *Look) wantsIndex(name string) bool {
@@ -75,6 +111,7 @@ func (l *Look) flagBlind() {
 	has := func(holds func(blindIndex, Index) bool) bool {
 		return slices.ContainsFunc(l.Survey.blind[l.Column.ID], func(x blindIndex) bool { return holds(x, l.describeBlind(x)) })
 	}
+	l.flag(FlagIndexDiffers, has(func(x blindIndex, d Index) bool { return len(l.Otherwise(d)) > 0 }))
 	l.flag(FlagIndexUnready, has(func(x blindIndex, d Index) bool {
 		return x.State == lifecycle.IndexFilling || x.State == lifecycle.IndexPrepared
 	}))

@@ -42,6 +42,7 @@ const (
 	FlagKeyChanged        = "key-changed"         // no usable key of the table is the one that cells are bound to
 	FlagIndexMissing      = "index-missing"       // the manifest wants it
 	FlagIndexUnwanted     = "index-unwanted"      // it is over the cells, and the manifest does not name it
+	FlagIndexDiffers      = "index-differs"       // a blind index is another one than the manifest describes, and never changes
 	FlagIndexUnready      = "index-not-ready"     // a blind index is not filled or built yet: nothing is looked up in it
 	FlagIndexInvalid      = "index-invalid"       // Postgres has no valid index of a blind index's tokens
 	FlagIndexUncovered    = "index-uncovered"     // rows have lost their token since a blind index was filled, and are not found

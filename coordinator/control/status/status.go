@@ -55,6 +55,9 @@ type Index struct {
 	Tokens     string `json:"tokens,omitempty"` // the column of tokens
 	Valid      bool   `json:"valid,omitempty"`  // Postgres has the index that lookups use
 	Behind     bool   `json:"behind,omitempty"` // rows have been left without a token since it was filled last
+	Normalise  string `json:"normalise,omitempty"`
+	Bytes      int    `json:"bytes,omitempty"` // of a token
+	Unique     bool   `json:"unique,omitempty"`
 }
 
 // Verified is the last time that every row was opened and compared.
