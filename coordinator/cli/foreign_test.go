@@ -247,10 +247,27 @@ func (a *rubyApp) compare(c *client.Client, pool *pgxpool.Pool) {
 	}
 }
 
-// TestAWorkerWithoutAForeignKeyLeavesTheJobToOthers: it says which key it lacks, fails nothing and shows nothing; one that
-// has the key does the job.
+// TestAWorkerWithoutAForeignKeyLeavesTheJobToOthers: it says which key it lacks, or that the one it has opens nothing, fails
+// nothing, sets no row aside and shows nothing; one that has the key does the job.
 func TestAWorkerWithoutAForeignKeyLeavesTheJobToOthers(t *testing.T) {
 	t.Parallel()
+	wrong := must(foreign.ParseKeys([]byte(`{"version": 1, "keys": {"ruby": {"text": "another passphrase, of the very same length or more"}}}`)))
+	for name, has := range map[string]struct {
+		keys *foreign.Keys
+		says string
+	}{
+		"it has none":                    {nil, "foreign key ruby: there is no key of that name"},
+		"it has another under that name": {wrong, "open the values of encrypted_ssn: none of 20 that were tried opens with the keys that are here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handsBack(t, has.keys, has.says)
+		})
+	}
+}
+
+func handsBack(t *testing.T, keys *foreign.Keys, word string) {
+	t.Helper()
 	db := testenv.Database(t)
 	db.Run(t, rubyColumns)
 	ruby := newRubyApp(t, db, 100)
@@ -262,13 +279,13 @@ func TestAWorkerWithoutAForeignKeyLeavesTheJobToOthers(t *testing.T) {
 	s.serve("--workers", "0")
 	leads(t, db)
 	var says guarded
-	hand(t, db, s, server, "keyless", func(r *runner.Runner) { r.Log = slog.New(slog.NewTextHandler(&says, nil)) })
+	hand(t, db, s, server, "keyless", func(r *runner.Runner) { r.Log, r.Foreign = slog.New(slog.NewTextHandler(&says, nil)), keys })
 	done := make(chan outcome, 1)
 	go func() { done <- s.run("backfill", "--table", "people", "--column", "encrypted_ssn", "--prepare") }()
 	testenv.Eventually(t, 60*time.Second, func() error {
 		class := ""
 		err := db.QueryRow(t.Context(), `SELECT coalesce(max(error_class), '') FROM cipherfleet.ranges`).Scan(&class)
-		if err == nil && (class != "foreign_key" || !strings.Contains(says.String(), "foreign key ruby: there is no key of that name")) {
+		if err == nil && (class != "foreign_key" || !strings.Contains(says.String(), word)) {
 			err = errors.New("the range was not handed back: " + class)
 		}
 		return err
@@ -276,13 +293,16 @@ func TestAWorkerWithoutAForeignKeyLeavesTheJobToOthers(t *testing.T) {
 	if state := testenv.One[string](t, db, `SELECT state FROM cipherfleet.jobs`); state != "running" {
 		t.Errorf("the job is %s", state)
 	}
-	keys := must(foreign.LoadKeys(s.path("foreign.json")))
-	hand(t, db, s, server, "able", func(r *runner.Runner) { r.Foreign = keys })
+	right := must(foreign.LoadKeys(s.path("foreign.json")))
+	hand(t, db, s, server, "able", func(r *runner.Runner) { r.Foreign = right })
 	if o := <-done; o.code != app.CodeDone {
 		t.Errorf("exit code %d\n%s", o.code, o.err)
 	}
 	if v := parsed[verify.Result](t, s.must("verify", "--table", "people", "--json").out); !v.Proven || v.Columns[0].Rows != int64(len(ruby.truth)) {
 		t.Errorf("verification found %+v", v)
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.quarantine`); n != 0 {
+		t.Errorf("%d rows were set aside", n)
 	}
 	if strings.Contains(says.String(), rubySecret) || strings.Contains(says.String(), "ssn-") {
 		t.Error("the log shows a key or a value")

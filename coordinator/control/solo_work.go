@@ -101,6 +101,9 @@ func (s *Solo) desk(ctx context.Context, job work.Job) (*soloDesk, error) {
 	if job, err = job.Following(chain).Reading(ctx, s.Foreign); err != nil {
 		return nil, err
 	}
+	if err := shape.Readable(ctx, s.DB, job); err != nil {
+		return nil, err
+	}
 	return &soloDesk{Solo: s, job: job, chain: chain, ranges: &work.Ranges{DB: s.DB, Worker: "solo", Lease: soloLease},
 		size: backfill.NewSizer(job.Spec.Limits), timeouts: backfill.TimeoutsFor(server.DeadlockTimeout)}, nil
 }

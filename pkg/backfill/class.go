@@ -18,7 +18,13 @@ func Retryable(err error) bool {
 	case pg.ClassLock, pg.ClassConflict, pg.ClassUnavailable, pg.ClassReadOnly:
 		return true
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, transform.ErrEncrypter) || errors.Is(err, readers.ErrNoKey) || noKEK(err)
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, transform.ErrEncrypter) || unread(err) || noKEK(err)
+}
+
+// unread says that this process has no key, or a wrong one, for what somebody else encrypted: another one may have it.
+func unread(err error) bool {
+	var missing *work.NoForeignKeyError
+	return errors.Is(err, readers.ErrNoKey) || errors.As(err, &missing)
 }
 
 // noKEK says that the key-encryption key is out of reach, or has been for so long that keys may not be used any more.
@@ -40,10 +46,10 @@ func ErrorClass(err error) string {
 		return "drained"
 	case errors.Is(err, ErrQuarantineFull):
 		return "quarantine"
+	case unread(err):
+		return "foreign_key"
 	case errors.Is(err, transform.ErrValue):
 		return "value"
-	case errors.Is(err, readers.ErrNoKey):
-		return "foreign_key"
 	case errors.Is(err, transform.ErrEncrypter):
 		return "encrypter"
 	case errors.Is(err, transform.ErrAnswer):

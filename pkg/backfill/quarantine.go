@@ -18,6 +18,7 @@ const (
 	reasonRefused    = "the database refuses the write: SQLSTATE "
 	reasonValue      = "the value cannot be transformed"
 	reasonDestroyed  = "the key of its cell was destroyed"
+	reasonNull       = "it is an encrypted NULL: set it to NULL"
 	reasonSuppressed = "a trigger suppresses the write"
 	reasonCleared    = "a trigger changes the source with every write"
 	reasonAltered    = "the column's type, or a trigger, alters the value"
@@ -31,9 +32,10 @@ const quarantineSQL = `INSERT INTO cipherfleet.quarantine (job_id, column_id, re
 ON CONFLICT (job_id, column_id, relid, key_hash) DO UPDATE SET reason = excluded.reason, at = pg_catalog.now(), resolved_at = NULL`
 
 // overBudgetSQL says whether more rows resist than $2. One whose key was destroyed does not count: somebody wanted that, it
-// tells nothing of the other rows, and of a tenant it may be many.
+// tells nothing of the other rows, and of a tenant it may be many. Nor does an encrypted NULL: it opens, and there may be
+// many.
 const overBudgetSQL = `SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) $2 FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine
- WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL AND reason OPERATOR(pg_catalog.<>) '` + reasonDestroyed + `') q`
+ WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL AND reason OPERATOR(pg_catalog.<>) ALL (ARRAY['` + reasonDestroyed + `', '` + reasonNull + `']::pg_catalog.text[])) q`
 
 // quarantine sets one row aside, in its own transaction under the claim, so that the range can go on without it.
 func (w *writer) quarantine(ctx context.Context, r row, reason string) error {

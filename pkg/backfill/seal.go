@@ -84,8 +84,11 @@ func isolate(ctx context.Context, transforms []transform.Transform, s span, offs
 
 // reasonOf is why a row whose value cannot be transformed is set aside.
 func reasonOf(err error) string {
-	if errors.Is(err, cell.ErrKeyDestroyed) {
+	switch {
+	case errors.Is(err, cell.ErrKeyDestroyed):
 		return reasonDestroyed
+	case errors.Is(err, transform.ErrSealedNull):
+		return reasonNull
 	}
 	return reasonValue
 }

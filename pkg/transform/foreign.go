@@ -21,6 +21,10 @@ type Opener struct {
 	Salt   int // likewise
 }
 
+// ErrSealedNull says that a value opens, and holds NULL. Nothing can be sealed of it, and a row that has such a value and no
+// cell cannot be told from one that nobody has come to yet.
+var ErrSealedNull = errors.New("it is an encrypted NULL")
+
 // Wire opens one value; nil for NULL. What does not open, or opens to what the codec does not read, is an [ErrValue];
 // any other error is not the value's fault.
 func (o Opener) Wire(ctx context.Context, in []byte) ([]byte, error) {
@@ -38,13 +42,19 @@ func (o Opener) Wire(ctx context.Context, in []byte) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case plain == nil:
-		return nil, fmt.Errorf("%w: it is an encrypted NULL", ErrValue)
+		return nil, fmt.Errorf("%w: %w", ErrValue, ErrSealedNull)
 	}
 	wire, err := wireOf(o.Codec, plain)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	return wire, nil
+}
+
+// Tells says whether opening a value tells anything of the key: an empty one may never have been encrypted.
+func (o Opener) Tells(in []byte) bool {
+	v, err := o.value(in)
+	return err != nil || len(v.Cell) > 0
 }
 
 func (o Opener) value(in []byte) (foreign.Value, error) {

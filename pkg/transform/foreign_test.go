@@ -91,3 +91,27 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+// nothing opens every value to NULL.
+type nothing struct{}
+
+func (nothing) Open(context.Context, foreign.Value) ([]byte, error) { return nil, nil }
+
+// An encrypted NULL is told from what does not open, and a value that may never have been encrypted from one that tells
+// something of the key.
+func TestAnOpenerNamesAnEncryptedNull(t *testing.T) {
+	t.Parallel()
+	o := transform.Opener{Reader: nothing{}, Codec: cell.CodecBool}
+	if _, err := o.Wire(t.Context(), []byte("x")); !errors.Is(err, transform.ErrSealedNull) || !errors.Is(err, transform.ErrValue) {
+		t.Errorf("an encrypted NULL is %v", err)
+	}
+	for in, tells := range map[string]bool{"x": true, "": false} {
+		if o.Tells([]byte(in)) != tells {
+			t.Errorf("%q tells: %t", in, !tells)
+		}
+	}
+	o.IV = 1
+	if o.Tells(recordOf([]byte{}, nil)) || !o.Tells(recordOf([]byte("x"), nil)) {
+		t.Error("with a vector")
+	}
+}

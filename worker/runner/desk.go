@@ -121,6 +121,9 @@ func (d *desk) folder(ctx context.Context, claim work.Claim) (*folder, error) {
 	if job, err = d.withKeys(ctx, f, job); err != nil {
 		return nil, err
 	}
+	if err := shape.Readable(ctx, d.db, job); err != nil {
+		return nil, err
+	}
 	server, err := pg.InspectServer(ctx, d.db)
 	if err != nil {
 		return nil, err

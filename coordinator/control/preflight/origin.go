@@ -104,9 +104,6 @@ func (c Column) RegisteredAs() (typ, collation string) {
 	return c.Source.Type, c.Source.Collation
 }
 
-// sampled is how many values of a column are opened before anything begins.
-const sampled = 20
-
 // Unreadable refuses a plan with a column that somebody else encrypted, if what opens it is not here, or opens none of a
 // few of its values. It is for whoever begins, and has the keys.
 func Unreadable(ctx context.Context, db *pg.DB, plan Plan, keys *foreign.Keys) error {
@@ -124,47 +121,15 @@ func Unreadable(ctx context.Context, db *pg.DB, plan Plan, keys *foreign.Keys) e
 		case err != nil:
 			return standing.Refuse(field, "docs/foreign.md lists what each format reads", "column %q: %s", c.Source.Name, err)
 		}
-		codec, err := c.Origin.Codec()
-		if err != nil {
-			return err
+		err = shape.Opens(ctx, db, plan.Relation, work.Column{Source: c.Source.Name, Origin: c.Origin, Reader: reader})
+		var unread *shape.UnreadError
+		if errors.As(err, &unread) {
+			return standing.Refuse(field, "is it the right key, format, mode and algorithm, and are iv and salt the right columns?", "none of %d values of column %q opens: %s",
+				unread.Tried, c.Source.Name, reason(unread.Err))
 		}
-		if err := opens(ctx, db, plan, c, c.Origin.Opener(reader, codec), field); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("try the values of %s: %w", c.Source.Name, err)
 		}
 	}
 	return nil
-}
-
-// opens refuses a column of which no value of the sample opens.
-func opens(ctx context.Context, db *pg.DB, plan Plan, c Column, opener transform.Opener, field string) error {
-	tried := 0
-	var last error
-	for _, leaf := range plan.Relation.Leaves {
-		rows, err := db.Query(ctx, shape.ForeignSample(plan.Relation, leaf.Table(), work.Column{Source: c.Source.Name, Origin: c.Origin}), sampled)
-		if err != nil {
-			return fmt.Errorf("read values of %s: %w", c.Source.Name, pg.Safe(err))
-		}
-		for rows.Next() {
-			_, err := opener.Wire(ctx, rows.RawValues()[0])
-			if err == nil {
-				rows.Close()
-				return nil
-			}
-			if last = err; !errors.Is(err, transform.ErrValue) {
-				rows.Close()
-				return err
-			}
-			tried++
-		}
-		if err := pg.Safe(rows.Err()); err != nil {
-			return fmt.Errorf("read values of %s: %w", c.Source.Name, err)
-		}
-		if tried >= sampled {
-			break
-		}
-	}
-	if tried == 0 {
-		return nil
-	}
-	return standing.Refuse(field, "is it the right key, format, mode and algorithm, and are iv and salt the right columns?", "none of %d values of column %q opens: %s", tried, c.Source.Name, reason(last))
 }

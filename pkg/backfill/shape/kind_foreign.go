@@ -71,9 +71,9 @@ func foreignSQL(relation pg.Relation, c work.Column) string {
 	return fmt.Sprintf("CASE WHEN %s IS NULL THEN NULL ELSE ROW(%s) END", present(c.Source), strings.Join(fields, ", "))
 }
 
-// ForeignSample is the query for a few values of a column's source that somebody else encrypted, each as [Opener] takes it.
-// Its parameter is how many.
-func ForeignSample(relation pg.Relation, table pg.Table, c work.Column) string {
+// foreignSample is the query for a few values of a column's source that somebody else encrypted, each as an opener takes
+// it. Its parameter is how many.
+func foreignSample(relation pg.Relation, table pg.Table, c work.Column) string {
 	return fmt.Sprintf("SELECT %s FROM ONLY %s t WHERE %s IS NOT NULL LIMIT $1", foreignSQL(relation, c), table.SQL(), present(c.Source))
 }
 

@@ -113,7 +113,13 @@ func (j Job) Reading(ctx context.Context, keys *readers.Keys) (Job, error) {
 	return j, nil
 }
 
-// NoForeignKeyError says that a process lacks a key that a column's source is encrypted under.
+// Unread is the error of a process whose key does not open a column's source, for a reason.
+func Unread(c Column, why error) *NoForeignKeyError {
+	return &NoForeignKeyError{Column: c.LogColumn, err: why}
+}
+
+// NoForeignKeyError says that a process lacks a key that a column's source is encrypted under, or has another one under its
+// name: another process may do better.
 type NoForeignKeyError struct {
 	Column string
 	err    error

@@ -16,6 +16,9 @@ import (
 // Listen turns notifications into hints until ctx ends, on a connection that it keeps. Whatever goes wrong is tried again
 // at the pace of polling: a standby and a pooler hear nothing, and need not. hints has room for one.
 func Listen(ctx context.Context, db *pg.DB, hints chan<- struct{}, poll time.Duration, log *slog.Logger) {
+	if db.Pooled() {
+		return // it would be somebody else who listens
+	}
 	for ctx.Err() == nil {
 		if err := hear(ctx, db, hints); err != nil && ctx.Err() == nil {
 			log.DebugContext(ctx, "nothing is heard of the registry; it is polled", "error", err)
