@@ -142,8 +142,20 @@ const uniqueViolation = "23505"
 
 // Build makes the index that lookups use, beside readers and writers, and the blind index ready. One that an earlier
 // build left invalid is taken away first; so is what this one leaves. A unique index that cannot be is a [*DoubledError],
-// with keys of the rows if they are wanted.
+// with keys of the rows if they are wanted; a [*standing.Refusal] if somebody drops the blind index meanwhile.
 func (r *Registry) Build(ctx context.Context, p BuildPlan, keys bool) (Index, error) {
+	x, err := r.build(ctx, p, keys)
+	if err == nil {
+		return x, nil
+	}
+	if now, found, looked := lifecycle.IndexByID(ctx, r.DB, p.row.ID); looked == nil && found && !now.State.Written() {
+		return x, standing.Clash("index", p.column.name().Command("index ls")+" says how its indexes stand", "somebody drops blind index %q of %s: it is %s, and what was built of it is gone, or goes with it",
+			p.row.Name, p.column.name(), now.State)
+	}
+	return x, err
+}
+
+func (r *Registry) build(ctx context.Context, p BuildPlan, keys bool) (Index, error) {
 	if len(p.Statements) > 0 {
 		if err := r.make(ctx, p); err != nil {
 			if pg.Code(err) == uniqueViolation {

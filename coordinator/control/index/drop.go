@@ -99,6 +99,9 @@ func (r *Registry) retire(ctx context.Context, p DropPlan) error {
 		if err := p.column.hold(ctx, tx); err != nil {
 			return err
 		}
+		if now, err := p.column.now(ctx, tx, p.row); err != nil || !now.Written() {
+			return err // somebody else was quicker
+		}
 		for _, other := range p.column.live() {
 			if other.Name == p.row.Name && other.ID != p.row.ID {
 				if err := other.Carried(ctx, tx); err != nil {

@@ -158,6 +158,15 @@ func (c column) hold(ctx context.Context, tx pg.Tx) error {
 	return noJob(ctx, tx, c)
 }
 
+// now is the state of an index in a transaction that holds its column: there it stays as it is.
+func (c column) now(ctx context.Context, tx pg.Tx, x lifecycle.Index) (lifecycle.IndexState, error) {
+	again, found, err := lifecycle.IndexByID(ctx, tx, x.ID)
+	if err == nil && !found {
+		err = fmt.Errorf("blind index %q of %s is gone", x.Name, c.name())
+	}
+	return again.State, err
+}
+
 // noJob refuses while a job is at work on the table: what it compares at each chunk would change under it.
 func noJob(ctx context.Context, q pg.Querier, c column) error {
 	_, err := work.LiveOver(ctx, q, c.Relid)
