@@ -38,7 +38,7 @@ func (m *maker) flags(f *pflag.FlagSet) {
 }
 
 // fill puts the flags into every column of a request. Targets are those that flags name: where an expression makes the
-// values, no name goes without saying.
+// values, or cells move, no name goes without saying.
 func (m *maker) fill(r *messages.StartRequest, targets []string) {
 	for i := range r.Columns {
 		c := &r.Columns[i]
@@ -46,7 +46,7 @@ func (m *maker) fill(r *messages.StartRequest, targets []string) {
 		if m.from != "" {
 			c.From = &messages.Origin{Format: m.from}
 		}
-		if c.Expression, c.Done = m.expression, m.done; c.Made() && i >= len(targets) {
+		if c.Expression, c.Done = m.expression, m.done; (c.Made() || c.From.Own()) && i >= len(targets) {
 			c.Target = ""
 		}
 	}
