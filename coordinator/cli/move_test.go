@@ -68,11 +68,20 @@ func (o *occupant) live(ctx context.Context, n int) error {
 // holds reads a row and compares it.
 func (o *occupant) holds(ctx context.Context, id int64, want *string) error {
 	var have *string
+	in := client.In[string](o.email, id)
 	err := o.c.Do(ctx, func(ctx context.Context) error {
 		return o.pool.QueryRow(ctx, `SELECT id, {email} FROM users WHERE id = $1`, o.email, id).Scan(o.email.Row(new(int64), &have))
 	})
+	if err == nil && have != nil {
+		err = o.c.Do(ctx, func(ctx context.Context) error { // as a cell that knows its row, too
+			return o.pool.QueryRow(ctx, `SELECT {email} FROM users WHERE id = $1`, o.email, id).Scan(in)
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
+	}
+	if have != nil && (!in.Valid || in.V != *have) {
+		return fmt.Errorf("row %d holds another value as a cell", id)
 	}
 	if (have == nil) != (want == nil) || have != nil && *have != *want {
 		return fmt.Errorf("row %d holds another value than was written", id)

@@ -157,7 +157,7 @@ func (c *Cell[T]) open(s *standing, sealed []byte) error {
 	client := c.column.client
 	m := client.maps.Get().(*pgtype.Map)
 	defer client.maps.Put(m)
-	if s.id == 0 { // the client is behind, or the column is another one
+	if h, err := cell.Parse(sealed); err == nil && s.of(h) != h.Column { // the client is behind, or the column is another one
 		ctx, cancel := context.WithTimeout(client.end, learnTimeout)
 		defer cancel()
 		if err := client.look(ctx, nil); err != nil {

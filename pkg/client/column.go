@@ -224,7 +224,7 @@ func (s *standing) now() *standing {
 }
 
 // mayBeText says whether text may be a cell: where cells are bytea it is plaintext, whatever it looks like.
-func (s *standing) mayBeText() bool { return s.id == 0 || s.form != cell.FormBytes || len(s.kin) > 0 }
+func (s *standing) mayBeText() bool { return s.id == 0 || s.form != cell.FormBytes || s.cells() }
 
 // stored is a cell as an argument for its column; nil is NULL.
 func (s *standing) stored(sealed []byte) any {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -36,6 +38,7 @@ INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(a
 		"proxied":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.Proxied(ddl.PayloadText, "text")}},
 		"text":           {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormText)}},
 		"rotation_json":  {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON)}},
+		"reverse_moving": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"rotation":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"comparing":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
 		"comparing_json": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, other text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON), engine.On(pg.Table{Schema: "public", Name: "items"}, "secret", "other")}},
@@ -60,6 +63,9 @@ func TestGolden(t *testing.T) {
 			}
 			if strings.HasPrefix(name, "rotation") {
 				k.Rotate(ctx, k.Scheme(ctx, 258, nil))
+			}
+			if strings.HasSuffix(name, "moving") {
+				k.Columns[0].Origin = &work.Origin{Origin: messages.Origin{Format: messages.FormatOwn}, Column: 4000, Scheme: 1}
 			}
 			k.Columns[0].Compare = strings.HasPrefix(name, "comparing")
 			k.Start(ctx, 1000)
