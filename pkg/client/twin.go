@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -44,6 +45,9 @@ func (c *Client) twinned(ctx context.Context, m *pgtype.Map, twin *standing, r r
 		return nil, nil
 	}
 	_, sealed, _, err := c.values(ctx, m, twin, r, v)
+	if errors.Is(err, cell.ErrKeyRetired) { // its cells are gone, which Postgres is about to say
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("seal for the column that cells move into, or out of: %w", err)
 	}
