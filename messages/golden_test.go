@@ -24,9 +24,9 @@ func at() time.Time { return time.Date(2026, 11, 22, 4, 35, 0, 123000000, time.U
 // that programs in other languages rely on.
 func samples() map[string]any {
 	whole := messages.Job{
-		ID: job, RequestID: "nightly-1", Table: "public.users", Columns: []string{"email"}, State: "running",
+		ID: job, RequestID: "nightly-1", Table: "public.users", Columns: []string{"email"}, Kind: messages.KindRotate, State: "running",
 		Rows: 150000, Total: 200000, Skipped: 12, Quarantined: 3, Conflicts: 7, RowsPerSecond: 61000.5,
-		Ranges: messages.Ranges{Pending: 8, Leased: 2, Done: 30, Split: 1}, Workers: 2, Scheme: 3, StoppedBy: "replication lag",
+		Ranges: messages.Ranges{Pending: 8, Leased: 2, Done: 30, Split: 1}, Workers: 2, Scheme: 3, HandedBack: []string{"42501"}, StoppedBy: "replication lag",
 		TraceID: "4bf92f3577b34da6a3ce929d0e0e4736", CreatedAt: at(),
 	}
 	return map[string]any{

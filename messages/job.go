@@ -14,6 +14,7 @@ type Job struct {
 	RequestID     string    `json:"request_id"`
 	Table         string    `json:"table"` // schema-qualified, for people
 	Columns       []string  `json:"columns"`
+	Kind          string    `json:"kind"`  // backfill, rotate, rollback or index: what is done to them
 	State         string    `json:"state"` // planning, running, sweeping, watching, paused, done, failed, cancelled
 	Rows          int64     `json:"rows"`
 	Total         int64     `json:"total"`
@@ -23,11 +24,20 @@ type Job struct {
 	RowsPerSecond float64   `json:"rows_per_second"`
 	Ranges        Ranges    `json:"ranges"`
 	Workers       int       `json:"workers"`
-	Scheme        int       `json:"scheme,omitempty"` // what a rotation seals under; 0: it is none
+	Scheme        int       `json:"scheme,omitempty"`      // what a rotation seals under; 0: it is none
+	HandedBack    []string  `json:"handed_back,omitempty"` // why workers gave ranges back that nobody works on now: classes of errors, or SQLSTATEs
 	StoppedBy     string    `json:"stopped_by,omitempty"`
 	TraceID       string    `json:"trace_id,omitempty"`
 	CreatedAt     time.Time `json:"created_at"`
 }
+
+// Kinds of jobs.
+const (
+	KindBackfill = "backfill" // values are made for the targets
+	KindRotate   = "rotate"   // cells are sealed anew
+	KindRollback = "rollback" // cells are opened into plaintext
+	KindIndex    = "index"    // tokens are made of cells
+)
 
 // Ranges counts a job's ranges by their state; Leased are those of the pending ones that a worker holds.
 type Ranges struct {

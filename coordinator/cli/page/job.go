@@ -21,11 +21,26 @@ func Progress(j messages.Job) string {
 	if j.State == string(work.Running) && j.Rows == 0 && j.Ranges.Pending > 0 && j.Ranges.Leased == 0 {
 		eta += ", no worker has taken a range yet"
 	}
+	if len(j.HandedBack) > 0 && (j.State == string(work.Running) || j.State == string(work.Sweeping)) {
+		eta += ", handed back by workers: " + strings.Join(handedBack(j.HandedBack), ", ")
+	}
 	if j.State == string(work.Planning) {
 		return fmt.Sprintf("%s %s: ranges are being cut", j.Table, j.State)
 	}
 	return fmt.Sprintf("%s %s: %.0f %% (%d of about %d rows, %.0f rows/s%s), ranges %d open, %d done; %d rows read again, %d in quarantine",
 		j.Table, j.State, percent, j.Rows, j.Total, j.RowsPerSecond, eta, j.Ranges.Pending, j.Ranges.Done, j.Conflicts, j.Quarantined)
+}
+
+// handedBack are the reasons for which ranges were handed back, in words where there are some.
+func handedBack(classes []string) (reasons []string) {
+	words := map[string]string{"42501": "a right is missing in the database (42501)", "foreign_key": "no right key for values that others encrypted", "key": "the key service refuses or is out of reach"}
+	for _, class := range classes {
+		if word, known := words[class]; known {
+			class = word
+		}
+		reasons = append(reasons, class)
+	}
+	return reasons
 }
 
 // percentOf goes by rows or by ranges, whichever is further: the number of rows is an estimate, and a job over a table
@@ -48,9 +63,9 @@ func Jobs(w io.Writer, jobs []messages.Job) error {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "JOB\tTABLE\tCOLUMNS\tSTATE\tDONE\tROWS\tQUARANTINED\tSTARTED\tSTOPPED BY\n")
+	fmt.Fprint(table, "JOB\tKIND\tTABLE\tCOLUMNS\tSTATE\tDONE\tROWS\tQUARANTINED\tSTARTED\tSTOPPED BY\n")
 	for _, j := range jobs {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.0f %%\t%d\t%d\t%s\t%s\n", j.ID, j.Table, strings.Join(j.Columns, ", "), j.State, percentOf(j), j.Rows, j.Quarantined,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.0f %%\t%d\t%d\t%s\t%s\n", j.ID, j.Kind, j.Table, strings.Join(j.Columns, ", "), j.State, percentOf(j), j.Rows, j.Quarantined,
 			j.CreatedAt.UTC().Format(time.DateTime+"Z"), j.StoppedBy)
 	}
 	return table.Flush()
@@ -69,7 +84,7 @@ func Job(w io.Writer, j Shown, quarantined bool) error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("job", "%s", j.ID)
+	line("job", "%s, a %s", j.ID, map[string]string{messages.KindBackfill: "backfill", messages.KindRotate: "rotation", messages.KindRollback: "rollback: cells are opened", messages.KindIndex: "blind index being filled"}[j.Kind])
 	line("columns", "%s of %s, by key (%s)", strings.Join(j.Columns, ", "), j.Table, strings.Join(j.Key, ", "))
 	line("state", "%s", Progress(j.Job))
 	line("started", "%s", j.CreatedAt.UTC().Format(time.RFC3339))

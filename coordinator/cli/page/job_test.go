@@ -26,3 +26,15 @@ func TestAJobThatIsPlannedCountsNothing(t *testing.T) {
 		t.Errorf("%q", line)
 	}
 }
+
+func TestWhyRangesWereHandedBack(t *testing.T) {
+	t.Parallel()
+	job := messages.Job{Table: "public.users", State: "running", HandedBack: []string{"42501", "55P03"}}
+	if line := page.Progress(job); !strings.Contains(line, "handed back by workers: a right is missing in the database (42501), 55P03") {
+		t.Error(line)
+	}
+	job.State = "done"
+	if line := page.Progress(job); strings.Contains(line, "handed back") {
+		t.Error(line)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
@@ -158,6 +159,12 @@ func missedLine(c status.Column) string {
 
 func jobLine(j status.Job) string {
 	text := fmt.Sprintf("%s %s: %d rows", j.ID, j.State, j.Rows)
+	if j.Kind != messages.KindBackfill {
+		text = fmt.Sprintf("%s (%s) %s: %d rows", j.ID, j.Kind, j.State, j.Rows)
+	}
+	if len(j.HandedBack) > 0 && j.StoppedBy == nil {
+		text += ", handed back by workers: " + strings.Join(handedBack(j.HandedBack), ", ")
+	}
 	if j.ETASeconds != nil {
 		text += fmt.Sprintf(", %.0f rows/s, %v left", j.RowsPerSecond, time.Duration(*j.ETASeconds)*time.Second)
 	}

@@ -22,7 +22,8 @@ const progressSQL = `SELECT job.place, p.* FROM unnest($1::uuid[], $2::int[], $3
  (SELECT count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine q WHERE q.job_id = job.id AND q.resolved_at IS NULL) q),
  (SELECT coalesce(sum(e.rows_processed), 0)::float8 / greatest(0.5, least(10, extract(epoch FROM clock_timestamp() - job.begun)::float8)) FROM cipherfleet.events e
    WHERE e.table_name = job.log_table AND e.column_name = job.log_column AND e.event = 'backfill_checkpoint' AND e.job_id = job.id
-   AND e.id > (SELECT coalesce(max(id), 0) - 5000 FROM cipherfleet.events) AND e.created_at > clock_timestamp() - interval '10 seconds')
+   AND e.id > (SELECT coalesce(max(id), 0) - 5000 FROM cipherfleet.events) AND e.created_at > clock_timestamp() - interval '10 seconds'),
+ array_agg(DISTINCT r.error_class) FILTER (WHERE r.state = 'pending' AND r.owner IS NULL AND r.error_class <> '')
  FROM cipherfleet.ranges r WHERE r.job_id = job.id) AS p`
 
 // DescribeJob says how a job stands, from Postgres alone.
@@ -53,21 +54,34 @@ func DescribeJobs(ctx context.Context, q pg.Querier, jobs []work.Job) ([]message
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (at int64, err error) {
 		var m messages.Job
 		err = row.Scan(&at, &m.Rows, &m.Skipped, &m.Conflicts, &m.Ranges.Pending, &m.Ranges.Leased, &m.Ranges.Done, &m.Ranges.Split,
-			&m.Workers, &m.Quarantined, &m.RowsPerSecond)
+			&m.Workers, &m.Quarantined, &m.RowsPerSecond, &m.HandedBack)
 		if err == nil {
 			d := &described[at-1]
 			d.Rows, d.Skipped, d.Conflicts, d.Ranges = m.Rows, m.Skipped, m.Conflicts, m.Ranges
-			d.Workers, d.Quarantined, d.RowsPerSecond = m.Workers, m.Quarantined, m.RowsPerSecond
+			d.Workers, d.Quarantined, d.RowsPerSecond, d.HandedBack = m.Workers, m.Quarantined, m.RowsPerSecond, m.HandedBack
 		}
 		return at, err
 	})
 	return described, pg.Safe(err)
 }
 
+// kindOf is what a job does; all its columns are of one kind.
+func kindOf(j work.Job) string {
+	switch c := j.Spec.Columns[0]; {
+	case c.Rotate:
+		return messages.KindRotate
+	case c.Reverse:
+		return messages.KindRollback
+	case c.Index != nil:
+		return messages.KindIndex
+	}
+	return messages.KindBackfill
+}
+
 // named is what the projection itself says of a job.
 func named(j work.Job) messages.Job {
 	m := messages.Job{V: messages.Version, ID: j.ID, RequestID: j.RequestID, Table: pg.Table{Schema: j.Spec.Schema, Name: j.Spec.Table}.String(),
-		State: string(j.State), Total: j.Total, StoppedBy: j.StoppedBy, CreatedAt: j.CreatedAt}
+		Kind: kindOf(j), State: string(j.State), Total: j.Total, StoppedBy: j.StoppedBy, CreatedAt: j.CreatedAt}
 	for _, c := range j.Spec.Columns {
 		if c.Rotate {
 			m.Columns, m.Scheme = append(m.Columns, c.Target), int(c.Scheme)

@@ -183,7 +183,7 @@ func (l *Look) job() {
 		return
 	}
 	j := l.Survey.described[job.ID]
-	s := &Job{ID: j.ID, State: j.State, Rows: j.Rows, RowsPerSecond: j.RowsPerSecond, Ranges: j.Ranges, Workers: j.Workers,
+	s := &Job{ID: j.ID, Kind: j.Kind, HandedBack: append([]string{}, j.HandedBack...), State: j.State, Rows: j.Rows, RowsPerSecond: j.RowsPerSecond, Ranges: j.Ranges, Workers: j.Workers,
 		StoppedBy: orNull(j.StoppedBy), TraceID: orNull(j.TraceID)}
 	if left := max(0, j.Total-j.Rows); job.State == work.Running && j.RowsPerSecond > 0 {
 		seconds := int64(float64(left) / j.RowsPerSecond)

@@ -70,12 +70,14 @@ type Verified struct {
 // Job is how the last job over a column stands, or ended.
 type Job struct {
 	ID            string          `json:"id"`
+	Kind          string          `json:"kind"` // backfill, rotate, rollback or index
 	State         string          `json:"state"`
 	Rows          int64           `json:"rows"`
 	RowsPerSecond float64         `json:"rows_per_second"`
 	ETASeconds    *int64          `json:"eta_seconds"` // null: it does not move
 	Ranges        messages.Ranges `json:"ranges"`
 	Workers       int             `json:"workers"`
+	HandedBack    []string        `json:"handed_back"` // why workers gave ranges back that nobody works on now: classes of errors, or SQLSTATEs
 	StoppedBy     *string         `json:"stopped_by"`
 	TraceID       *string         `json:"trace_id"`
 }
