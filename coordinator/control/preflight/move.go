@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -81,6 +82,12 @@ func (p *look) checkMove(ctx context.Context, i int, origin *work.Origin, regist
 	name := standing.Name{Schema: p.plan.Relation.Schema, Table: p.plan.Relation.Name, Column: from.Source}
 	if taken := slices.IndexFunc(registered, func(r lifecycle.Column) bool { return r.Source == asked.Target && r.SourceNum != source.Attnum }); taken >= 0 {
 		return from, standing.Clash(field+".target", "name another target: it is the name that the move goes by", "a column %q was registered already", asked.Target)
+	}
+	if begun := slices.IndexFunc(registered, func(r lifecycle.Column) bool {
+		return r.SourceNum == source.Attnum && r.Source != asked.Target && !p.hasAttnum(r.TargetNum)
+	}); begun >= 0 {
+		return from, standing.Clash(field+".target", fmt.Sprintf("leave --target as %q: the log goes on where it was taken back", registered[begun].Source),
+			"the cells of %q were moving into %q before", source.Name, registered[begun].Source)
 	}
 	state, err := p.latest(ctx, from.Column)
 	switch {

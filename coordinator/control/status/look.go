@@ -142,6 +142,7 @@ func (l *Look) describe() {
 	l.Status = Column{ID: id, Table: l.Table.String(), Column: l.Name(), Target: cmp.Or(l.Sealed.Name, l.Column.Target), Phase: l.State.Phase,
 		Schemes: []SchemeRows{}, Indexes: l.indexes(), MissedBy: []standing.MissedBy{}, Flags: []string{}}
 	switch {
+	case l.moving() && l.Sealed.Attnum == 0:
 	case l.moving():
 		l.Status.MovesFrom = &l.Plain.Name
 	case l.Plain.Attnum != 0 && l.Plain.Name != l.Status.Column:
