@@ -70,7 +70,7 @@ func (o *oneScheme) read(c *cobra.Command, args []string) (err error) {
 // withRegistry opens what a command on schemes and keys needs; the key only if it is asked for.
 func withRegistry(c *cobra.Command, read settings, key bool, reason string, f func(*station, *scheme.Registry) error) error {
 	return withStation(c, read, key, func(s *station) error {
-		return f(s, &scheme.Registry{DB: s.db, KEK: s.kek, Reason: reason})
+		return scheme.Called(c.Context(), s.db, f(s, &scheme.Registry{DB: s.db, KEK: s.kek, Reason: reason}))
 	})
 }
 

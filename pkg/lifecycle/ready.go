@@ -16,9 +16,24 @@ type Refusal interface {
 	Hint() string
 }
 
+// Whose is the name of the column that an error is about. Empty, it is known by its number.
+type Whose struct{ Name string }
+
+// Call gives the column its name.
+func (w *Whose) Call(c Column) { w.Name = c.Table.String() + "." + c.Source }
+
+// Of is the name, or the number of a column that has none here.
+func (w Whose) Of(column uint32) string {
+	if w.Name != "" {
+		return w.Name
+	}
+	return fmt.Sprintf("column %d", column)
+}
+
 // NotReadyError says that a scheme has to wait, or a blind index, or what else it names: programs are there
 // that look at the registry as it was before.
 type NotReadyError struct {
+	Whose
 	Column   uint32
 	Scheme   uint16
 	Index    string   // name of a blind index, if it is about one and no scheme
@@ -31,15 +46,15 @@ type NotReadyError struct {
 // Error names whom to wait for.
 func (e *NotReadyError) Error() string {
 	if e.Index != "" {
-		return fmt.Sprintf("blind index %q of column %d cannot be %s yet: %s still work with keys of before revision %d of the registry",
-			e.Index, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
+		return fmt.Sprintf("blind index %q of %s cannot be %s yet: %s still work with keys of before revision %d of the registry",
+			e.Index, e.Of(e.Column), e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 	}
 	if e.Scheme == 0 {
-		return fmt.Sprintf("%s of column %d cannot be %s yet: %s have not looked since revision %d of the registry",
-			e.What, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
+		return fmt.Sprintf("%s of %s cannot be %s yet: %s have not looked since revision %d of the registry",
+			e.What, e.Of(e.Column), e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 	}
-	return fmt.Sprintf("scheme %d of column %d cannot be %s yet: %s still work with keys of before revision %d of the registry",
-		e.Scheme, e.Column, e.Act, strings.Join(e.Waiting, ", "), e.Revision)
+	return fmt.Sprintf("scheme %d of %s cannot be %s yet: %s still work with keys of before revision %d of the registry",
+		e.Scheme, e.Of(e.Column), e.Act, strings.Join(e.Waiting, ", "), e.Revision)
 }
 
 // Hint says what to do.
@@ -59,8 +74,11 @@ func carried(ctx context.Context, tx pg.Tx, e NotReadyError) error {
 	if err != nil {
 		return fmt.Errorf("read live leases: %w", err)
 	}
-	if e.Waiting = waiting; len(waiting) > 0 {
-		return &e
+	if e.Waiting = waiting; len(waiting) == 0 {
+		return nil
 	}
-	return nil
+	if of, err := ColumnByID(ctx, tx, e.Column); err == nil {
+		e.Call(of)
+	}
+	return &e
 }

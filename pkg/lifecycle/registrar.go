@@ -83,6 +83,7 @@ func nextNumber(ctx context.Context, q pg.Querier, column uint32) (uint16, error
 
 // StateError refuses what a scheme's state does not allow.
 type StateError struct {
+	Whose
 	Column uint32
 	Scheme uint16
 	State  SchemeState // "": there is no such scheme
@@ -93,9 +94,9 @@ type StateError struct {
 // Error says which scheme, and why not.
 func (e *StateError) Error() string {
 	if e.State == "" {
-		return fmt.Sprintf("column %d has no scheme %d", e.Column, e.Scheme)
+		return fmt.Sprintf("%s has no scheme %d", e.Of(e.Column), e.Scheme)
 	}
-	return fmt.Sprintf("scheme %d of column %d is %s: %s", e.Scheme, e.Column, e.State, e.Reason)
+	return fmt.Sprintf("scheme %d of %s is %s: %s", e.Scheme, e.Of(e.Column), e.State, e.Reason)
 }
 
 // Hint says what to do.
@@ -105,7 +106,7 @@ func (e *StateError) Hint() string { return e.Advice }
 // proven first. It refuses with a [*NotReadyError] while a live lease does not carry the scheme, unless it is the first
 // that its column ever wrote.
 func (r Registrar) ActivateScheme(ctx context.Context, column uint32, number uint16) error {
-	what := fmt.Sprintf("activate scheme %d of column %d", number, column)
+	const what = "activate a scheme"
 	all, err := Schemes(ctx, r.DB, column)
 	if err != nil {
 		return err

@@ -82,6 +82,7 @@ func (r Registrar) markRetired(ctx context.Context, tx pg.Tx, s SchemeRow) error
 
 // RetainedError refuses to destroy keys before the time for which they are kept is over.
 type RetainedError struct {
+	Whose
 	Column uint32
 	Scheme uint16
 	Until  time.Time
@@ -89,7 +90,7 @@ type RetainedError struct {
 
 // Error says until when.
 func (e *RetainedError) Error() string {
-	return fmt.Sprintf("scheme %d of column %d is retained until %s", e.Scheme, e.Column, e.Until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("scheme %d of %s is retained until %s", e.Scheme, e.Of(e.Column), e.Until.UTC().Format(time.RFC3339))
 }
 
 // Hint says why.

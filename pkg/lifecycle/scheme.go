@@ -23,12 +23,15 @@ const (
 )
 
 // SchemeConflictError refuses a scheme whose number is taken by another definition: schemes are immutable.
-type SchemeConflictError struct{ Have, Want cell.Scheme }
+type SchemeConflictError struct {
+	Whose
+	Have, Want cell.Scheme
+}
 
 // Error says which one it is.
 func (e *SchemeConflictError) Error() string {
-	return fmt.Sprintf("scheme %d of column %d is another one already (suite %s, codec %s, row-bound %t, padding %d): give the new definition the next number",
-		e.Have.Number, e.Have.Column, e.Have.Suite, e.Have.Codec, e.Have.RowBound, e.Have.Padding)
+	return fmt.Sprintf("scheme %d of %s is another one already (suite %s, codec %s, row-bound %t, padding %d): give the new definition the next number",
+		e.Have.Number, e.Of(e.Have.Column), e.Have.Suite, e.Have.Codec, e.Have.RowBound, e.Have.Padding)
 }
 
 // Hint says why.
@@ -38,13 +41,14 @@ func (e *SchemeConflictError) Hint() string {
 
 // NumberError refuses a scheme whose number is not above every one its column ever had.
 type NumberError struct {
+	Whose
 	Column uint32
 	Number uint16
 }
 
 // Error says which number.
 func (e *NumberError) Error() string {
-	return fmt.Sprintf("scheme %d of column %d: its number was used before, or a higher one was", e.Number, e.Column)
+	return fmt.Sprintf("scheme %d of %s: its number was used before, or a higher one was", e.Number, e.Of(e.Column))
 }
 
 // Hint says what to do.

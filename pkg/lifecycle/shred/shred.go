@@ -17,11 +17,14 @@ import (
 )
 
 // NoTenantError says that there is nothing to shred.
-type NoTenantError struct{ Column uint32 }
+type NoTenantError struct {
+	lifecycle.Whose
+	Column uint32
+}
 
 // Error does not name the tenant, which may be a person.
 func (e *NoTenantError) Error() string {
-	return fmt.Sprintf("column %d has no key of this tenant, nor had it one", e.Column)
+	return fmt.Sprintf("%s has no key of this tenant, nor had it one", e.Of(e.Column))
 }
 
 // Hint says what to look at.
