@@ -81,11 +81,7 @@ func persistKeys(ctx context.Context, db *pg.DB, registry [16]byte, kek cell.KEK
 		return err
 	}
 	defer conn.Discard(context.WithoutCancel(ctx))
-	rows, err := conn.Query(ctx, drawSQL, len(missing))
-	if err != nil {
-		return fmt.Errorf("draw key ids: %w", err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	ids, err := collect(ctx, conn, pgx.RowTo[uint32], drawSQL, len(missing))
 	if err != nil {
 		return fmt.Errorf("draw key ids: %w", err)
 	}
@@ -164,10 +160,8 @@ func insertKeys(ctx context.Context, tx pg.Tx, want wanted, fresh []key) error {
 	if err != nil {
 		return err
 	}
+	fresh = slices.DeleteFunc(fresh, func(k key) bool { return !slices.Contains(missing, k.tenant) })
 	for _, k := range fresh {
-		if !slices.Contains(missing, k.tenant) {
-			continue
-		}
 		if want.Scheme = k.scheme; k.tenant == "" {
 			if err := insertScheme(ctx, tx, want, revision); err != nil {
 				return err

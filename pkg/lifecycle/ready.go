@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -24,10 +25,7 @@ func (w *Whose) Call(c Column) { w.Name = c.Table.String() + "." + c.Source }
 
 // Of is the name, or the number of a column that has none here.
 func (w Whose) Of(column uint32) string {
-	if w.Name != "" {
-		return w.Name
-	}
-	return fmt.Sprintf("column %d", column)
+	return cmp.Or(w.Name, fmt.Sprintf("column %d", column))
 }
 
 // NotReadyError says that a scheme has to wait, or a blind index, or what else it names: programs are there
