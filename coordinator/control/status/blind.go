@@ -18,15 +18,16 @@ import (
 // blindIndex is a blind index of the registry, with what is known of its tokens.
 type blindIndex struct {
 	lifecycle.Index
-	behind bool // rows have been left without a token since its last job was asked for
+	behind bool // rows have been left without a token since the last job that filled it to the end was asked for
 }
 
-// behindSQL compares how many rows were left without a token with how many there were when the index's last job began.
+// behindSQL compares how many rows were left without a token with how many there were when the last job that filled the
+// index to the end was asked for: one that failed has left rows as they were.
 const behindSQL = `SELECT x.id FROM unnest($1::bigint[], $2::text[]) AS x (id, counter)
  WHERE pg_catalog.has_sequence_privilege(pg_catalog.to_regclass(x.counter)::pg_catalog.oid, 'SELECT')
   AND coalesce(pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass(x.counter)), 0) OPERATOR(pg_catalog.<>) coalesce((
    SELECT (j.spec->'columns'->0->'index'->>'missed')::pg_catalog.int8 FROM cipherfleet.jobs j
-    WHERE j.spec->'columns' @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('index', pg_catalog.jsonb_build_object('id', x.id)))
+    WHERE j.spec->'columns' @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('index', pg_catalog.jsonb_build_object('id', x.id))) AND j.state OPERATOR(pg_catalog.=) 'done'
     ORDER BY j.created_at DESC, j.id LIMIT 1), 0)`
 
 // readBlind reads the blind indexes that are not dropped; none from a schema that knows of none, or may not be read.
