@@ -137,19 +137,23 @@ func (o *indexNewOptions) print(c *cobra.Command, done indexDone) (err error) {
 		return json.NewEncoder(c.OutOrStdout()).Encode(done)
 	}
 	of, x := done.Table+"."+done.Column, done.Index
+	which, build := "", o.index.of.Command("index build")+" "+standing.Quoted(x.Name)
+	if x.Generation > 1 {
+		which, build = fmt.Sprintf(", generation %d in column %s", x.Generation, x.Token), fmt.Sprintf("%s --generation %d", build, x.Generation)
+	}
 	switch {
 	case !done.Change && done.DryRun:
 		_, err = fmt.Fprintf(c.OutOrStdout(), "blind index %s of %s is there already\n", x.Name, of)
 	case !done.Change:
 		_, err = fmt.Fprintf(c.OutOrStdout(), "blind index %s of %s is there already, its key proven: it is %s\n", x.Name, of, x.State)
 	case done.DryRun:
-		_, err = fmt.Fprintf(c.OutOrStdout(), "would make blind index %s of %s: %s; nothing was changed\n", x.Name, of, page.IndexLine(x))
+		_, err = fmt.Fprintf(c.OutOrStdout(), "would make blind index %s of %s%s: %s; nothing was changed\n", x.Name, of, which, page.IndexLine(x))
 	default:
 		next := ""
 		if x.State == lifecycle.IndexFilling {
-			next = "; cipherfleet index build writes the tokens of the rows that are there"
+			next = "; `" + build + "` writes the tokens of the rows that are there"
 		}
-		_, err = fmt.Fprintf(c.OutOrStdout(), "made blind index %s of %s: %s%s\n", x.Name, of, page.IndexLine(x), next)
+		_, err = fmt.Fprintf(c.OutOrStdout(), "made blind index %s of %s%s: %s%s\n", x.Name, of, which, page.IndexLine(x), next)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -180,6 +181,10 @@ func verifyHint(v verify.Result) string {
 			return "nobody can open a cell whose scheme or key the registry does not have: if a tenant was shredded, or a scheme destroyed, that is as it should be, " +
 				"and those rows are deleted, or their cells set to NULL; else bring the rows of cipherfleet.deks back from a backup"
 		}
+		if c.Broken > 0 && c.Source == "" {
+			return "the plaintext of " + c.Column + " is gone, and nothing here makes such a cell again: bring those rows' cells back from a backup, or have the application write the values anew; " +
+				"find out who writes " + strconv.Quote(c.Target) + " without cipherfleet; then verify again"
+		}
 		if c.Stale+c.Broken > 0 {
 			return "find out who writes the target without cipherfleet, and whether capture is in place (cipherfleet status); " +
 				"set the target of those rows to NULL, run cipherfleet backfill, and verify again"
@@ -187,6 +192,10 @@ func verifyHint(v verify.Result) string {
 	}
 	if v.Proven {
 		return tokensHint(v)
+	}
+	indexed := func(c verify.ColumnReport) bool { return len(c.Indexes) > 0 }
+	if slices.ContainsFunc(v.Columns, indexed) { // backfill writes cells alone
+		return "run cipherfleet backfill again: it does what is left; then cipherfleet index build, which makes the tokens that are missing; then verify again"
 	}
 	return "run cipherfleet backfill again: it does what is left; then verify again"
 }

@@ -22,3 +22,15 @@ func TestARepeatedNonceIsTold(t *testing.T) {
 		t.Errorf("the error is %v, the hint %s", err, verifyHint(v))
 	}
 }
+
+// TestACellWithoutItsPlaintextIsNotClearedLightly: what is set to NULL then is lost.
+func TestACellWithoutItsPlaintextIsNotClearedLightly(t *testing.T) {
+	t.Parallel()
+	for source, want := range map[string]string{"email_plaintext": "set the target of those rows to NULL", "": "bring those rows' cells back from a backup"} {
+		c := verify.ColumnReport{Column: "email", Source: source, Target: "email", Report: proof.Report{Rows: 9, Covered: 8, Broken: 1}}
+		hint := verifyHint(verify.Result{Table: "public.users", Columns: []verify.ColumnReport{c}})
+		if !strings.Contains(hint, want) || strings.Contains(hint, "NULL") != (source != "") {
+			t.Errorf("with source %q the hint is %s", source, hint)
+		}
+	}
+}

@@ -98,8 +98,9 @@ func (p *NewPlan) define(ctx context.Context, q pg.Querier, w Wanted) error {
 		if newest.State == lifecycle.IndexPrepared {
 			return nil // goes on with it
 		}
-		if others := p.others(w.Name); others > 1 {
-			return standing.Refuse("index", c.command("drop", w.Name)+" --generation takes the old one away", "blind index %q of %s has %d generations already", w.Name, c.name(), others)
+		if live := p.generations(w.Name); len(live) > 1 {
+			return standing.Refuse("index", fmt.Sprintf("%s --generation %d takes the old one away, once the new one is ready", c.command("drop", w.Name), live[0]),
+				"blind index %q of %s has %d generations already", w.Name, c.name(), len(live))
 		}
 		p.Definition.Generation = generation + 1
 		p.Definition.Token = tokenName(w.Name, generation+1)
@@ -116,20 +117,30 @@ func (p *NewPlan) define(ctx context.Context, q pg.Querier, w Wanted) error {
 	same := p.Definition
 	same.Generation, same.Token = newest.Generation, newest.Token
 	if same != newest.IndexDefinition {
-		return &blind.ConflictError{Have: newest.IndexDefinition, Want: same}
+		return otherwise(c.name(), newest.IndexDefinition)
 	}
 	p.Definition, p.Already = same, newest.State != lifecycle.IndexPrepared
 	return nil
 }
 
-// others counts the generations of a name that are not dropped.
-func (p *NewPlan) others(name string) (n int) {
+// otherwise refuses an index whose name another one has, and says what that one is like.
+func otherwise(of standing.Name, have lifecycle.IndexDefinition) error {
+	unique := ""
+	if have.Unique {
+		unique = ", unique"
+	}
+	return standing.Refuse("index", (&blind.ConflictError{}).Hint(), "blind index %q of %s, generation %d, is another one already (%s, %d bytes%s, in column %q)",
+		have.Name, of, have.Generation, spelled(have.Normaliser), have.Bytes, unique, have.Token)
+}
+
+// generations are those of a name that are not dropped, the oldest first.
+func (p *NewPlan) generations(name string) (list []int) {
 	for _, x := range p.column.live() {
 		if x.Name == name {
-			n++
+			list = append(list, x.Generation)
 		}
 	}
-	return n
+	return list
 }
 
 func tokenName(name string, generation int) string {
@@ -165,7 +176,7 @@ func (c column) normaliser(ctx context.Context, q pg.Querier, name string) (cell
 	}
 	n, err := cell.NormaliserFor(info(base), theirs)
 	if err != nil {
-		return 0, standing.Refuse("normalise", "docs/search.md says which normaliser fits which type", "%s cannot be indexed so: %v", c.name(), err)
+		return 0, standing.Refuse("normalise", "docs/search.md says which normaliser fits which type", "%s cannot be indexed so: %s", c.name(), strings.ReplaceAll(err.Error(), "lower+trim", "lower-trim"))
 	}
 	return n, nil
 }
