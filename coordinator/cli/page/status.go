@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -110,7 +111,7 @@ func coverageLine(c status.Coverage) string {
 		about = ""
 	}
 	if c.Total > 0 {
-		percent = 100 * float64(c.Covered) / float64(c.Total)
+		percent = math.Floor(1000*float64(c.Covered)/float64(c.Total)) / 10 // 100.0 % is all of them
 	}
 	text := fmt.Sprintf("%s%d of %d rows (%.1f %%)", about, c.Covered, c.Total, percent)
 	if c.Uncovered > 0 {
