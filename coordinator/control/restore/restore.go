@@ -36,6 +36,10 @@ func Plan(ctx context.Context, l *ladder.Ladder, n standing.Name) (r Restoration
 		if r.Standing, err = standing.Find(ctx, tx, n); err != nil {
 			return err
 		}
+		if r.Origin != nil && r.Standing.Plain.Attnum != 0 {
+			return standing.Refuse("column", "the cutover and "+n.Command("drop")+" come first; then this brings the plaintext back",
+				"%s is %s: column %q still has its %s", n, standing.PhaseWord(r.State.Phase), r.Standing.Plain.Name, r.Before())
+		}
 		if err = r.Standing.CheckOpenable(ctx, tx); err != nil {
 			return err
 		}
