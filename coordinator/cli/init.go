@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
@@ -26,7 +28,7 @@ The same checks are made as by backfill, and nothing is changed in the database.
 people to review: columns, key, schemes. It holds no secret. One that is there already is left alone, unless --force
 replaces it. The key-encryption key that it names (or CIPHERFLEET_KEK does) is created as a file that only its owner may
 read, when there is none; one that is there is never touched. Keep a copy of it somewhere else: without it no cell can
-be decrypted.
+be decrypted. For a manifest that you wrote yourself, init without --table and --column creates that key alone.
 
 With --introspect it only looks, at every table, or at the one that --table names, and proposes columns: with type, key,
 size, and the indexes, constraints, triggers, views, functions and publications that touch them. That is a heuristic: a
@@ -87,6 +89,11 @@ func (o *initOptions) request(c *cobra.Command) (messages.StartRequest, error) {
 }
 
 func (o *initOptions) run(c *cobra.Command, read settings) error {
+	named := false // something to write a manifest about
+	c.Flags().Visit(func(f *pflag.Flag) { named = named || f.Name != "manifest" && f.Name != "json" })
+	if !named {
+		return o.keyAlone(c, read)
+	}
 	request, err := o.request(c)
 	if err != nil {
 		return err
@@ -128,6 +135,44 @@ func (o *initOptions) run(c *cobra.Command, read settings) error {
 	return did.print(c.OutOrStdout())
 }
 
+// keyAlone makes the key that a manifest names which is there already; without one, columns are wanted.
+func (o *initOptions) keyAlone(c *cobra.Command, read settings) error {
+	config, err := read()
+	if err != nil {
+		return err
+	}
+	config.Manifest = cmp.Or(o.manifest, config.Manifest)
+	if _, err := os.Lstat(config.Manifest); err != nil {
+		return required(c, "table", "column")
+	}
+	uri, base, err := kekURI(config)
+	if err != nil {
+		return err
+	}
+	s, err := openBase(c.Context(), config, c.ErrOrStderr(), "cipherfleet", fewConns)
+	if err != nil {
+		return err
+	}
+	defer s.close(c.Context())
+	wrapped, err := preflight.WrappedUnder(c.Context(), s.db)
+	if err != nil {
+		return err
+	}
+	did := initialised{V: messages.Version, Manifest: config.Manifest, Next: "cipherfleet plan"}
+	if did.Key, did.KeyCreated, err = createKEK(c, config, uri, base, wrapped); err != nil {
+		return err
+	}
+	if o.asJSON {
+		return json.NewEncoder(c.OutOrStdout()).Encode(did)
+	}
+	words := "manifest %s is there, and so is its key; nothing was made\n"
+	if did.KeyCreated {
+		words = "created key file " + did.Key + ", which %s names. Keep a copy of it somewhere else: without it no cell can be decrypted\n"
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), words+"next: %s\n", did.Manifest, did.Next)
+	return err
+}
+
 // checkManifest looks before anything is done.
 func checkManifest(path string, force bool) error {
 	folder := filepath.Dir(path)
@@ -136,7 +181,7 @@ func checkManifest(path string, force bool) error {
 	}
 	if _, err := os.Lstat(path); err == nil && !force {
 		return &app.Fail{Code: app.CodeRefused, Err: fmt.Errorf("manifest %s is there already", path),
-			Hint: "add the columns to it, name another file with --manifest, or replace it with --force"}
+			Hint: "add the columns to it, and if only its key is missing, leave --table and --column out; name another file with --manifest, or replace it with --force"}
 	}
 	return nil
 }

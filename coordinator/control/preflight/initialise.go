@@ -31,12 +31,22 @@ func Intend(ctx context.Context, db *pg.DB, request messages.StartRequest, kek s
 	}
 	i := Intention{Plan: plan, Asks: wanted.UserTriggers == "" && len(plan.Triggers) > 0}
 	i.Manifest = intent(plan, wanted, kek)
-	if plan.Installed {
-		if i.Wrapped, err = pg.Values[string](ctx, db, `SELECT DISTINCT kek FROM cipherfleet.deks WHERE wrapped IS NOT NULL ORDER BY 1`); err != nil {
-			return Intention{}, fmt.Errorf("look for wrapped keys: %w", err)
-		}
+	i.Wrapped, err = WrappedUnder(ctx, db)
+	return i, err
+}
+
+// WrappedUnder are the URIs of the keys under which data keys of this database are wrapped; none where nothing is installed.
+func WrappedUnder(ctx context.Context, db *pg.DB) ([]string, error) {
+	var installed bool
+	err := db.QueryRow(ctx, `SELECT pg_catalog.to_regclass('cipherfleet.deks') IS NOT NULL`).Scan(&installed)
+	if err != nil || !installed {
+		return nil, err
 	}
-	return i, nil
+	uris, err := pg.Values[string](ctx, db, `SELECT DISTINCT kek FROM cipherfleet.deks WHERE wrapped IS NOT NULL ORDER BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("look for wrapped keys: %w", err)
+	}
+	return uris, nil
 }
 
 // intent is the plan as a manifest: what was found out stands in it, so that it can be reviewed.
