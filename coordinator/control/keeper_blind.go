@@ -10,10 +10,11 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 )
 
 // fill starts jobs over the blind indexes that rows have lost their tokens of since they were filled. While an index goes
-// on losing them the pauses between jobs grow, because each walks the table.
+// on losing them the pauses between jobs grow, because each walks the table, or at least writes to the log.
 func (k *keeper) fill(ctx context.Context) error {
 	behind, err := index.Behind(ctx, k.plane.DB)
 	if err != nil {
@@ -47,6 +48,23 @@ func (k *keeper) fill(ctx context.Context) error {
 			continue
 		}
 		k.plane.Log.InfoContext(ctx, "rows were left without a token since; they get theirs", "index", id)
+		trouble = errors.Join(trouble, k.list(ctx, id))
 	}
 	return trouble
+}
+
+// list begins to build the index of the rows that lack a token, unless a build is at work: the next time such rows are
+// filled nobody walks the table for them. Only a blind index that has lost tokens gets one.
+func (k *keeper) list(ctx context.Context, id uint32) error {
+	if !k.built() {
+		return nil
+	}
+	column, step, wanted, err := index.Unlisted(ctx, k.plane.DB, id)
+	if err != nil {
+		return fmt.Errorf("look for the index of rows without a token: %w", err)
+	}
+	if name := ddl.TokenListName(id); wanted && time.Since(k.refused[name]) >= indexRetry {
+		k.begin(ctx, map[string]uint32{name: column}, map[string]ddl.Step{name: step})
+	}
+	return nil
 }

@@ -36,9 +36,13 @@ func (k *keeper) index(ctx context.Context, job work.Job, leaves []leaf) {
 			}
 		}
 	}
-	if len(steps) == 0 {
-		return
+	if len(steps) > 0 {
+		k.begin(ctx, columns, steps)
 	}
+}
+
+// begin builds indexes, of columns, by their names.
+func (k *keeper) begin(ctx context.Context, columns map[string]uint32, steps map[string]ddl.Step) {
 	ctx, cancel := context.WithCancel(ctx)
 	b := &build{ended: make(chan struct{}), cancel: cancel}
 	k.build = b

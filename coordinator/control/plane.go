@@ -98,6 +98,11 @@ func (p *Plane) adopt(ctx context.Context, prepared Prepared) (messages.Job, err
 			prepared.columns[i].Compare = prepared.columns[i].Compare || c.Compare
 		}
 	}
+	for i, c := range job.Spec.Columns { // how many rows lacked a token when it began is the job's to know
+		if i < len(prepared.columns) && c.Index != nil && prepared.columns[i].Index != nil && c.Index.ID == prepared.columns[i].Index.ID {
+			prepared.columns[i].Index = c.Index
+		}
+	}
 	if !reflect.DeepEqual(job.Spec.Columns, prepared.columns) {
 		return messages.Job{}, problem(work.ErrBusy)
 	}

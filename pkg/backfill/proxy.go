@@ -24,8 +24,11 @@ import (
 // Proxy connects to an encrypting proxy in front of the same database.
 type Proxy func(ctx context.Context) (*pg.Conn, error)
 
-// sparse says whether only uncovered rows are read. What a proxy had stored is read again and again.
-func (x *Executor) sparse(claim work.Claim) bool { return claim.Pass > 0 && !x.Shape.Proxied() }
+// sparse says whether only uncovered rows are read: few are left after the first pass, or there are few from the
+// beginning. What a proxy had stored is read again and again.
+func (x *Executor) sparse(claim work.Claim) bool {
+	return (claim.Pass > 0 || x.Shape.Columns[0].Listed) && !x.Shape.Proxied()
+}
 
 func (x *Executor) dial(ctx context.Context) (*pg.Conn, error) {
 	if x.Proxy == nil {

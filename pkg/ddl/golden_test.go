@@ -36,6 +36,7 @@ func TestGolden(t *testing.T) {
 		"reverse_missed":    {Do: []string{ddl.ReverseMissed(c.ID)}},
 
 		"token_add": token.Add(), "token_capture": token.Capture(), "token_build": token.Build(), "token_drop": {Do: token.Drop()},
+		"token_list": token.List(), "token_listed": {Do: []string{token.Listed()}},
 		"token_doubled": {Do: []string{token.Doubled(), token.DoubledKeys(), ddl.TokenMissed(token.Index)}},
 
 		"uncovered_index": c.UncoveredIndex(leaf), "uncovered": {Do: []string{c.Uncovered(leaf)}},

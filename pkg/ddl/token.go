@@ -189,8 +189,29 @@ func TokenMissed(index uint32) string {
 }
 
 // Uncovered is the condition that a row of alias t lacks its token, or has one that is left over.
-func (t Token) Uncovered() string {
-	return fmt.Sprintf("(t.%s IS NULL) OPERATOR(pg_catalog.=) (t.%s IS DISTINCT FROM NULL)", pg.Ident(t.Name), pg.Ident(t.Cell))
+func (t Token) Uncovered() string { return t.uncovered("t.") }
+
+func (t Token) uncovered(alias string) string {
+	return fmt.Sprintf("(%[1]s%[2]s IS NULL) OPERATOR(pg_catalog.=) (%[1]s%[3]s IS DISTINCT FROM NULL)", alias, pg.Ident(t.Name), pg.Ident(t.Cell))
+}
+
+// TokenListName is the index on the rows that lack their token; it stands in the schema of its table, and goes with the
+// column of tokens.
+func TokenListName(index uint32) string { return fmt.Sprintf("cipherfleet_token_%d_uncovered", index) }
+
+// List builds that index, as [Column.UncoveredIndex] does for cells: it holds the keys of such rows alone.
+func (t Token) List() Step {
+	name := TokenListName(t.Index)
+	return Step{
+		Do: []string{fmt.Sprintf("CREATE INDEX CONCURRENTLY IF NOT EXISTS %s ON %s (%s) WHERE %s",
+			pg.Ident(name), t.Table.SQL(), pg.Idents(t.Key), t.uncovered(""))},
+		Undo: []string{fmt.Sprintf("DROP INDEX CONCURRENTLY IF EXISTS %s", pg.Ident(t.Table.Schema, name))},
+	}
+}
+
+// Listed is the query for how many rows lack their token, as far as $1 of them: with that index it reads no others.
+func (t Token) Listed() string {
+	return fmt.Sprintf("SELECT pg_catalog.count(*) FROM (SELECT FROM ONLY %s t WHERE %s LIMIT $1) l", t.Table.SQL(), t.Uncovered())
 }
 
 // Doubled is the query for how many tokens stand in more than one row, and in how many rows: what keeps a unique index

@@ -21,6 +21,7 @@ type FillPlan struct {
 
 	token  pg.Column
 	missed int64
+	listed bool
 }
 
 // PlanFill looks over the job that fills an index, named by its column of tokens, before anything is changed.
@@ -71,7 +72,10 @@ func (c column) fill(ctx context.Context, q pg.Querier, r messages.StartRequest)
 	} else if !errors.Is(err, work.ErrNoJob) {
 		return p, err
 	}
-	p.Job, err = preflight.Reverse(ctx, q, c.Relation, key, c.Sealed, p.token, triggers)
+	if p.Job, err = preflight.Reverse(ctx, q, c.Relation, key, c.Sealed, p.token, triggers); err != nil {
+		return p, err
+	}
+	p.listed, err = c.listed(ctx, q, c.steps(p.Index, p.token.Name, key.Names()))
 	return p, err
 }
 
@@ -79,7 +83,7 @@ func (c column) fill(ctx context.Context, q pg.Querier, r messages.StartRequest)
 func (p FillPlan) JobColumn() work.Column {
 	of := p.Index.Logged(p.Standing.Column)
 	return work.Column{ID: p.ID, Source: p.Sealed.Name, SourceAttnum: p.Sealed.Attnum, Target: p.token.Name, TargetAttnum: p.token.Attnum,
-		LogTable: of.Table, LogColumn: of.Column, Index: &work.Index{ID: p.Index.ID, Name: p.Index.Name, Missed: p.missed}}
+		LogTable: of.Table, LogColumn: of.Column, Index: &work.Index{ID: p.Index.ID, Name: p.Index.Name, Missed: p.missed, Listed: p.listed}}
 }
 
 // Behind are the requests of jobs that fill indexes whose rows have been left without a token since they were filled

@@ -50,7 +50,7 @@ const indexesSQL = standing.DependencySQL + `
 SELECT DISTINCT n.nspname, c.relname, i.indisvalid, c.relname ~ '_cc(new|old)[0-9]*$' FROM dep
  JOIN pg_catalog.pg_class c ON dep.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = dep.objid AND c.relkind = 'i'
  JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relname !~ '^cipherfleet_[0-9]+_uncovered_[0-9]+$' OR NOT i.indisvalid
+ WHERE c.relname !~ '^cipherfleet_([0-9]+_uncovered_[0-9]+|token_[0-9]+_uncovered)$' OR NOT i.indisvalid
 UNION SELECT n.nspname, c.relname, i.indisvalid, c.relname ~ '_cc(new|old)[0-9]*$' FROM dep
  JOIN pg_catalog.pg_constraint k ON dep.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = dep.objid
  JOIN pg_catalog.pg_class c ON c.oid = k.conindid AND c.relkind = 'i' AND k.contype IN ('p', 'u', 'x')

@@ -36,7 +36,7 @@ func openIndexing(relation pg.Relation, c work.Column, keyring *cell.Keyring) (C
 		return Column{}, fmt.Errorf("open blind index %d of column %d: %w", c.Index.ID, c.ID, err)
 	}
 	k := indexing{sides: sides{c.Source, c.Target}, form: form, index: c.Index.ID, blinder: blinder}
-	return Column{ID: c.ID, Source: c.Source, Target: c.Target, kind: k}, nil
+	return Column{ID: c.ID, Source: c.Source, Target: c.Target, Listed: c.Index.Listed, kind: k}, nil
 }
 
 func (k indexing) input() operand { return operand{present(k.source), k.form == cell.FormBytes} }

@@ -30,6 +30,7 @@ type Column struct {
 	Expression     *ddl.Expression
 	Beside         []string // columns that the source's values cannot be opened without
 	Tenant         string   // column whose value chooses the key; "": one key for all rows
+	Listed         bool     // an index holds the uncovered rows, and they are few
 
 	kind
 }

@@ -90,6 +90,10 @@ func (p *Planner) cut(ctx context.Context, tx pg.Tx, job Job, relation pg.Relati
 }
 
 func (p *Planner) cutLeaf(ctx context.Context, tx pg.Tx, job Job, space *keyspace.Space, leaf pg.Leaf) error {
+	if x := job.Spec.Columns[0].Index; x != nil && x.Listed {
+		_, err := tx.Exec(ctx, `INSERT INTO cipherfleet.ranges (job_id, relid) VALUES ($1, $2)`, job.ID, leaf.OID)
+		return err
+	}
 	step := p.RangeRows
 	if step <= 0 {
 		step = min(max(leaf.Rows/rangesWanted, fewestRangeRows), mostRangeRows)

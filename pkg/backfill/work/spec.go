@@ -68,5 +68,6 @@ func (c Column) Sealed() bool { return !c.Foreign() && !c.Made() }
 type Index struct {
 	ID     uint32 `json:"id"`
 	Name   string `json:"name"`
-	Missed int64  `json:"missed"` // rows that had been left without a token when the job was asked for; see [ddl.TokenMissed]
+	Missed int64  `json:"missed"`           // rows that had been left without a token when the job was asked for; see [ddl.TokenMissed]
+	Listed bool   `json:"listed,omitempty"` // few rows lack one, and an index holds them: no other is read
 }
