@@ -142,17 +142,23 @@ func TestAForeignValueThatDoesNotOpenIsSetAside(t *testing.T) {
 	k := prepare(t, ctx, pgPins, pins())
 	k.DB.Run(t, `UPDATE public.items SET secret = 'plaintext after all' WHERE id = 7`)
 	k.DB.Run(t, `UPDATE public.items SET iv = NULL WHERE id = 9`)
+	k.DB.Run(t, `UPDATE public.items SET secret = decode(repeat('00', 16), 'hex'), iv = decode(repeat('00', 16), 'hex') WHERE id = 11`)
 	k.Start(ctx, 20)
-	if job := k.Finish(ctx); job.State != work.Failed || k.Quarantined(t) != 2 {
+	if job := k.Finish(ctx); job.State != work.Failed || k.Quarantined(t) != 3 {
 		t.Fatalf("the job ended %s with %d rows in quarantine", job.State, k.Quarantined(t))
 	}
-	if r := k.Verify(ctx)[0]; r.Covered != 48 || r.Uncovered != 2 {
+	for key, want := range map[string]string{"{7}": "none of the format that is read", "{11}": "damaged, or of another key"} {
+		if reason := testenv.One[string](t, k.DB, "SELECT reason FROM cipherfleet.quarantine WHERE key = '"+key+"'"); !strings.Contains(reason, want) {
+			t.Errorf("row %s is set aside because %q, want %q", key, reason, want)
+		}
+	}
+	if r := k.Verify(ctx)[0]; r.Covered != 47 || r.Uncovered != 3 {
 		t.Errorf("verification found %+v", r)
 	}
 	if n := testenv.One[int](t, k.DB, `SELECT count(*) FROM cipherfleet.events WHERE details::text LIKE '%plaintext after all%' OR details::text LIKE '%0123456789abcdef%'`); n != 0 {
 		t.Error("an event shows a value or a key")
 	}
-	k.DB.Run(t, `UPDATE public.items SET secret = public.pin('secret ' || id, 'sixteen bytes iv'), iv = 'sixteen bytes iv' WHERE id IN (7, 9)`)
+	k.DB.Run(t, `UPDATE public.items SET secret = public.pin('secret ' || id, 'sixteen bytes iv'), iv = 'sixteen bytes iv' WHERE id IN (7, 9, 11)`)
 	k.Start(ctx, 20)
 	if job := k.Finish(ctx); job.State != work.Done {
 		t.Fatalf("mended, the job ended %s: %s", job.State, job.StoppedBy)

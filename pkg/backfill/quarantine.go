@@ -19,6 +19,8 @@ const (
 	reasonValue      = "the value cannot be transformed"
 	reasonDestroyed  = "the key of its cell was destroyed"
 	reasonNull       = "it is an encrypted NULL: set it to NULL"
+	reasonClosed     = "the value that another system encrypted does not open: it is damaged, or of another key"
+	reasonForm       = "the value that another system encrypted is none of the format that is read, or of a form that is not"
 	reasonSuppressed = "a trigger suppresses the write"
 	reasonCleared    = "a trigger changes the source with every write"
 	reasonAltered    = "the column's type, or a trigger, alters the value"

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
@@ -89,6 +90,10 @@ func reasonOf(err error) string {
 		return reasonDestroyed
 	case errors.Is(err, transform.ErrSealedNull):
 		return reasonNull
+	case errors.Is(err, readers.ErrAuth):
+		return reasonClosed
+	case errors.Is(err, readers.ErrForm), errors.Is(err, readers.ErrUnsupported):
+		return reasonForm
 	}
 	return reasonValue
 }
