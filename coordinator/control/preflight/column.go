@@ -90,7 +90,7 @@ func (p *look) checkStanding(ctx context.Context, i int, registered []lifecycle.
 	case err != nil && !errors.Is(err, lifecycle.ErrImpossible):
 		return fmt.Errorf("preflight: %w", err)
 	case state.Phase == lifecycle.PhaseCutOver:
-		return standing.Refuse(field, "cipherfleet rollback takes the cutover back; cipherfleet status shows where it stands",
+		return standing.Refuse(field, "cipherfleet rollback takes the cutover back; --transform reencrypt --from cipherfleet moves its cells into a column of another type; cipherfleet status shows where it stands",
 			"column %q is cut over: the cells of %q are in %q", r.Source, r.Source, p.plan.Relation.ColumnAt(r.TargetNum).Name)
 	case r.TargetNum == source.Attnum && r.SourceNum != source.Attnum:
 		return standing.Refuse(field, "name the plaintext column", "column %q holds cells already: it is the target of %q", source.Name, r.Source)

@@ -40,6 +40,9 @@ func (p *look) checkOrigin(ctx context.Context, i int, registered []lifecycle.Co
 		}
 	}
 	switch {
+	case asked.Transform == messages.TransformReencrypt && begun && was == nil && asked.From != nil && asked.From.Format == messages.FormatOwn:
+		return nil, standing.Clash(field+".transform", "cut it over first; or take it back with cipherfleet rollback --to schema-added --drop-target, and leave --transform and --from out, which is shorter",
+			"the cells of %q do not stand for its plaintext yet: they move once it is cut over", asked.Source)
 	case asked.Transform == messages.TransformReencrypt && begun && was == nil:
 		return nil, standing.Clash(field+".transform", "take the column back with cipherfleet rollback first, and name another target", "the values of %q were taken for plaintext before", asked.Source)
 	case asked.Transform != "" && asked.Transform != messages.TransformReencrypt && was != nil:
