@@ -82,10 +82,15 @@ func TestAWorkerFollowsTheRegistry(t *testing.T) {
 	r := lifecycle.Registrar{DB: f.db.DB, KEK: f.kek}
 	s, err := r.NewScheme(t.Context(), lifecycle.Definition{Scheme: cell.Scheme{Column: column, Suite: cell.SuiteXAES256GCM, Codec: cell.CodecText, Padding: 32}})
 	check(t, err)
-	var ready *lifecycle.NotReadyError
-	if err := r.ActivateScheme(t.Context(), column, s.Number); !errors.As(err, &ready) || fmt.Sprint(ready.Waiting) != "[w1]" {
-		t.Errorf("activated before its worker could know of it: %v", err)
-	}
+	f.db.Run(t, `INSERT INTO cipherfleet.workers (id, kind, revision, seen_at, expires_at) SELECT 'deaf', 'worker', revision - 1, now(), now() + interval '1 hour' FROM cipherfleet.installation`)
+	testenv.Eventually(t, 20*time.Second, func() error {
+		var ready *lifecycle.NotReadyError
+		if err := r.ActivateScheme(t.Context(), column, s.Number); !errors.As(err, &ready) || fmt.Sprint(ready.Waiting) != "[deaf]" {
+			return fmt.Errorf("who cannot hear of the scheme is not the one that is waited for: %w", err)
+		}
+		return nil
+	})
+	f.db.Run(t, `DELETE FROM cipherfleet.workers WHERE id = 'deaf'`)
 	testenv.Eventually(t, 20*time.Second, func() error { return r.ActivateScheme(t.Context(), column, s.Number) })
 }
 

@@ -42,8 +42,9 @@ it shows every statement, and how long the table would be locked.
 Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
 
 Exit codes: 0 rolled back, or it was already · 2 bad flag, name or environment · 3 the column is written faster than its
-cells are opened, or a program has not noticed a decryption · 4 refused, nothing changed · 5 rows are in quarantine, or the
-job failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes · 130 a second signal, the same command resumes`
+cells are opened, or a program has not noticed a decryption · 4 refused, nothing changed · 5 rows are in quarantine, or
+the job failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes · 130 a second
+signal, the same command resumes`
 
 const rollbackExample = `  cipherfleet rollback users.email --dry-run
   cipherfleet rollback users.email --reason "reports read the old column"

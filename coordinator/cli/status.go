@@ -25,8 +25,8 @@ source-missing, source-renamed, source-type, target-missing, target-renamed, tar
 phase-contradicted, check-missing, check-altered, check-not-validated, capture-missing, capture-altered,
 capture-disabled, capture-not-always, unwatched, key-missing, key-changed, index-missing, index-unwanted,
 index-differs, index-not-ready, index-invalid, index-uncovered, uncovered, stale, plaintext-written, quarantined,
-scheme-mix, job-idle, eql-not-registered, eql-pending, eql-not-ready. docs/operations.md says what each means and what to do
-about it.
+scheme-mix, job-idle, eql-not-registered, eql-pending, eql-not-ready. docs/operations.md says what each means and what
+to do about it.
 
 --watch draws again and again, every two seconds or as often as it says, until SIGINT: in place on a terminal, else one
 line for each column and each time.
