@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -131,7 +132,11 @@ func (p *Plane) compare(ctx context.Context, now queue) error {
 	}
 	lost := !before.Created.IsZero() && (!before.Created.Equal(now.Created) || now.LastSeq < before.LastSeq)
 	if lost {
-		p.Log.InfoContext(ctx, "the queue is not the one that was filled; its tasks are offered again")
+		level := slog.LevelInfo
+		if p.Private {
+			level = slog.LevelDebug // each command brings a queue of its own
+		}
+		p.Log.Log(ctx, level, "the queue is not the one that was filled; its tasks are offered again")
 		if err := p.fenced(ctx, lostSQL); err != nil {
 			return fmt.Errorf("take back the lost queue's tasks: %w", err)
 		}
