@@ -153,7 +153,7 @@ func TestAnApplicationsWriteWinsOverMigration(t *testing.T) {
 	t.Parallel()
 	const rows, rounds = 8, 12
 	s := sold(t, rows)
-	reader, writer := s.app(s.client(migrating)), s.app(s.client())
+	reader, writer := s.app(s.client(migrating)), s.app(s.still())
 	last := map[int64]string{}
 	for round := range rounds {
 		scheme := s.nextFor(reader.c, writer.c)
