@@ -33,6 +33,8 @@ type ColumnRequest struct {
 	External  Encrypter `json:"external,omitzero"`   // of transform external
 	From      *Origin   `json:"from,omitempty"`      // of transform reencrypt: who encrypted the values of the source
 
+	Where string `json:"where,omitempty"` // of transform encrypt: SQL over a row, true of those that need a cell; empty: as in the last job; "true": all
+
 	Expression string `json:"expression,omitempty"` // of transform expression
 	Done       Done   `json:"done,omitzero"`        // which rows an expression is done with; empty: those that hold its value
 }
@@ -64,6 +66,10 @@ func (c ColumnRequest) validateTransform(field string) error {
 	switch {
 	case c.Transform != "" && !slices.Contains(Transforms(), c.Transform):
 		return invalid(field+".transform", "was %.40q; accepted is encrypt, reencrypt, external, proxy, expression or copy", c.Transform)
+	case c.Where != "" && c.Transform != "" && c.Transform != TransformEncrypt:
+		return invalid(field+".where", "is only for transform encrypt: where another transform makes the values, every row has one")
+	case c.Where != "" && !IsExpression(c.Where):
+		return invalid(field+".where", "must be one condition of SQL: every bracket, quote and comment in it closed, no semicolon")
 	case c.Made():
 		return c.validateMade(field)
 	case c.Expression != "":

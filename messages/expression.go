@@ -53,6 +53,8 @@ func (r StartRequest) validateMade() error {
 	versions := map[string]bool{}
 	for i, c := range r.Columns {
 		switch {
+		case c.Where != "" && r.Strict:
+			return invalid("strict", "lets every write fail that misses a cell, and rows outside the condition need none: leave it out")
 		case !c.Made():
 		case r.Strict:
 			return invalid("strict", "is about writes that miss a cell; where an expression makes the values, capture makes them too: leave it out")

@@ -75,14 +75,14 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 	if err != nil {
 		return err
 	}
-	wanted, key, err := manifestColumn(config, o.request.Column)
+	wanted, table, err := manifestColumn(config, o.request.Column)
 	if err != nil {
 		return err
 	}
-	if err := byBackfillAlone(wanted, o.request.To); err != nil {
+	if err := byBackfillAlone(wanted, table, o.request.To); err != nil {
 		return err
 	}
-	o.request.Key = key
+	o.request.Key = table.Key
 	if o.request.Target == "" {
 		if wanted.Target != o.request.Column.Column+"_encrypted" {
 			o.request.Target = wanted.Target

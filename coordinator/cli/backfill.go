@@ -172,7 +172,7 @@ func announce(p preflight.Plan, r messages.StartRequest) string {
 		verb = "change"
 	}
 	return fmt.Sprintf("%s %s: %s; key %s; about %d rows; chunks of at most %d rows, %d MiB, %v%s",
-		verb, p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time, schemeWords(p))
+		verb, p.Relation.Table(), strings.Join(columns, ", "), strings.Join(p.Key.Names(), ", "), p.Relation.Rows(), limits.Rows, limits.Bytes>>20, limits.Time, schemeWords(p)+whereWords(p))
 }
 
 // rungs are the changes to the table before the first row is encrypted, with the lock each takes on it.

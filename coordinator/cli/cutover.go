@@ -136,20 +136,20 @@ func (o *cutoverOptions) fill(c *cobra.Command, config app.Coordinator) error {
 
 // manifestColumn is what the manifest wants of a column, and by which key its table is walked, or the defaults where it
 // says nothing.
-func manifestColumn(config app.Coordinator, n standing.Name) (c manifest.Column, key []string, err error) {
+func manifestColumn(config app.Coordinator, n standing.Name) (c manifest.Column, in manifest.Table, err error) {
 	m, err := loadManifest(config.Manifest)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return c, nil, err
+		return c, in, err
 	}
 	for _, t := range m.Tables {
 		at := slices.IndexFunc(t.Columns, func(c manifest.Column) bool {
 			return c.Source == n.Column && !c.From.Own() || c.From.Own() && c.Target == n.Column
 		})
 		if t.Schema == n.Schema && t.Name == n.Table && at >= 0 {
-			return t.Columns[at], t.Key, nil
+			return t.Columns[at], t, nil
 		}
 	}
-	return manifest.DefaultColumn(n.Column), nil, nil
+	return manifest.DefaultColumn(n.Column), in, nil
 }
 
 // sweep has uncovered rows sealed: by the fleet of NATS_URL, else in this process. What it prints is not the command's

@@ -23,6 +23,7 @@ type maker struct {
 	transform, subject, key, kind string
 	expression, from              string
 	done                          messages.Done
+	where                         string
 }
 
 func (m *maker) flags(f *pflag.FlagSet) {
@@ -35,6 +36,7 @@ func (m *maker) flags(f *pflag.FlagSet) {
 	f.StringVar(&m.done.Version, "done-version", "", "with --transform expression or copy: the column whose number says which rows are done; the job sets it")
 	f.Int64Var(&m.done.Number, "done-number", 0, "with --done-version: rows with this number or more are done")
 	f.StringVar(&m.done.When, "done-when", "", "with --transform expression or copy: the SQL condition under which a row is done (default: its target is what the expression makes)")
+	f.StringVar(&m.where, "where", "", "with --transform encrypt: the immutable SQL condition of rows that need a cell; true is every row (default: as the last job, else the manifest, else every row)")
 }
 
 // fill puts the flags into every column of a request. Targets are those that flags name: where an expression makes the
@@ -49,6 +51,7 @@ func (m *maker) fill(r *messages.StartRequest, targets []string) {
 		if c.Expression, c.Done = m.expression, m.done; (c.Made() || c.From.Own()) && i >= len(targets) {
 			c.Target = ""
 		}
+		c.Where = m.where
 	}
 }
 
@@ -58,7 +61,7 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 	if m.transform == messages.TransformReencrypt && m.from != messages.FormatOwn {
 		return &app.Fail{Code: app.CodeUsage, Err: errors.New("--transform reencrypt has no flags for the format that values are in"), Hint: "describe the column in the manifest, with transform: reencrypt and from: {…}, and leave --transform out"}
 	}
-	if m.transform != "" {
+	if m.transform != "" && m.transform != messages.TransformEncrypt {
 		return nil
 	}
 	file, err := loadManifest(path)
@@ -79,6 +82,12 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 			continue
 		}
 		wanted := file.Tables[at].Columns[in]
+		if c.Where == "" {
+			c.Where = file.Tables[at].Where
+		}
+		if m.transform != "" {
+			continue
+		}
 		switch wanted.Transform {
 		case messages.TransformExternal, messages.TransformProxy:
 			c.Transform, c.External = wanted.Transform, messages.Encrypter{Subject: wanted.External.Subject, Key: wanted.External.Key}
@@ -174,8 +183,22 @@ func schemeWords(p preflight.Plan) string {
 	return "; scheme 1, XAES-256-GCM, bound to the row"
 }
 
+// whereWords say which rows are encrypted.
+func whereWords(p preflight.Plan) string {
+	for _, c := range p.Columns {
+		if c.Where != nil {
+			return "; rows for which " + c.Where.SQL
+		}
+	}
+	return ""
+}
+
 // byBackfillAlone refuses to climb single rungs of a column whose values an expression makes: they would be those of cells.
-func byBackfillAlone(wanted manifest.Column, to lifecycle.Phase) error {
+func byBackfillAlone(wanted manifest.Column, in manifest.Table, to lifecycle.Phase) error {
+	if in.Where != "" && to.Rung() < lifecycle.PhaseCutOver.Rung() {
+		return &app.Fail{Code: app.CodeRefused, Err: fmt.Errorf("the manifest has a where for the table of column %q, whose rungs are climbed by its backfill alone", wanted.Source),
+			Hint: "cipherfleet backfill --prepare does all of them"}
+	}
 	climbs := []string{messages.TransformEncrypt, messages.TransformExternal, messages.TransformProxy}
 	if slices.Contains(climbs, wanted.Transform) || to == lifecycle.PhaseCutOver || to == lifecycle.PhaseDropped {
 		return nil

@@ -158,7 +158,7 @@ func (k *keeper) leaves(ctx context.Context, job work.Job) ([]leaf, error) {
 func stepsOf(job work.Job) []ddl.Column {
 	list := make([]ddl.Column, len(job.Spec.Columns))
 	for i, c := range job.Spec.Columns {
-		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Beside: c.Origin.Names(), Expression: c.Expression}
+		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Beside: c.Origin.Names(), Expression: c.Expression, Where: c.Where}
 	}
 	return list
 }

@@ -118,14 +118,18 @@ func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
 	})
 }
 
-// refuseAnother refuses to put another expression under a job at work.
+// refuseAnother refuses to put another expression or condition under a job at work.
 func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
 	job, err := work.LiveOver(ctx, p.DB, plan.Relation.OID)
 	if errors.Is(err, work.ErrNoJob) {
 		return nil
 	}
 	for _, c := range plan.Columns {
-		if is := standing.SpecIn(job, c.Registered.ID).Expression; err == nil && (is != nil || c.Made()) && !reflect.DeepEqual(is, c.Expression) {
+		is := standing.SpecIn(job, c.Registered.ID)
+		if err == nil && (is.Made() || c.Made()) && !reflect.DeepEqual(is.Expression, c.Expression) {
+			return problem(work.ErrBusy)
+		}
+		if err == nil && is.ID != 0 && !reflect.DeepEqual(is.Where, c.Where) {
 			return problem(work.ErrBusy)
 		}
 	}

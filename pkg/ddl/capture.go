@@ -40,15 +40,22 @@ func (c Column) guards() []guard {
 		return c.expressionGuards()
 	}
 	target := pg.Ident(c.Target)
-	return []guard{
+	list := []guard{
 		{"insert", "INSERT", fmt.Sprintf("cipherfleet.%s(new.%s, new.%s)", missesInsertFunction(c.ID), target, pg.Ident(c.Source)), true},
 		{"update", "UPDATE", fmt.Sprintf("cipherfleet.%s(new.%s, old.%s, %s, %s)", missesFunction(c.ID), target, target, c.image("new"), c.image("old")), true},
 	}
+	if c.Where != nil {
+		list = append(list, c.enters())
+	}
+	return list
 }
 
-// olderGuards are those that older versions had besides.
-func (c Column) olderGuards() Step {
-	return Step{Undo: []string{fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", pg.Ident(fmt.Sprintf("%s%d_absent_insert", TriggerPrefix, c.ID)), c.Table.SQL())}}
+// olderGuards are those that older versions had besides, or a condition that was.
+func (c Column) olderGuards() (s Step) {
+	for _, name := range []string{"absent_insert", entering} {
+		s.Undo = append(s.Undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", pg.Ident(fmt.Sprintf("%s%d_%s", TriggerPrefix, c.ID, name)), c.Table.SQL()))
+	}
+	return s
 }
 
 const isClient = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterClient + `'`
@@ -117,7 +124,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capt
 // CaptureBody is the body of a column's capture function. One that stands with another body was installed by an older
 // version, or altered.
 func CaptureBody(id uint32) string {
-	return fmt.Sprintf(captureBody, CheckName(id)) + fmt.Sprintf(recordMiss, missedSequence(id), id)
+	return captureBodyOf(id, "")
+}
+
+// captureBodyOf is such a body with something between clearing and counting.
+func captureBodyOf(id uint32, between string) string {
+	return fmt.Sprintf(captureBody, CheckName(id)) + between + fmt.Sprintf(recordMiss, missedSequence(id), id)
 }
 
 // A condition in WHEN follows renames, and costs a write that changes neither source nor key no call.
@@ -135,10 +147,10 @@ func (c Column) Capture() Step {
 	if c.Expression != nil {
 		return c.expressionCapture()
 	}
-	function, table, names := captureFunction(c.ID), c.Table.SQL(), CaptureTriggers(c.ID)
+	function, table := captureFunction(c.ID), c.Table.SQL()
 	step := Step{Do: []string{
 		fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", missedSequence(c.ID)),
-		fmt.Sprintf(functionSQL, function, CaptureBody(c.ID)),
+		fmt.Sprintf(functionSQL, function, c.captureBody()),
 		fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
 		c.misses(),
 		fmt.Sprintf("GRANT EXECUTE ON FUNCTION cipherfleet.%s TO PUBLIC", missesFunction(c.ID)),
@@ -148,9 +160,12 @@ func (c Column) Capture() Step {
 	step.Do = append(step.Do, c.olderGuards().Undo...)
 	step.Undo = c.Strict().Undo
 	var enable []string
-	for i, g := range c.guards() {
-		name := pg.Ident(names[i])
-		step.Do = append(step.Do, fmt.Sprintf(guardSQL, name, g.event, table, g.condition, function, ""))
+	for _, g := range c.guards() {
+		name, argument := pg.Ident(fmt.Sprintf("%s%d_%s", TriggerPrefix, c.ID, g.name)), ""
+		if !g.clears {
+			argument = "'counts'"
+		}
+		step.Do = append(step.Do, fmt.Sprintf(guardSQL, name, g.event, table, g.condition, function, argument))
 		step.Undo = append(step.Undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", name, table))
 		enable = append(enable, "ENABLE ALWAYS TRIGGER "+name)
 	}
@@ -160,6 +175,12 @@ func (c Column) Capture() Step {
 		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s", missesFunction(c.ID)),
 		fmt.Sprintf("DROP FUNCTION IF EXISTS cipherfleet.%s", missesInsertFunction(c.ID)),
 		fmt.Sprintf("DROP SEQUENCE IF EXISTS cipherfleet.%s", missedSequence(c.ID)))
+	if c.Where != nil {
+		home, back := c.home()
+		within := c.WithinFunction()
+		step.Do = slices.Concat([]string{home}, within.Do, []string{back}, step.Do)
+		step.Undo = append(step.Undo, within.Undo...)
+	}
 	return step
 }
 

@@ -25,6 +25,7 @@ type Column struct {
 	Types  map[string]uint32 // of source, target and key by their names, as far as they are known; what is known is compared sooner
 
 	Expression *Expression // what makes the target's values inside Postgres; nil: something else does
+	Where      *Condition  // which rows need a cell; nil: all
 }
 
 // Step is a change and what takes it back: statements in order, for one transaction.

@@ -39,10 +39,17 @@ func valueFunction(id uint32) string { return fmt.Sprintf("cipherfleet.value_%d"
 func madeFunction(id uint32) string  { return fmt.Sprintf("cipherfleet.made_%d", id) }
 func doneFunction(id uint32) string  { return fmt.Sprintf("cipherfleet.done_%d", id) }
 
-// Rehearse is [Column.Functions] in the session's own schema, for a transaction that is rolled back: it fails where they
+// Rehearse is [Column.Functions], or [Column.WithinFunction], in the session's own schema, for a transaction that is rolled back: it fails where they
 // would fail.
 func (c Column) Rehearse() (statements []string) {
-	for _, statement := range c.Functions().Do {
+	var all Step
+	if c.Expression != nil {
+		all = c.Functions()
+	}
+	if c.Where != nil {
+		all.Do = append(all.Do, c.WithinFunction().Do...)
+	}
+	for _, statement := range all.Do {
 		statements = append(statements, strings.Replace(statement, " cipherfleet.", " pg_temp.", 1))
 	}
 	return statements
@@ -62,8 +69,10 @@ func (c Column) Comparable() bool { return !c.Expression.Volatile && !c.InPlace(
 // Fallible says that judging whether a row is done asks for its value, or for a condition, which may raise an error.
 func (c Column) Fallible() bool { return c.Expression.Version == "" }
 
-// Indexable says that an index can hold the rows that are not done: nothing but a version is asked for.
-func (c Column) Indexable() bool { return c.Expression == nil || c.Expression.Version != "" }
+// Indexable says that an index can hold the rows that are not done: nothing but a version is asked for, and no condition.
+func (c Column) Indexable() bool {
+	return c.Where == nil && (c.Expression == nil || c.Expression.Version != "")
+}
 
 // Value is the expression's value for a row of this alias. In the statement of an UPDATE it is assigned, not cast: what
 // does not fit into the target is an error there.
@@ -120,16 +129,20 @@ func fields(alias string, inputs []Input) string {
 // calls them, under [pg.Home].
 func (c Column) Functions() Step {
 	e := c.Expression
-	step := c.function(valueFunction(c.ID), e.Inputs, c.typeOf(c.Target), e.SQL)
+	volatility := "STABLE"
+	if e.Volatile {
+		volatility = "VOLATILE"
+	}
+	step := c.function(valueFunction(c.ID), volatility, e.Inputs, c.typeOf(c.Target), e.SQL)
 	add := func(more Step) {
 		step.Do, step.Undo = append(step.Do, more.Do...), append(step.Undo, more.Undo...)
 	}
 	if c.Comparable() {
 		equal := fmt.Sprintf("pg_catalog.record_image_eq(ROW(%s), ROW((%s)::%s))", pg.Ident(c.Target), e.SQL, e.Type)
-		add(c.function(madeFunction(c.ID), c.withTarget(), "boolean", equal))
+		add(c.function(madeFunction(c.ID), volatility, c.withTarget(), "boolean", equal))
 	}
 	if e.When != "" {
-		add(c.function(doneFunction(c.ID), e.Judges, "boolean", "("+e.When+") IS TRUE"))
+		add(c.function(doneFunction(c.ID), volatility, e.Judges, "boolean", "("+e.When+") IS TRUE"))
 	}
 	return step
 }
@@ -138,14 +151,10 @@ const expressionSQL = `CREATE FUNCTION %s(%s) RETURNS %s
 LANGUAGE sql %s BEGIN ATOMIC SELECT %s%s; END`
 
 // function is one of an expression's: there may be one of an earlier expression, with other arguments.
-func (c Column) function(name string, inputs []Input, returns, body string) Step {
+func (c Column) function(name, volatility string, inputs []Input, returns, body string) Step {
 	arguments := make([]string, len(inputs))
 	for i, in := range inputs {
 		arguments[i] = pg.Ident(in.Name) + " " + c.typeOf(in.Name)
-	}
-	volatility := "STABLE"
-	if c.Expression.Volatile {
-		volatility = "VOLATILE"
 	}
 	drop := fmt.Sprintf("DROP FUNCTION IF EXISTS %s", name)
 	return Step{
@@ -176,8 +185,10 @@ func collated(alias string, inputs []Input) string {
 }
 
 // digest changes with everything that the expression says.
-func (e *Expression) digest() string {
-	text, _ := json.Marshal(e) // strings and numbers
+func (e *Expression) digest() string { return digest(e) }
+
+func digest(of any) string {
+	text, _ := json.Marshal(of) // strings and numbers
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }

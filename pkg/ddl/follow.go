@@ -129,7 +129,7 @@ func (c Column) AnyCapture() Step {
 	for _, name := range AnyCaptureTriggers(c.ID) {
 		undo = append(undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", pg.Ident(name), c.Table.SQL()))
 	}
-	for _, function := range []string{"cipherfleet." + captureFunction(c.ID), "cipherfleet." + followFunction(c.ID), valueFunction(c.ID), madeFunction(c.ID), doneFunction(c.ID)} {
+	for _, function := range []string{"cipherfleet." + captureFunction(c.ID), "cipherfleet." + followFunction(c.ID), valueFunction(c.ID), madeFunction(c.ID), doneFunction(c.ID), withinFunction(c.ID)} {
 		undo = append(undo, "DROP FUNCTION IF EXISTS "+function)
 	}
 	return Step{Undo: undo}
@@ -146,7 +146,7 @@ func (c Column) home() (home, back string) {
 func (c Column) Guards() map[string]string {
 	bodies := map[string]string{}
 	for _, g := range c.guards() {
-		body := CaptureBody(c.ID)
+		body := c.captureBody()
 		switch {
 		case c.Follows() && g.clears:
 			body = "\n" + c.followBody() + "\n" // as Quote sets it

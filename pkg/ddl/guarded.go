@@ -20,6 +20,9 @@ func (c Column) IsGuard(t pg.Trigger) bool {
 	if c.Expression != nil {
 		return true
 	}
+	if !slices.Contains(CaptureTriggers(c.ID), t.Name) { // of a condition: it is the body that says which
+		return c.Where != nil
+	}
 	if t.Name == CaptureTriggers(c.ID)[0] {
 		asked := []versioned{{"new", c.Target}, {"new", c.Source}}
 		return slices.Equal(argumentsOf(t, missesInsertFunction(c.ID)), asked) && asks(t, missesInsertFunction(c.ID), missesInsertBody)

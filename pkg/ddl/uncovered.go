@@ -35,5 +35,9 @@ func (c Column) uncovered() string {
 	if c.Expression != nil {
 		return c.Undone("")
 	}
-	return fmt.Sprintf("(%s IS NULL) OPERATOR(pg_catalog.=) (%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
+	uncovered := fmt.Sprintf("(%s IS NULL) OPERATOR(pg_catalog.=) (%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
+	if c.Where != nil {
+		return fmt.Sprintf("%s AND (%s IS NOT NULL OR %s)", uncovered, pg.Ident(c.Target), c.Within(""))
+	}
+	return uncovered
 }

@@ -10,7 +10,7 @@ import (
 // Watch is what must stay as it is while a job works on one relation.
 type Watch struct {
 	Key     []string // names of the key's columns
-	Columns []Column // of each only ID, Source, Target, Beside and Expression
+	Columns []Column // of each only ID, Source, Target, Beside, Expression and Where
 }
 
 // doesSQL is what a function does. What Postgres prints as its definition differs with the search path, and a shape is
@@ -61,6 +61,10 @@ func (w Watch) Parts() string {
 		if c.Expression != nil {
 			watched = append(watched, c.Expression.names()...)
 			functions = append(functions, strings.TrimPrefix(valueFunction(c.ID), "cipherfleet."), strings.TrimPrefix(madeFunction(c.ID), "cipherfleet."), strings.TrimPrefix(doneFunction(c.ID), "cipherfleet."))
+		}
+		if c.Where != nil {
+			watched = append(watched, c.Where.Names()...)
+			functions = append(functions, strings.TrimPrefix(withinFunction(c.ID), "cipherfleet."))
 		}
 		if c.Expression == nil {
 			conditions = append(conditions, missesFunction(c.ID), missesInsertFunction(c.ID))

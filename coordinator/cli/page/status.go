@@ -117,6 +117,9 @@ func coverageLine(c status.Coverage) string {
 	if c.Uncovered > 0 {
 		text += fmt.Sprintf(", %d uncovered", c.Uncovered)
 	}
+	if c.Outside > 0 {
+		text += fmt.Sprintf(", %d outside the condition", c.Outside)
+	}
 	if c.Behind != nil && *c.Behind > 0 {
 		text += fmt.Sprintf(", %d without a plaintext to go back to", *c.Behind)
 	}

@@ -36,6 +36,8 @@ func followed(ctx context.Context, q pg.Querier, c ddl.Column) error {
 func (g *Gated) checkMade() error {
 	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", g.Relation.Table().SQL(), pg.Ident(g.Sealed.Name))
 	switch {
+	case g.Where != nil:
+		return standing.Refuse("column", "backfill it with --where true first: then every row gets its cell", "only rows of %s for which %s have cells: other rows would lose their value", g.name(), g.Where.SQL)
 	case g.Expression == nil:
 		return g.CheckOrigin()
 	case g.DDL().InPlace():

@@ -137,7 +137,7 @@ func jobOverCells(ctx context.Context, q pg.Querier, s standing.Standing, to pg.
 
 // JobColumn is the column as its job knows it.
 func (p RotationPlan) JobColumn() work.Column {
-	return work.Column{ID: p.ID, Target: p.Sealed.Name, TargetAttnum: p.TargetNum, Scheme: p.To.Number, Rotate: true, Phase: p.State.Phase, Origin: p.Origin, SourceAttnum: p.SourceNum,
+	return work.Column{ID: p.ID, Target: p.Sealed.Name, TargetAttnum: p.TargetNum, Scheme: p.To.Number, Rotate: true, Phase: p.State.Phase, Origin: p.Origin, Where: p.Where, SourceAttnum: p.SourceNum,
 		LogTable: p.Standing.Column.Table.String(), LogColumn: p.Source}
 }
 

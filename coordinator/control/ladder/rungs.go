@@ -162,7 +162,7 @@ func (r *Rungs) Climb(ctx context.Context, plan preflight.Plan, c preflight.Colu
 		return work.Column{}, err
 	}
 	return work.Column{ID: column.ID, Source: c.Source.Name, Target: c.Target.Name, SourceAttnum: c.Source.Attnum, TargetAttnum: target,
-		Scheme: scheme.Number, External: c.Encrypter(plan), Origin: c.Origin, Expression: c.Expression, LogTable: column.Table.String(), LogColumn: column.Source}, nil
+		Scheme: scheme.Number, External: c.Encrypter(plan), Origin: c.Origin, Expression: c.Expression, Where: c.Where, LogTable: column.Table.String(), LogColumn: column.Source}, nil
 }
 
 // Strict makes writes that miss one of the columns fail. It is done when all of them are ready, and again changes

@@ -52,6 +52,9 @@ func (p *look) checkColumns(ctx context.Context) error {
 		}
 		column, err := p.column(ctx, i, external, made, origin, from)
 		if err == nil {
+			column.where, err = p.checkWhere(ctx, i, column, registered)
+		}
+		if err == nil {
 			err = p.checkRegistry(i, &column, registered)
 		}
 		if err == nil {
@@ -256,8 +259,11 @@ func (p *look) checkRegistry(i int, c *Column, registered []lifecycle.Column) er
 	if c.Registered.ID == 0 || c.Add {
 		return nil
 	}
-	if c.Made() {
+	if c.Made() || c.where != "" {
 		c.Guarded = p.seemsGuarded(c.Registered.ID)
+		if c.where != "" {
+			return p.checkBinding(*c)
+		}
 		return nil
 	}
 	c.Guarded = guarded(p.plan.Relation, c.Steps(p.plan, c.Registered.ID))

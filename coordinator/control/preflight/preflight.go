@@ -37,6 +37,9 @@ type Column struct {
 	Origin     *work.Origin    // who encrypted the values of the source, if somebody else did
 	Expression *ddl.Expression // what makes the values inside Postgres; nil: something else, or it was not read
 
+	Where *ddl.Condition // which rows need a cell; nil: all, or it was not read
+
+	where      string    // the same as it was asked for
 	form       cell.Form // of cells in the target
 	long       bool      // its cells may be stored outside their rows
 	payload    ddl.Payload

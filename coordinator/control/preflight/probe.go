@@ -30,7 +30,7 @@ var errProbed = errors.New("the expressions were read")
 func (p *look) readExpressions(ctx context.Context, db *pg.DB) error {
 	for i := range p.plan.Columns {
 		c := &p.plan.Columns[i]
-		if !c.Made() {
+		if !c.Made() && c.where == "" {
 			continue
 		}
 		err := db.InTx(ctx, func(tx pg.Tx) error {
@@ -46,7 +46,7 @@ func (p *look) readExpressions(ctx context.Context, db *pg.DB) error {
 		seemed := c.Guarded
 		c.Guarded = c.Registered.ID != 0 && !c.Add && guarded(p.plan.Relation, c.Steps(p.plan, c.Registered.ID))
 		if seemed && !c.Guarded && !p.plan.Relation.Privileges.Owner {
-			return standing.Deny("table", "run this once as the owner of the table: it makes the triggers of another expression",
+			return standing.Deny("table", "run this once as the owner of the table: it makes the triggers of another expression or condition",
 				"role %q may not alter %s", p.plan.Relation.Server.User, p.plan.Relation.Table())
 		}
 	}
@@ -72,7 +72,6 @@ func (b *probe) run(ctx context.Context, c *Column) error {
 			return fmt.Errorf("begin to read an expression: %w", err)
 		}
 	}
-	row := probeRow().SQL()
 	if _, err := b.tx.Exec(ctx, "CREATE TEMPORARY TABLE cipherfleet_row (LIKE "+b.plan.Relation.Table().SQL()+") ON COMMIT DROP"); err != nil {
 		if pg.ClassOf(err) == pg.ClassDenied {
 			s := b.plan.Relation.Server
@@ -80,6 +79,14 @@ func (b *probe) run(ctx context.Context, c *Column) error {
 		}
 		return fmt.Errorf("copy the shape of %s: %w", b.plan.Relation.Table(), err)
 	}
+	if c.where != "" {
+		return b.readWhere(ctx, c)
+	}
+	return b.readExpression(ctx, c)
+}
+
+func (b *probe) readExpression(ctx context.Context, c *Column) error {
+	row := probeRow().SQL()
 	e := &ddl.Expression{Version: c.made.Done.Version, Number: c.made.Done.Number}
 	var err error
 	if e.SQL, e.Inputs, e.Volatile, err = b.read(ctx, "expression", c.made.Expression, "IS NULL"); err != nil {
@@ -233,9 +240,16 @@ func (b *probe) refusal(part string, err error) error {
 		why, hint = "it names a table", "it reads one row of the table: name its columns alone"
 	case "42803", "42P20", "0A000":
 		why, hint = "it holds an aggregate, a window function, a subquery, or a function that returns several rows", "it is asked for one row at a time; put what needs other rows into a function of your own"
+		if part == "where" {
+			hint = "name columns of the row alone: a row comes in or goes out by being written, and in no other way"
+		}
 	case "42704":
 		why, hint = "it names a type that is not there", "write the schema before types that are not Postgres's own"
 	case "42804", "42846", "42P13":
+		if part == "where" {
+			why, hint = "it is no condition", "write what is true or false of a row"
+			break
+		}
 		why, hint = "its type does not go into the target's", "cast it to the target's type"
 	case "42601":
 		why = "it is not one expression of SQL"

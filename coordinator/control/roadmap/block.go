@@ -75,6 +75,8 @@ func unable(l *status.Look) (list []Obstacle) {
 	switch {
 	case l.Wanted.Made() && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
 		add("no command prepares a column of transform " + l.Wanted.Transform + " without its backfill yet")
+	case l.Within.Where != "" && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
+		add("no command prepares a column of a table with where without its backfill yet")
 	case elsewhere(l): // whatever the type
 	case l.Wanted.From != nil && lifecycle.Phase(l.Wanted.Reach).Rung() < lifecycle.PhaseBackfilled.Rung():
 		add("no command prepares a column of transform reencrypt without its backfill yet")
@@ -83,8 +85,9 @@ func unable(l *status.Look) (list []Obstacle) {
 	case l.Wanted.Type == "eql_v2_encrypted":
 		add("no command writes cells into a column of type " + l.Wanted.Type + " yet")
 	}
-	if l.Within.Where != "" {
-		add("no command heeds the where of a table yet: every row would be encrypted")
+	if l.Within.Where != "" && l.Wanted.Transform != messages.TransformEncrypt {
+		list = append(list, Obstacle{"manifest", "the where of a table is heeded for transform encrypt alone: transform " + l.Wanted.Transform + " makes a value for every row",
+			"do without it, or put those rows into a table or partition of their own"})
 	}
 	return list
 }
@@ -138,6 +141,9 @@ func wantedOf(l *status.Look) messages.ColumnRequest {
 	}
 	if l.Wanted.From != nil {
 		r.Transform, r.From = l.Wanted.Transform, l.Wanted.From
+	}
+	if l.Wanted.Transform == messages.TransformEncrypt {
+		r.Where = l.Within.Where
 	}
 	if elsewhere(l) || !l.Wanted.Made() && l.Wanted.Type != "bytea" {
 		r.Type = l.Wanted.Type

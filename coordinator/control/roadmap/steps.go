@@ -21,7 +21,7 @@ func steps(l *status.Look) (steps []Step) {
 	if l.Gone || l.Plain.Attnum == 0 && at < lifecycle.PhaseCutOver.Rung() {
 		return nil
 	}
-	byBackfill := l.Wanted.Made() || l.Wanted.From != nil // it climbs all rungs of such a column itself
+	byBackfill := l.Wanted.Made() || l.Wanted.From != nil || l.Within.Where != "" // it climbs all rungs of such a column itself
 	if at < 1 && want >= 1 && !byBackfill {
 		add(lifecycle.PhaseSchemaAdded, "add the target column and its CHECK, and register the column", nameOf(l).Command("advance")+" --to schema-added",
 			"ACCESS EXCLUSIVE for a moment; no row is read")
@@ -84,11 +84,15 @@ func before(l *status.Look) string {
 
 // fills is what a backfill of the column does.
 func fills(l *status.Look) string {
+	within := ""
+	if l.Within.Where != "" {
+		within = " of the rows that meet the condition"
+	}
 	switch {
 	case l.Wanted.Made():
 		return "make the values of rows that are not done"
 	case unwatched(l):
-		return "encrypt what is not covered, and what is covered by a cell of another value"
+		return "encrypt what is not covered" + within + ", and what is covered by a cell of another value"
 	}
 	if l.Wanted.From.Own() {
 		return "open the cells that are not covered, and seal them into cells of their own type"
@@ -96,7 +100,7 @@ func fills(l *status.Look) string {
 	if l.Wanted.From != nil {
 		return "open what is not covered, in format " + l.Wanted.From.Format + ", and seal it into cells"
 	}
-	return "encrypt what is not covered"
+	return "encrypt what is not covered" + within
 }
 
 // unwatched says that a job, or a verification, has cells to compare.

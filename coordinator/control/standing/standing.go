@@ -20,12 +20,13 @@ type Standing struct {
 	Plain, Sealed pg.Column // the columns that hold plaintext and cells, under today's names; Attnum 0: gone
 
 	Origin     *work.Origin    // who encrypted what Plain holds, if somebody else did
+	Where      *ddl.Condition  // which rows needed a cell in the newest job; nil: all
 	Expression *ddl.Expression // that made the values in the newest job, if one did; then Sealed holds those
 }
 
 // DDL is the column as package ddl takes it, without its key.
 func (s Standing) DDL() ddl.Column {
-	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Beside: s.beside(), Expression: s.Expression,
+	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Beside: s.beside(), Expression: s.Expression, Where: s.Where,
 		Types: ddl.TypesOf(s.Relation.Columns...)}
 	if s.Expression == nil {
 		c.Form = ddl.FormOf(s.Sealed)
@@ -70,7 +71,7 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 		return s, err
 	}
 	spec, err := SpecOf(ctx, q, s.ID)
-	s.Expression, s.Origin = spec.Expression, spec.OriginAt(s.SourceNum)
+	s.Expression, s.Where, s.Origin = spec.Expression, spec.Where, spec.OriginAt(s.SourceNum)
 	if from := MovedFrom(registered, s.Column); s.Origin == nil && err == nil {
 		s.Origin = from
 	}

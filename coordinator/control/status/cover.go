@@ -24,10 +24,11 @@ type Coverage struct {
 	Total       int64     `json:"total"`
 	Covered     int64     `json:"covered"`
 	Uncovered   int64     `json:"uncovered"`
-	Behind      *int64    `json:"plaintext_behind"` // rows whose cell has no plaintext: what a rollback would decrypt first; null: before a cutover, or not counted
-	Quarantined int64     `json:"quarantined"`      // of the uncovered; by the last job
-	Stale       *int64    `json:"stale"`            // null: only a verification can tell, and none counts any more
-	Exact       bool      `json:"exact"`            // every row was counted; else it is an estimate
+	Behind      *int64    `json:"plaintext_behind"`  // rows whose cell has no plaintext: what a rollback would decrypt first; null: before a cutover, or not counted
+	Outside     int64     `json:"outside,omitempty"` // rows without a cell that need none, by the condition of the column; not in the total
+	Quarantined int64     `json:"quarantined"`       // of the uncovered; by the last job
+	Stale       *int64    `json:"stale"`             // null: only a verification can tell, and none counts any more
+	Exact       bool      `json:"exact"`             // every row was counted; else it is an estimate
 	AsOf        time.Time `json:"as_of"`
 }
 
@@ -106,7 +107,7 @@ func (l *Look) mayRead() bool {
 // countSQL groups rows by what stands in the target and in the source, and by the scheme of the cell; 0 is a target
 // without a cell of ours. Of a cell only the header is read.
 const (
-	countSQL = `SELECT %[1]d, %[3]s AS sealed, %[2]s AS plain, %[4]s AS scheme, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4`
+	countSQL = `SELECT %[1]d, %[3]s AS sealed, %[2]s AS plain, %[4]s AS scheme, %[7]s AS outside, count(*), clock_timestamp() FROM %[5]s t%[6]s GROUP BY 2, 3, 4, 5`
 	headSQL  = `CASE WHEN %[1]s OR %[2]s IS NULL THEN 0 ELSE get_byte(%[3]s, 0) * 256 + get_byte(%[3]s, 1) END`
 )
 
@@ -142,7 +143,11 @@ func (c count) sql(number int) string {
 	if l.made() {
 		sealed, plain, scheme = l.madeSQL(sealed, plain)
 	}
-	return fmt.Sprintf(countSQL, number, plain, sealed, scheme, from, sample)
+	outside := "false"
+	if c := l.ddl(); c.Where != nil {
+		outside = fmt.Sprintf("NOT (%s OR %s)", sealed, c.Within("t"))
+	}
+	return fmt.Sprintf(countSQL, number, plain, sealed, scheme, from, sample, outside)
 }
 
 // madeSQL is the same where an expression makes the values: a row counts as sealed if it is done. After a cutover, when
@@ -162,6 +167,7 @@ func (l *Look) madeSQL(target, source string) (sealed, plain, scheme string) {
 // group is one row of countSQL.
 type group struct {
 	sealed, plain bool
+	outside       bool
 	scheme        int
 	rows          int64
 	at            time.Time
@@ -183,7 +189,7 @@ func (cs counts) run(ctx context.Context, db *pg.DB, timeout string) error {
 		}
 		_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (i int, err error) {
 			var g group
-			err = row.Scan(&i, &g.sealed, &g.plain, &g.scheme, &g.rows, &g.at)
+			err = row.Scan(&i, &g.sealed, &g.plain, &g.scheme, &g.outside, &g.rows, &g.at)
 			groups[i] = append(groups[i], g)
 			return i, err
 		})
@@ -216,6 +222,10 @@ func (l *Look) add(groups []group, percent float64) {
 	schemes := map[int]int64{}
 	for _, g := range groups {
 		rows := int64(float64(g.rows) / float64(seen) * float64(c.Total))
+		if g.outside {
+			c.Outside += rows
+			continue
+		}
 		reverse := g.sealed && !g.plain && l.State.Phase == lifecycle.PhaseCutOver
 		if reverse {
 			behind += rows
@@ -233,6 +243,7 @@ func (l *Look) add(groups []group, percent float64) {
 	if l.State.Phase == lifecycle.PhaseCutOver {
 		c.Behind = &behind
 	}
+	c.Total -= c.Outside
 	c.Covered = c.Total - c.Uncovered
 	for number, rows := range schemes {
 		l.Status.Schemes = append(l.Status.Schemes, SchemeRows{number, rows})

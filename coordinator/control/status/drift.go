@@ -232,7 +232,7 @@ func (l *Look) keyChanged() bool {
 // Bound is the key that cells are bound to: capture's condition compares it, and follows renames; else the last job's.
 func (l *Look) Bound() (key []string) {
 	for _, t := range l.Relation.Triggers {
-		if l.made() || t.Table.OID != l.Relation.OID || !slices.Contains(t.Events, "UPDATE") || !captures(t, l.Column.ID) || !t.When || len(t.Reads) < 3 {
+		if l.made() || t.Table.OID != l.Relation.OID || !slices.Contains(t.Events, "UPDATE") || !captures(t, l.Column.ID) || t.Name == ddl.EnteringTrigger(l.Column.ID) || !t.When || len(t.Reads) < 3 {
 			continue
 		}
 		for _, name := range t.Reads {

@@ -232,6 +232,11 @@ func (l *Look) expression() *ddl.Expression {
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Expression
 }
 
+// where says which rows need a cell, by the column's newest job; nil: all.
+func (l *Look) where() *ddl.Condition {
+	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Where
+}
+
 // origin is who encrypted the column's source, as its newest job knew it, if somebody else did.
 func (l *Look) origin() *work.Origin {
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).OriginAt(l.Column.SourceNum)
@@ -250,6 +255,6 @@ func (l *Look) inPlace() bool { return l.Sealed.Attnum != 0 && l.Sealed.Attnum =
 
 // ddl is the column as package ddl takes it.
 func (l *Look) ddl() ddl.Column {
-	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression(),
+	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression(), Where: l.where(),
 		Types: ddl.TypesOf(l.Relation.Columns...)}
 }

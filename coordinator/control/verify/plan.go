@@ -45,6 +45,7 @@ type testColumn struct {
 	scheme         uint16
 	external       work.External   // who made the values, if not cipherfleet
 	origin         *work.Origin    // who encrypted the source, if somebody else did
+	where          *ddl.Condition  // which rows need a cell; nil: all
 	expression     *ddl.Expression // that made them, if one did
 }
 
@@ -160,7 +161,7 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 		if origin == nil {
 			origin = standing.MovedFrom(registered, c)
 		}
-		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: origin, expression: spec.Expression, cutOver: cutOver})
+		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: origin, expression: spec.Expression, where: spec.Where, cutOver: cutOver})
 	}
 	if len(found) == 0 {
 		return nil, standing.Refuse("table", "cipherfleet status shows where they stand", "no column of %s has anything that its values could be compared with", relation.Table())

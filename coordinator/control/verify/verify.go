@@ -102,7 +102,7 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	for _, c := range p.columns {
 		before[c.ID] = v.Before[c.named()]
 		job.Spec.Columns = append(job.Spec.Columns, work.Column{ID: c.ID, Source: c.source, Target: c.target,
-			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, Expression: c.expression, Origin: c.origin, LogColumn: c.Source, Reverse: c.cutOver})
+			SourceAttnum: c.SourceNum, TargetAttnum: c.TargetNum, Scheme: c.scheme, External: c.external, Expression: c.expression, Where: c.where, Origin: c.origin, LogColumn: c.Source, Reverse: c.cutOver})
 	}
 	job.Spec.Columns = append(job.Spec.Columns, p.tokenColumns()...)
 	job, err := job.Reading(ctx, v.Foreign)

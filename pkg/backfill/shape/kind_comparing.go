@@ -16,6 +16,11 @@ type comparing struct {
 	form    cell.Form // of the target
 }
 
+func (k comparing) fallible() bool {
+	f, is := k.kind.(interface{ fallible() bool })
+	return is && f.fallible()
+}
+
 // suspect is the condition, of a row of alias t, that it has a cell beside a value.
 func (k comparing) suspect() string {
 	return fmt.Sprintf("(%s IS DISTINCT FROM NULL AND %s IS DISTINCT FROM NULL)", present(k.between.target), present(k.between.source))

@@ -97,6 +97,8 @@ func (unjudged) uncovered() string { return "true" }
 
 func (unjudged) fallible() bool { return false }
 
+func (unjudged) Judge(*Witness) (Verdict, error) { return Verdict{Outcome: Broken}, nil }
+
 func (unjudged) evidence() [2]operand {
 	return [2]operand{{sql: "'broken'"}, {sql: "NULL::pg_catalog.text"}}
 }

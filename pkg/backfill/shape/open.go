@@ -94,11 +94,12 @@ func openColumn(relation pg.Relation, c work.Column, keyring *cell.Keyring) (Col
 		return column, err
 	}
 	sealed, err := openSealing(c, source, target, keyring)
-	switch column.kind = sealed; {
-	case c.Reverse:
-		column.kind = openOpening(sealed, source.Base)
-	case c.Compare:
-		column.kind = comparing{sealed, sealed.sides, sealed.form}
+	if column.kind = openOpening(sealed, source.Base); c.Reverse || err != nil {
+		return column, err
+	}
+	column.Where = c.Where
+	if column.kind, err = openLimited(relation, c, sealed); c.Compare {
+		column.kind = comparing{column.kind, sealed.sides, sealed.form}
 	}
 	return column, err
 }
@@ -110,7 +111,7 @@ func (s *Shape) takeFingerprint(ctx context.Context, q pg.Querier) (err error) {
 		watch.Key = append(watch.Key, k.Name)
 	}
 	for _, c := range s.Columns {
-		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Expression: c.Expression, Beside: c.Beside})
+		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Expression: c.Expression, Where: c.Where, Beside: c.Beside})
 	}
 	s.CheckSQL, s.watch = watch.Fingerprint(), watch
 	if err := q.QueryRow(ctx, s.CheckSQL, s.Leaf).Scan(&s.Fingerprint); err != nil {

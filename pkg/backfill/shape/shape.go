@@ -28,6 +28,7 @@ type Column struct {
 	Reverse        bool          // read from its target, and written to its source
 	External       work.External // who makes the target's values, if that is somebody else
 	Expression     *ddl.Expression
+	Where          *ddl.Condition
 	Beside         []string // columns that the source's values cannot be opened without
 	Tenant         string   // column whose value chooses the key; "": one key for all rows
 	Listed         bool     // an index holds the uncovered rows, and they are few

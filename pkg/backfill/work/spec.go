@@ -42,6 +42,9 @@ type Column struct {
 	// Expression makes the values inside Postgres; then there is no scheme either, and Source may be the target.
 	Expression *ddl.Expression `json:"expression,omitempty"`
 
+	// Where says which rows need a cell; nil: all.
+	Where *ddl.Condition `json:"where,omitempty"`
+
 	Origin *Origin `json:"origin,omitempty"` // who encrypted the values of the source, if somebody else did
 
 	Reader transform.Reader `json:"-"` // of the origin's values; see [Job.Reading]

@@ -49,6 +49,7 @@ END
 $misses$;
 GRANT EXECUTE ON FUNCTION cipherfleet.misses_insert_4294967295 TO PUBLIC;
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_missed_update" ON "My ""Shop"""."or.ders\";
 CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_insert" BEFORE INSERT ON "My ""Shop"""."or.ders\" FOR EACH ROW
 WHEN (cipherfleet.misses_insert_4294967295(new."e.mail $capture$ cell", new."e'mail ""x"""))
 EXECUTE FUNCTION cipherfleet.capture_4294967295();
@@ -63,6 +64,7 @@ DROP FUNCTION IF EXISTS cipherfleet.strict_4294967295();
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_update" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_absent_insert" ON "My ""Shop"""."or.ders\";
+DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_missed_update" ON "My ""Shop"""."or.ders\";
 DROP FUNCTION IF EXISTS cipherfleet.capture_4294967295();
 DROP FUNCTION IF EXISTS cipherfleet.misses_4294967295;
 DROP FUNCTION IF EXISTS cipherfleet.misses_insert_4294967295;

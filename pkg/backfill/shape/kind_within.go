@@ -1,0 +1,49 @@
+package shape
+
+import (
+	"fmt"
+
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// limited is a kind of which only the rows inside a condition need a cell. A row outside that has one is like any other:
+// its cell is cleared if its source is gone, and opened by whoever verifies.
+type limited struct {
+	kind
+	column ddl.Column
+}
+
+// openLimited is the kind within the column's condition; [keyspace.ErrChanged] if one of the columns that it reads is
+// another one now.
+func openLimited(relation pg.Relation, c work.Column, k kind) (kind, error) {
+	if c.Where == nil {
+		return k, nil
+	}
+	for _, in := range c.Where.Reads {
+		if column, found := relation.Column(in.Name); !found || column.Attnum != in.Attnum {
+			return nil, fmt.Errorf("column %s of %s: %w", in.Name, relation.Table(), keyspace.ErrChanged)
+		}
+	}
+	return limited{k, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Where: c.Where}}, nil
+}
+
+// needed is the condition, of a row of alias t, that its cell is looked at, or for.
+func (k limited) needed() string {
+	return fmt.Sprintf("(%s IS NOT NULL OR %s)", present(k.column.Target), k.column.Within("t"))
+}
+
+func (k limited) uncovered() string {
+	return fmt.Sprintf("(%s AND %s)", k.kind.uncovered(), k.needed())
+}
+
+func (limited) fallible() bool { return true }
+
+// evidence has no source of a row that needs no cell: nothing and nothing are right.
+func (k limited) evidence() [2]operand {
+	read := k.kind.evidence()
+	read[0].sql = fmt.Sprintf("CASE WHEN %s THEN %s END", k.needed(), read[0].sql)
+	return read
+}
