@@ -11,10 +11,10 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// read reads the rows of a statement, at most most: the key, each column's source and target, and the place of the row.
-func (w *walk) read(ctx context.Context, statement pg.Statement, most int) error {
+// read reads the rows of a statement of a view of the leaf, at most most: the key, each column's source and target, and the place of the row.
+func (w *walk) read(ctx context.Context, view *shape.Shape, statement pg.Statement, most int) error {
 	statement.Add(strconv.AppendInt(nil, int64(most), 10), pgtype.Int8OID, 0)
-	statement.Results = w.Shape.VerifyFormats()
+	statement.Results = view.VerifyFormats()
 	err := w.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: w.settings, Keep: true},
 		statement, pg.Statement{SQL: "COMMIT"})
 	if err != nil {
@@ -26,7 +26,8 @@ func (w *walk) read(ctx context.Context, statement pg.Statement, most int) error
 // page judges the rows of one read as they arrive.
 type page struct {
 	*walk
-	found []Report // what the reports are with this page
+	view  *shape.Shape // that judges
+	found []Report     // what the reports are with this page
 	noted [][]noted
 	rows  int
 	bytes int64 // of sources and targets
@@ -38,8 +39,8 @@ type page struct {
 	witness shape.Witness
 }
 
-func (w *walk) newPage(ctx context.Context) *page {
-	return &page{walk: w, found: cloneReports(w.reports), noted: make([][]noted, len(w.reports)), witness: shape.Witness{Context: ctx, Keyring: w.Keyring}}
+func (w *walk) newPage(ctx context.Context, view *shape.Shape) *page {
+	return &page{walk: w, view: view, found: cloneReports(w.reports), noted: make([][]noted, len(w.reports)), witness: shape.Witness{Context: ctx, Keyring: w.Keyring}}
 }
 
 // merge makes the page's findings the verification's: it was read to its end.
@@ -68,7 +69,7 @@ func (p *page) row(wire [][]byte) error {
 	if p.witness.Address.Key, err = p.Shape.Keys.Append(p.witness.Address.Key[:0], wire[:keys]); err != nil {
 		return err
 	}
-	for i, c := range p.Shape.Columns {
+	for i, c := range p.view.Columns {
 		w := &p.witness
 		w.Before, w.Address.Column, w.Source, w.Target = p.Before[c.ID], c.ID, values[2*i], values[2*i+1]
 		v, err := c.Judge(w)

@@ -126,10 +126,10 @@ func (w *walk) all(ctx context.Context) error {
 func (w *walk) page(ctx context.Context, sql func(*shape.Shape) string, bind func(*pg.Statement)) (*page, error) {
 	for view := w.Shape; ; {
 		w.most = min(w.most, w.limits.Rows)
-		p := w.newPage(ctx)
+		p := w.newPage(ctx, view)
 		statement := pg.Statement{SQL: sql(view), Row: p.row}
 		bind(&statement)
-		err := w.read(ctx, statement, w.most)
+		err := w.read(ctx, view, statement, w.most)
 		switch {
 		case pg.ClassOf(err) == pg.ClassLock && w.most > 1:
 			w.most = max(1, w.most/16)
