@@ -38,6 +38,9 @@ docs/foreign.md). With --transform reencrypt --from cipherfleet cells of ours mo
 The same engine makes values of values inside Postgres, without any key: with --transform expression those of an
 expression over the row, with --transform copy the source's own. docs/transforms.md says which rows are done, and how.
 
+With --where, or where: in the manifest, only rows that meet a condition are encrypted. It must be immutable; rows that
+come to meet it later are noticed and swept, and such a column cannot cut over. --where true is every row again.
+
 Names are literal: upper and lower case differ, and nothing is quoted.
 
 Exit codes: 0 backfilled · 2 bad flag, environment or manifest · 4 refused, nothing changed · 5 rows in quarantine or
@@ -47,6 +50,7 @@ signal, the same command resumes`
 const backfillExample = `  cipherfleet backfill --table users --column email --prepare
   cipherfleet backfill --schema crm --table "Contacts" --column phone --target phone_sealed --dry-run
   cipherfleet backfill --table users --column email --user-triggers fire --json
+  cipherfleet backfill --table users --column email --where "length(email) > 4" --prepare
   cipherfleet backfill --table users --column email --target email_norm --transform expression --expression 'lower(btrim(email))' --prepare
   cipherfleet backfill --table users --column email --target email_text --type text --transform reencrypt --from cipherfleet --prepare
   cipherfleet backfill --table orders --column id4 --target id8 --transform copy --type bigint --prepare`

@@ -73,17 +73,17 @@ func TestRowsMoveInAndOutOfAConditionWhileTheyAreEncrypted(t *testing.T) {
 func TestAConditionOfPartitions(t *testing.T) {
 	t.Parallel()
 	db := testenv.EmptyDatabase(t)
-	db.Run(t, `CREATE TABLE users (id int PRIMARY KEY, gone int, "Kind, ""x""" text COLLATE "C", email text) PARTITION BY RANGE (id)`)
+	db.Run(t, `CREATE TABLE users (id int PRIMARY KEY, gone int, "Kind, $capture$ ""x""" text COLLATE "C", email text) PARTITION BY RANGE (id)`)
 	db.Run(t, `ALTER TABLE users DROP COLUMN gone; CREATE TABLE users_1 PARTITION OF users FOR VALUES FROM (0) TO (500);
-CREATE TABLE users_2 (email text, "Kind, ""x""" text COLLATE "C", id int NOT NULL); ALTER TABLE users ATTACH PARTITION users_2 FOR VALUES FROM (500) TO (1000)`)
+CREATE TABLE users_2 (email text, "Kind, $capture$ ""x""" text COLLATE "C", id int NOT NULL); ALTER TABLE users ATTACH PARTITION users_2 FOR VALUES FROM (500) TO (1000)`)
 	db.Run(t, `INSERT INTO users SELECT i, CASE i % 4 WHEN 0 THEN 'gold' WHEN 1 THEN 'plain' WHEN 2 THEN 'silver' END, 'user' || i FROM generate_series(1, 999) i`)
 	s := newShell(t, db.URL).withKey()
-	s.must("backfill", "--table", "users", "--column", "email", "--prepare", "--where", `"Kind, ""x""" IN ('gold', 'silver') AND length(email) > 0`)
-	const wrong = `SELECT count(*) FROM users WHERE ("Kind, ""x""" IN ('gold', 'silver')) IS TRUE <> (email_encrypted IS NOT NULL)`
+	s.must("backfill", "--table", "users", "--column", "email", "--prepare", "--where", `"Kind, $capture$ ""x""" IN ('gold', 'silver') AND length(email) > 0`)
+	const wrong = `SELECT count(*) FROM users WHERE ("Kind, $capture$ ""x""" IN ('gold', 'silver')) IS TRUE <> (email_encrypted IS NOT NULL)`
 	if n := testenv.One[int](t, db, wrong); n != 0 {
 		t.Errorf("%d rows are on the wrong side", n)
 	}
-	db.Run(t, `UPDATE users SET "Kind, ""x""" = 'gold' WHERE id IN (1, 3, 501, 503)`)
+	db.Run(t, `UPDATE users SET "Kind, $capture$ ""x""" = 'gold' WHERE id IN (1, 3, 501, 503)`)
 	column := parsed[status.Report](t, s.must("status", "--exact", "--json").out).Columns[0]
 	if *column.Missed != 4 || column.Coverage.Uncovered != 4 || strings.Join(column.Flags, " ") != "uncovered" {
 		t.Errorf("after four rows came in status says %+v, %d missed, flags %v", column.Coverage, *column.Missed, column.Flags)

@@ -119,7 +119,16 @@ END
 `
 
 const functionSQL = `CREATE OR REPLACE FUNCTION cipherfleet.%[1]s() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$%[2]s$capture$`
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %[2]s`
+
+// captured quotes the body of a capture function, by a tag that the body does not hold: the names of columns may.
+func captured(body string) string {
+	tag := "$capture$"
+	for n := 1; strings.Contains(body, tag); n++ {
+		tag = fmt.Sprintf("$capture%d$", n)
+	}
+	return tag + body + tag
+}
 
 // CaptureBody is the body of a column's capture function. One that stands with another body was installed by an older
 // version, or altered.
@@ -150,7 +159,7 @@ func (c Column) Capture() Step {
 	function, table := captureFunction(c.ID), c.Table.SQL()
 	step := Step{Do: []string{
 		fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", missedSequence(c.ID)),
-		fmt.Sprintf(functionSQL, function, c.captureBody()),
+		fmt.Sprintf(functionSQL, function, captured(c.captureBody())),
 		fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
 		c.misses(),
 		fmt.Sprintf("GRANT EXECUTE ON FUNCTION cipherfleet.%s TO PUBLIC", missesFunction(c.ID)),

@@ -98,7 +98,7 @@ func (c Column) expressionCapture() Step {
 		body = c.resetBody()
 	}
 	step.Do = append(step.Do, fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", missedSequence(c.ID)),
-		fmt.Sprintf(functionSQL, function, body), fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function))
+		fmt.Sprintf(functionSQL, function, captured(body)), fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function))
 	if c.Follows() {
 		step.Do = append(step.Do, fmt.Sprintf(followSQL, followFunction(c.ID), Quote(c.followBody())),
 			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", followFunction(c.ID)))

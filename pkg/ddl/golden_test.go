@@ -27,10 +27,12 @@ func TestGolden(t *testing.T) {
 	leaf := pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}
 	beside := c
 	beside.Beside = []string{`iv "1"`, `salt`}
+	within := c
+	within.Where = &ddl.Condition{SQL: `(("Kind $capture$" = 'a; --'::text) AND (length("e'mail ""x""") > 3))`, Reads: []ddl.Input{{Name: "Kind $capture$", Attnum: 4, Collation: `pg_catalog."C"`}, {Name: `e'mail "x"`, Attnum: 3}}}
 	token := ddl.Token{Index: 4294967295, Table: c.Table, Cell: c.Target, Name: `b"idx %s`, Bytes: 16, Unique: true, Key: c.Key}
 	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
-		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "capture_beside": beside.Capture(), "strict": c.Strict(), "bare": c.Bare(false), "bare_bytes": c.Bare(true), "reverse": c.ReverseCapture(),
+		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "capture_beside": beside.Capture(), "capture_within": within.Capture(), "uncovered_within": {Do: []string{within.Uncovered(leaf)}}, "strict": c.Strict(), "bare": c.Bare(false), "bare_bytes": c.Bare(true), "reverse": c.ReverseCapture(),
 		"reverse_index":     c.ReverseUncoveredIndex(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name}),
 		"reverse_uncovered": {Do: []string{c.ReverseUncovered(pg.Named{OID: 4294967295, Schema: c.Table.Schema, Name: c.Table.Name})}},
 		"reverse_missed":    {Do: []string{ddl.ReverseMissed(c.ID)}},

@@ -122,7 +122,7 @@ func (c Column) ReverseCapture() Step {
 			fmt.Sprintf("CREATE SEQUENCE IF NOT EXISTS cipherfleet.%s", sequence),
 			fmt.Sprintf(reverseFunctionSQL, function, plaintextMarker(c.ID), sequence, c.ID, CheckName(c.ID)),
 			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function),
-			fmt.Sprintf(functionSQL, plainFunction(c.ID), fmt.Sprintf(plainBody, plainFunction(c.ID), c.ID)),
+			fmt.Sprintf(functionSQL, plainFunction(c.ID), captured(fmt.Sprintf(plainBody, plainFunction(c.ID), c.ID))),
 			fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", plainFunction(c.ID)),
 			fmt.Sprintf(markerSQL, marker, plain, table, function),
 			fmt.Sprintf(reverseTriggerSQL, insert, "INSERT", table, plain, fmt.Sprintf(reverseInsertedSQL, plain, sealed), function, ""),

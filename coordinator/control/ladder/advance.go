@@ -147,7 +147,7 @@ func newStanding(ctx context.Context, q pg.Querier, n standing.Name, s *standing
 func (l *Ladder) planClimb(ctx context.Context, r AdvanceRequest, p *AdvancePlan) (err error) {
 	s := p.standing
 	p.Target = p.Pair(r).Target
-	request := messages.StartRequest{Schema: s.Relation.Schema, Table: s.Relation.Name, Key: r.Key, Prepare: true, UserTriggers: messages.TriggersFire,
+	request := messages.StartRequest{Schema: s.Relation.Schema, Table: s.Relation.Name, Key: r.Key, Prepare: true, UserTriggers: messages.TriggersFire, Strict: r.Strict,
 		Columns: []messages.ColumnRequest{p.Pair(r)}}
 	if s.ID != 0 && s.Sealed.Attnum != 0 {
 		err = standing.Reading(ctx, l.DB, "30s", func(tx pg.Tx) error { request.Key, err = keyOf(ctx, tx, s); return err })

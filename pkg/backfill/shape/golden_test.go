@@ -34,18 +34,20 @@ INSERT INTO %[2]s SELECT i, i, '{}' FROM generate_series(1, 3000) i`, pg.Ident(a
 		sql     string
 		options []engine.Option
 	}{
-		"foreign":        {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.EQL}},
-		"proxied":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.Proxied(ddl.PayloadText, "text")}},
-		"text":           {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormText)}},
-		"rotation_json":  {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON)}},
-		"reverse_moving": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"rotation":       {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"comparing":      {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"comparing_json": {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, other text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON), engine.On(pg.Table{Schema: "public", Name: "items"}, "secret", "other")}},
-		"reverse":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"reverse_mixed":  {sql: mixed, options: []engine.Option{engine.On(awkward, `E.mail, "x"`, `e'mail\`)}},
-		"single":         {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
-		"composite":      {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
+		"foreign":          {sql: `CREATE TYPE public.eql_v2_encrypted AS (data jsonb); CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.EQL}},
+		"within":           {sql: within},
+		"comparing_within": {sql: within},
+		"proxied":          {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.Proxied(ddl.PayloadText, "text")}},
+		"text":             {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormText)}},
+		"rotation_json":    {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON)}},
+		"reverse_moving":   {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"rotation":         {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"comparing":        {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"comparing_json":   {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, other text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`, options: []engine.Option{engine.In(cell.FormJSON), engine.On(pg.Table{Schema: "public", Name: "items"}, "secret", "other")}},
+		"reverse":          {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text[]); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"reverse_mixed":    {sql: mixed, options: []engine.Option{engine.On(awkward, `E.mail, "x"`, `e'mail\`)}},
+		"single":           {sql: `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`},
+		"composite":        {sql: `CREATE TABLE public.items (a uuid, b timestamptz, secret int, PRIMARY KEY (a, b)); INSERT INTO public.items SELECT gen_random_uuid(), now(), i FROM generate_series(1, 3000) i`},
 		"mixed": {sql: mixed,
 			options: []engine.Option{engine.On(awkward, `E.mail, "x"`, `e'mail\`)}},
 	}
@@ -68,6 +70,9 @@ func TestGolden(t *testing.T) {
 				k.Columns[0].Origin = &work.Origin{Origin: messages.Origin{Format: messages.FormatOwn}, Column: 4000, Scheme: 1}
 			}
 			k.Columns[0].Compare = strings.HasPrefix(name, "comparing")
+			if strings.HasSuffix(name, "within") {
+				limit(ctx, k)
+			}
 			k.Start(ctx, 1000)
 			statements := generatedBy(k.Shape(ctx, k.Relation.OID))
 			var text strings.Builder
@@ -78,6 +83,20 @@ func TestGolden(t *testing.T) {
 			k.DB.Run(t, "ANALYZE "+k.Table.SQL())
 			prepareAll(ctx, k, statements)
 		})
+	}
+}
+
+const within = `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, "the Tenant" int); INSERT INTO public.items SELECT i FROM generate_series(1, 3000) i`
+
+// limit has only one tenant's rows need cells.
+func limit(ctx context.Context, k *engine.Kit) {
+	reads := engine.Reads("the Tenant")
+	tenant, _ := k.Relation.Column("the Tenant")
+	reads[0].Attnum = tenant.Attnum
+	c := &k.Columns[0]
+	c.Where = &ddl.Condition{SQL: `("the Tenant" = 7)`, Reads: reads}
+	for _, sql := range (ddl.Column{ID: c.ID, Table: k.Table, Where: c.Where}).WithinFunction().Do {
+		k.DB.Run(k.T, sql)
 	}
 }
 
