@@ -232,8 +232,11 @@ func (l *Look) expression() *ddl.Expression {
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Expression
 }
 
-// where says which rows need a cell, by the column's newest job; nil: all.
+// where says which rows need a cell, by the column's newest job; nil: all, or what the job asked is taken back.
 func (l *Look) where() *ddl.Condition {
+	if l.State.Phase.Rung() < lifecycle.PhaseDualWriting.Rung() {
+		return nil
+	}
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Where
 }
 

@@ -157,6 +157,9 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 			}
 			continue
 		}
+		if state.Phase == lifecycle.PhaseSchemaAdded { // taken back, and with it the function of the condition
+			spec.Where = nil
+		}
 		origin := spec.OriginAt(c.SourceNum)
 		if origin == nil {
 			origin = standing.MovedFrom(registered, c)
