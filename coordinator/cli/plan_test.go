@@ -202,7 +202,7 @@ UPDATE users SET email = 'x' WHERE id = 1`, code: app.CodeRefused, kinds: []stri
 		"transform":   {manifest: "- table: users\n  columns: [{source: note, transform: proxy, type: eql_v2_encrypted}]\n", code: app.CodeRefused, kinds: []string{"preflight", "proxy"}, message: "CIPHERFLEET_PROXY_URL"},
 		"decrypt":     {manifest: "- table: users\n  columns: [{source: note, transform: decrypt, schemes: {1: {}}}]\n", code: app.CodeRefused, kinds: []string{"manifest"}, message: "transform decrypt"},
 		"external":    {manifest: "- table: users\n  columns: [{source: note, transform: external, type: jsonb, external: {subject: crypto.users}}]\n", code: app.CodeWaiting},
-		"where":       {manifest: "- table: users\n  where: id > 7\n  columns: [{source: note, schemes: {1: {}}}]\n", code: app.CodeRefused, kinds: []string{"manifest"}, message: "where of a table"},
+		"where":       {manifest: "- table: users\n  where: id > 7\n  columns: [{source: note, schemes: {1: {}}}]\n", code: app.CodeWaiting},
 		"backward":    {manifest: usersTable(", reach: dual-writing"), code: app.CodeDone},
 		"drift":       {sql: `ALTER TABLE users DISABLE TRIGGER "~cipherfleet_1_insert"`, code: app.CodeWaiting},
 		"renamed":     {sql: `ALTER TABLE users RENAME TO people`, code: app.CodeDone},

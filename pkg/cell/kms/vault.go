@@ -53,7 +53,7 @@ func openVault(uri string, c Vault) (cell.KEK, error) {
 func parseVault(uri string) (base, mount, key string, err error) {
 	u, err := url.Parse(uri)
 	switch {
-	case err != nil || u.Opaque != "" || u.Hostname() == "":
+	case err != nil || u.Opaque != "" || u.Hostname() == "" || u.Hostname()[0] == '.' || strings.Contains(u.Hostname(), ".."):
 		return "", "", "", errors.New("the URI names no server")
 	case u.User != nil:
 		return "", "", "", errors.New("the URI holds a credential")
