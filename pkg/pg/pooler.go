@@ -13,7 +13,7 @@ import (
 // somebody else's then. Statements do not stay prepared on such a pool.
 func (db *DB) Pooled() bool { return db.pooled }
 
-const rounds = 3 // of looking for a session that two connections have
+const rounds = 10 // of looking for a session that two connections have
 
 // pooled proves that the database answers, and finds out whether connections have sessions of their own. Who speaks to
 // the server itself knows its session's process id; a pooler makes one up. It may yet keep a session for each

@@ -102,7 +102,10 @@ func (p *pooler) serve(ctx context.Context, client net.Conn) error {
 			server.Conn.Close() //nolint:errcheck // a session in the middle of something is for nobody else
 			return err
 		}
-		p.give(server)
+		p.give(server) // before the client hears of it, so that its next transaction can have it
+		if err := backend.Flush(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -154,7 +157,7 @@ func (p *pooler) give(server *pgconn.HijackedConn) {
 }
 
 // carry hands on one transaction: what the client asks up to a point where it waits, then the answers, until the session
-// is in no transaction any more.
+// is in no transaction any more. The last answers are left to be flushed.
 func carry(client *pgproto3.Backend, server *pgproto3.Frontend, message pgproto3.FrontendMessage) (err error) {
 	for {
 		server.Send(message)
@@ -167,6 +170,9 @@ func carry(client *pgproto3.Backend, server *pgproto3.Frontend, message pgproto3
 			if err != nil || status == 'I' {
 				return err
 			}
+			if err := client.Flush(); err != nil {
+				return err
+			}
 		}
 		if message, err = client.Receive(); err != nil {
 			return err
@@ -174,7 +180,7 @@ func carry(client *pgproto3.Backend, server *pgproto3.Frontend, message pgproto3
 	}
 }
 
-// answer hands back what the server says until it is ready, and how it stands then.
+// answer takes down what the server says until it is ready, and how it stands then.
 func answer(client *pgproto3.Backend, server *pgproto3.Frontend) (status byte, err error) {
 	for {
 		message, err := server.Receive()
@@ -183,7 +189,7 @@ func answer(client *pgproto3.Backend, server *pgproto3.Frontend) (status byte, e
 		}
 		client.Send(message)
 		if ready, is := message.(*pgproto3.ReadyForQuery); is {
-			return ready.TxStatus, client.Flush()
+			return ready.TxStatus, nil
 		}
 	}
 }

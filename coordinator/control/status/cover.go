@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -221,7 +222,10 @@ func (l *Look) add(groups []group, percent float64) {
 	}
 	schemes := map[int]int64{}
 	for _, g := range groups {
-		rows := int64(float64(g.rows) / float64(seen) * float64(c.Total))
+		rows := g.rows
+		if !c.Exact {
+			rows = int64(math.Ceil(float64(g.rows) / float64(seen) * float64(c.Total))) // one row that was seen is not none
+		}
 		if g.outside {
 			c.Outside += rows
 			continue
@@ -244,6 +248,7 @@ func (l *Look) add(groups []group, percent float64) {
 		c.Behind = &behind
 	}
 	c.Total -= c.Outside
+	c.Uncovered = min(c.Uncovered, c.Total) // which are estimated apart
 	c.Covered = c.Total - c.Uncovered
 	for number, rows := range schemes {
 		l.Status.Schemes = append(l.Status.Schemes, SchemeRows{number, rows})

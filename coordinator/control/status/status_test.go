@@ -63,6 +63,24 @@ func TestReadCountsWhatIsCovered(t *testing.T) {
 	}
 }
 
+// TestOneUncoveredRowIsNeverLost to arithmetic: of 49 rows it once was, for 1.0/49*49 is less than one.
+func TestOneUncoveredRowIsNeverLost(t *testing.T) {
+	t.Parallel()
+	s := items(t, 0)
+	s.Run(t, `INSERT INTO public.items SELECT i, 'secret' FROM generate_series(1, 110) i`)
+	s.Backfill(t)
+	s.Run(t, `UPDATE public.items SET secret = 'missed' WHERE id = 110`)
+	for rows := int64(110); rows > 0; rows-- {
+		for _, exact := range []bool{true, false} {
+			c := read(t, s.DB.DB, status.Request{Exact: exact})
+			if v := c.Coverage; v.Total != rows || v.Uncovered != 1 || v.Covered != rows-1 || !v.Exact || rows > 1 && c.Schemes[0].Rows != rows-1 {
+				t.Errorf("of %d rows one is uncovered: %+v, schemes %v", rows, v, c.Schemes)
+			}
+		}
+		s.Run(t, `DELETE FROM public.items WHERE id = $1`, 110-rows+1)
+	}
+}
+
 // TestACellThatNobodyWatchesIsFlagged, and one that is compared no more.
 func TestACellThatNobodyWatchesIsFlagged(t *testing.T) {
 	t.Parallel()
