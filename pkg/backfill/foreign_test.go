@@ -17,6 +17,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	readers "github.com/cipherfleet/cipherfleet/pkg/cell/foreign"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
 )
@@ -225,6 +226,36 @@ func reportOf(ctx context.Context, k *kit) (proof.Report, error) {
 	}
 	err = (&proof.Verifier{DB: k.DB.DB, Shape: shape, Keyring: k.Keyring}).Verify(ctx, reports, func(int) {})
 	return reports[0], err
+}
+
+// A few values are read as they are when they are sealed, whatever way the database is reached: under the right key they
+// open, under another one none does.
+func TestAFewForeignValuesAreTriedThroughAPoolerToo(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for name, columns := range map[string]string{"with a vector": "iv", "alone": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			origin := messages.Origin{Format: "pgcrypto", Key: "pins", IV: columns}
+			k := prepare(t, ctx, pgPins, from(origin, map[string]string{"pins": "text 0123456789abcdef"}))
+			if columns == "" {
+				k.DB.Run(t, `UPDATE public.items SET secret = public.encrypt(convert_to('secret ' || id, 'UTF8'), '0123456789abcdef', 'aes')`)
+			}
+			k.Start(ctx, 20)
+			pooled := must(pg.Open(ctx, testenv.Pooler(t, k.DB.URL, 2), pg.Options{}))(t)
+			t.Cleanup(pooled.Close)
+			job, another := must(k.Job.Reading(ctx, k.Secrets))(t), must(k.Job.Reading(ctx, secrets(t, map[string]string{"pins": "text fedcba9876543210"})))(t)
+			for _, db := range []*pg.DB{k.DB.DB, pooled} {
+				if err := shape.Readable(ctx, db, job); err != nil {
+					t.Errorf("pooled %t: %v", db.Pooled(), err)
+				}
+				var unread *work.NoForeignKeyError
+				if err := shape.Readable(ctx, db, another); !errors.As(err, &unread) {
+					t.Errorf("pooled %t, under another key: %v", db.Pooled(), err)
+				}
+			}
+		})
+	}
 }
 
 // Without the key nothing is read: the job is handed back for somebody who has it.

@@ -154,9 +154,7 @@ func (w *writer) present(ctx context.Context, r row) (span, error) {
 		}
 		return nil
 	}
-	err := w.conn.Flight(ctx, pg.Statement{SQL: readOnlySQL}, pg.Statement{SQL: w.reader.settings, Keep: true}, statement, pg.Statement{SQL: "COMMIT"})
-	if err != nil {
-		_, _ = w.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+	if err := w.conn.Read(ctx, w.reader.settings, statement); err != nil {
 		return s, fmt.Errorf("read one row of %s: %w", w.shape.Table, err)
 	}
 	if len(s.rows) == 0 {
@@ -164,5 +162,3 @@ func (w *writer) present(ctx context.Context, r row) (span, error) {
 	}
 	return s, seal(ctx, w.transforms, s)
 }
-
-const readOnlySQL = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"

@@ -97,8 +97,7 @@ func (w *writer) keyText(ctx context.Context, r row) (keyspace.Key, error) {
 		}
 		return nil
 	}
-	err := w.conn.Flight(ctx, pg.Statement{SQL: "BEGIN READ ONLY"}, pg.Statement{SQL: pg.Pinned}, statement, pg.Statement{SQL: "COMMIT"})
-	if err != nil {
+	if err := w.conn.Read(ctx, pg.Pinned, statement); err != nil {
 		return nil, fmt.Errorf("write out a key of %s: %w", w.shape.Table, err)
 	}
 	return key, nil

@@ -50,11 +50,7 @@ func (r *reader) read(ctx context.Context, b *batch, after, through keyspace.Bou
 		full = b.bytes >= r.limits.Bytes
 		return err
 	}
-	err := r.conn.Flight(ctx,
-		pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"},
-		pg.Statement{SQL: r.settings, Keep: true}, statement, pg.Statement{SQL: "COMMIT"})
-	if err != nil {
-		_, _ = r.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
+	if err := r.conn.Read(ctx, r.settings, statement); err != nil {
 		return fmt.Errorf("read a chunk of %s: %w", r.shape.Table, err)
 	}
 	b.end = !full && b.scanned < most

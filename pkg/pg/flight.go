@@ -53,6 +53,16 @@ func (c *Conn) Flight(ctx context.Context, statements ...Statement) error {
 	return err
 }
 
+// Read flies one statement that only reads, in a transaction of its own behind settings that stay prepared. No
+// transaction stays open behind it.
+func (c *Conn) Read(ctx context.Context, settings string, s Statement) error {
+	err := c.Flight(ctx, Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, Statement{SQL: settings, Keep: true}, s, Statement{SQL: "COMMIT"})
+	if err != nil {
+		_, _ = c.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
+	}
+	return err
+}
+
 // texts is what a trace shows of a flight: the statements, without their parameters.
 func texts(statements []Statement) string {
 	list := make([]string, len(statements))

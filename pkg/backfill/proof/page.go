@@ -11,16 +11,12 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// read reads the rows of a statement of a view of the leaf, at most most: the key, each column's source and target, and the place of the row.
+// read reads the rows of a statement of a view of the leaf, at most most: the key, each column's source and target, and
+// the place of the row.
 func (w *walk) read(ctx context.Context, view *shape.Shape, statement pg.Statement, most int) error {
 	statement.Add(strconv.AppendInt(nil, int64(most), 10), pgtype.Int8OID, 0)
 	statement.Results = view.VerifyFormats()
-	err := w.conn.Flight(ctx, pg.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"}, pg.Statement{SQL: w.settings, Keep: true},
-		statement, pg.Statement{SQL: "COMMIT"})
-	if err != nil {
-		_, _ = w.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a dead connection is thrown away by its owner
-	}
-	return err
+	return w.conn.Read(ctx, w.settings, statement)
 }
 
 // page judges the rows of one read as they arrive.

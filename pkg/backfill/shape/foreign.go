@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -50,35 +51,44 @@ func Opens(ctx context.Context, db *pg.DB, relation pg.Relation, c work.Column) 
 	return failed
 }
 
-// opens tries the values of one leaf until one opens to what can be sealed.
-func opens(ctx context.Context, db *pg.DB, query string, opener transform.Opener, failed *UnreadError) (bool, error) {
-	rows, err := db.Query(ctx, query, looked)
+// opens tries the values of one leaf until one opens to what can be sealed. They are read as a chunk's are, in the format
+// that openers take, whatever way of asking the database's URL chooses.
+func opens(ctx context.Context, db *pg.DB, query string, opener transform.Opener, failed *UnreadError) (opened bool, err error) {
+	conn, err := db.Acquire(ctx)
 	if err != nil {
-		return false, fmt.Errorf("read a few values: %w", pg.Safe(err))
+		return false, err
 	}
-	defer rows.Close()
-	for rows.Next() && failed.Tried < sampled {
-		if !opener.Tells(rows.RawValues()[0]) {
-			continue
+	defer conn.Release()
+	statement := pg.Statement{SQL: query, Results: []int16{pg.Format(true)}}
+	statement.AddText(strconv.Itoa(looked))
+	statement.Row = func(wire [][]byte) (err error) {
+		if !opened && failed.Tried < sampled && opener.Tells(wire[0]) {
+			opened, err = failed.try(ctx, opener, wire[0])
 		}
-		wire, err := opener.Wire(ctx, rows.RawValues()[0])
-		if err == nil {
-			if _, err = opener.Codec.Encode(nil, wire); err == nil {
-				return true, nil
-			}
-			err = fmt.Errorf("%w: %w", transform.ErrValue, err)
-		}
-		if errors.Is(err, transform.ErrSealedNull) {
-			return true, nil
-		}
-		if !errors.Is(err, transform.ErrValue) {
-			return false, err
-		}
-		failed.Tried, failed.Err = failed.Tried+1, err
+		return err
 	}
-	if err := pg.Safe(rows.Err()); err != nil {
+	if err := conn.Read(ctx, pg.Pinned, statement); err != nil {
 		return false, fmt.Errorf("read a few values: %w", err)
 	}
+	return opened, nil
+}
+
+// try opens one value, and counts it if that is its own fault.
+func (e *UnreadError) try(ctx context.Context, opener transform.Opener, in []byte) (opened bool, err error) {
+	wire, err := opener.Wire(ctx, in)
+	if err == nil {
+		if _, err = opener.Codec.Encode(nil, wire); err == nil {
+			return true, nil
+		}
+		err = fmt.Errorf("%w: %w", transform.ErrValue, err)
+	}
+	switch {
+	case errors.Is(err, transform.ErrSealedNull):
+		return true, nil
+	case !errors.Is(err, transform.ErrValue):
+		return false, err
+	}
+	e.Tried, e.Err = e.Tried+1, err
 	return false, nil
 }
 
