@@ -75,11 +75,12 @@ type Client struct {
 	lazy   *lazy
 	parsed templates
 
-	looking chan struct{} // holds one token: who has it may look at the columns
-	looked  time.Time     // when the last look began; under looking
-	pulse   string        // what that look saw, as a fingerprint; under looking
-	mu      sync.Mutex
-	columns Columns // guarded by mu
+	renewing chan struct{} // holds one token: who has it may renew the lease
+	looking  chan struct{} // holds one token: who has it may look at the columns
+	looked   time.Time     // when the last look began; under looking
+	pulse    string        // what that look saw, as a fingerprint; under looking
+	mu       sync.Mutex
+	columns  Columns // guarded by mu
 
 	leased   atomic.Int64 // until when, in nanoseconds of Unix time by Config.Now; 0: never
 	standby  atomic.Bool  // the last renewal found a server that takes no writes
@@ -118,8 +119,9 @@ func prepare(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client, e
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{config: config, id: config.Name + "-" + rand.Text()[:12], db: db, looking: make(chan struct{}, 1)}
+	c := &Client{config: config, id: config.Name + "-" + rand.Text()[:12], db: db, looking: make(chan struct{}, 1), renewing: make(chan struct{}, 1)}
 	c.looking <- struct{}{}
+	c.renewing <- struct{}{}
 	c.maps.New = func() any { return pgtype.NewMap() }
 	c.lazy = newLazy(c, config.Migrate)
 	c.end, c.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -189,6 +191,12 @@ func (c *Client) run(ctx context.Context, hints <-chan struct{}) {
 // Refresh looks at the registry now, follows every column to where it stands, and renews the lease. It is what happens
 // in the background all the time.
 func (c *Client) Refresh(ctx context.Context) error {
+	select {
+	case <-c.renewing: // two at once, and the slower one would bring back a lease of what it knew before
+	case <-ctx.Done():
+		return fmt.Errorf("refresh a client: %w", ctx.Err())
+	}
+	defer func() { c.renewing <- struct{}{} }()
 	err := c.chain.Refresh(ctx)
 	revision := c.chain.Revision() // of before the look: whoever waits for a lease waits for where columns stand, too
 	looked := c.look(ctx, nil)

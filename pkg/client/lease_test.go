@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +50,36 @@ func TestALeaseSaysWhoIsThere(t *testing.T) {
 	if ids := s.live(); len(ids) > 0 || c.Ready() == nil {
 		t.Errorf("after it was closed %v are there, ready: %v", ids, c.Ready())
 	}
+}
+
+// TestALeaseNeverGoesBack, whoever else refreshes the client at the same moment: whoever was told that it is up to date
+// may count on it, as who activates a scheme does.
+func TestALeaseNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	c := s.client()
+	ctx, stop := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	for range 3 {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				if err := c.Refresh(ctx); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 200 {
+		s.Run(t, `UPDATE cipherfleet.installation SET revision = revision + 1`)
+		check(t, c.Refresh(t.Context()))
+		for range 3 {
+			if behind := testenv.One[int64](t, s, `SELECT i.revision - w.revision FROM cipherfleet.installation i, cipherfleet.workers w`); behind != 0 {
+				t.Fatalf("the lease is %d revisions behind a refresh that has ended", behind)
+			}
+		}
+	}
+	stop()
+	others.Wait()
 }
 
 // TestAClientWithoutALeaseReadsOnly until it has one again.
