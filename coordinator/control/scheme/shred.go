@@ -126,7 +126,7 @@ func (r *Registry) Shred(ctx context.Context, p ShredPlan, patience time.Duratio
 	c, done := p.column, p.Shredding
 	var revision int64
 	err := standing.Patiently(ctx, r.DB, func(tx pg.Tx) (err error) {
-		done.Keys, revision, err = r.shred(ctx, tx, p)
+		done.Keys, revision, err = r.shred(ctx, tx, &p)
 		return err
 	})
 	if err != nil {
@@ -142,20 +142,19 @@ func (r *Registry) Shred(ctx context.Context, p ShredPlan, patience time.Duratio
 	})
 }
 
-// shred takes its locks in the order of a chunk: the table, then ranges.
-func (r *Registry) shred(ctx context.Context, tx pg.Tx, p ShredPlan) (keys int, revision int64, err error) {
+const tenantKeysSQL = `SELECT d.id FROM cipherfleet.deks d WHERE d.column_id = $1 AND d.tenant = $2 ORDER BY d.id`
+
+// shred takes its locks in the order of a chunk: the table, then ranges. A key that the tenant was given since the plan goes
+// with the others, and the plan then has it, too.
+func (r *Registry) shred(ctx context.Context, tx pg.Tx, p *ShredPlan) (keys int, revision int64, err error) {
 	c := p.column
 	if c.Sealed.Attnum != 0 {
 		if err := hold(ctx, tx, c); err != nil {
 			return 0, 0, err
 		}
-		gone, err := shred.Keys(ctx, tx, c.ID)
-		if err == nil {
-			err = run(ctx, tx, c.steps().Shredded(append(gone, p.keys...)))
-		}
-		if err != nil {
-			return 0, 0, fmt.Errorf("keep cells under the keys out: %w", err)
-		}
+	}
+	if err := p.keepOut(ctx, tx); err != nil {
+		return 0, 0, err
 	}
 	if err := work.Fence(ctx, tx, c.ID); err != nil {
 		return 0, 0, err
@@ -163,6 +162,31 @@ func (r *Registry) shred(ctx context.Context, tx pg.Tx, p ShredPlan) (keys int, 
 	if keys, err = shred.Tenant(ctx, tx, r.registrar(), c.ID, p.tenant); err != nil {
 		return 0, 0, err
 	}
+	all, err := pg.Values[uint32](ctx, tx, tenantKeysSQL, c.ID, p.tenant)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the keys of a tenant: %w", err)
+	}
+	if len(all) > len(p.keys) {
+		p.keys = all
+		if err := p.keepOut(ctx, tx); err != nil {
+			return 0, 0, err
+		}
+	}
 	now, err := lifecycle.ReadInstallation(ctx, tx)
 	return keys, now.Revision, err
+}
+
+// keepOut has Postgres refuse cells under the plan's keys, and under those that were shredded before.
+func (p *ShredPlan) keepOut(ctx context.Context, tx pg.Tx) error {
+	if p.column.Sealed.Attnum == 0 {
+		return nil
+	}
+	gone, err := shred.Keys(ctx, tx, p.column.ID)
+	if err == nil {
+		err = run(ctx, tx, p.column.steps().Shredded(append(gone, p.keys...)))
+	}
+	if err != nil {
+		return fmt.Errorf("keep cells under the keys out: %w", err)
+	}
+	return nil
 }

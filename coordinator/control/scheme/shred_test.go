@@ -120,6 +120,31 @@ func TestNoCellComesUnderAShreddedKey(t *testing.T) {
 	}
 }
 
+// A key that the tenant was given after the shredding was planned is deleted with the others, and is kept out like them.
+func TestAKeyThatCameAfterThePlanIsShreddedToo(t *testing.T) {
+	t.Parallel()
+	f := openFirm(t)
+	p, err := f.r.PlanShred(t.Context(), f.name, "1", false)
+	check(t, err)
+	next, err := f.r.PlanNew(t.Context(), f.name, scheme.Wanted{Tenant: new("firm"), Padding: new(64)})
+	check(t, err)
+	made, err := f.r.New(t.Context(), next)
+	check(t, err)
+	f.activate(made.Number)
+	check(t, f.behind.Refresh(t.Context()))
+	f.scheme, _ = f.behind.Active(f.column.ID)
+	check(t, f.insert(t.Context(), f, 300, "1"))
+	later := f.sealed(301, "1")
+	done, err := f.r.Shred(t.Context(), p, 0)
+	check(t, err)
+	if done.Keys != 2 {
+		t.Errorf("%d keys are deleted", done.Keys)
+	}
+	if _, err := f.Exec(t.Context(), `INSERT INTO users (id, firm, sealed) VALUES (301, 1, $1)`, later); pg.Code(err) != "23514" {
+		t.Errorf("a cell under the later key: %v", err)
+	}
+}
+
 func (f *firm) key(tenant string) uint32 {
 	f.t.Helper()
 	return testenv.One[uint32](f.t, f, `SELECT id FROM cipherfleet.deks WHERE tenant = $1`, tenant)
