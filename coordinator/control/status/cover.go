@@ -247,11 +247,12 @@ func (l *Look) add(groups []group, percent float64) {
 	if l.State.Phase == lifecycle.PhaseCutOver {
 		c.Behind = &behind
 	}
+	c.Outside = min(c.Outside, c.Total) // shares are estimated apart, each rounded up
 	c.Total -= c.Outside
-	c.Uncovered = min(c.Uncovered, c.Total) // which are estimated apart
+	c.Uncovered = min(c.Uncovered, c.Total)
 	c.Covered = c.Total - c.Uncovered
 	for number, rows := range schemes {
-		l.Status.Schemes = append(l.Status.Schemes, SchemeRows{number, rows})
+		l.Status.Schemes = append(l.Status.Schemes, SchemeRows{number, min(rows, c.Covered)})
 	}
 	slices.SortFunc(l.Status.Schemes, func(a, b SchemeRows) int { return cmp.Compare(a.Number, b.Number) })
 }

@@ -254,7 +254,7 @@ func TestRowsOfASessionThatAnalyzedThemAreCountedOnce(t *testing.T) {
 	if err := conn.Close(t.Context()); err != nil { // it tells its counters now
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if live := testenv.One[int](t, db, `SELECT pg_stat_get_live_tuples('public.items'::regclass)`); live != 60000 {
 			return fmt.Errorf("the server counts %d rows", live)
 		}
