@@ -21,8 +21,13 @@ type keys struct {
 	used  []int64 // the revisions that ranges in work began with
 }
 
-// open returns the keychain.
+var errNoKEK = errors.New("this worker was given none")
+
+// open returns the keychain. A worker without a key-encryption key has none, as one whose key is out of reach.
 func (k *keys) open(ctx context.Context) (*lifecycle.Keychain, error) {
+	if k.KEK == nil {
+		return nil, &cell.KEKError{Class: cell.KEKUnavailable, URI: "none", Err: errNoKEK}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.chain != nil {
@@ -40,7 +45,7 @@ const openPause = 5 * time.Second // between two attempts to open the keychain
 
 // keep keeps the keychain up to date until ctx ends.
 func (k *keys) keep(ctx context.Context) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && k.KEK != nil {
 		chain, err := k.open(ctx)
 		if err == nil {
 			chain.Run(ctx)

@@ -26,12 +26,12 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Runner works on ranges. All fields but Proxy and Foreign are required.
+// Runner works on ranges. All fields but Proxy, KEK and Foreign are required.
 type Runner struct {
 	DB    *pg.DB // room for two connections per slot, and three more
 	Proxy *pg.DB // encrypting proxy in front of it: room for one connection per slot; nil: there is none
 	Bus   *bus.Bus
-	KEK   cell.KEK
+	KEK   cell.KEK // nil: there is none, and jobs that make or open cells are left to others
 	// Foreign are the keys of other systems whose values are re-encrypted. Nil: it has none, and leaves such jobs to others.
 	Foreign *foreign.Keys
 	Worker  string        // id in events, ranges and logs
