@@ -165,11 +165,11 @@ func (o *initOptions) keyAlone(c *cobra.Command, read settings) error {
 	if o.asJSON {
 		return json.NewEncoder(c.OutOrStdout()).Encode(did)
 	}
-	words := "manifest %s is there, and so is its key; nothing was made\n"
+	words := fmt.Sprintf("manifest %s is there, and so is its key; nothing was made", did.Manifest)
 	if did.KeyCreated {
-		words = "created key file " + did.Key + ", which %s names. Keep a copy of it somewhere else: without it no cell can be decrypted\n"
+		words = fmt.Sprintf("created key file %s, which %s names. Keep a copy of it somewhere else: without it no cell can be decrypted", did.Key, did.Manifest)
 	}
-	_, err = fmt.Fprintf(c.OutOrStdout(), words+"next: %s\n", did.Manifest, did.Next)
+	_, err = fmt.Fprintf(c.OutOrStdout(), "%s\nnext: %s\n", words, did.Next)
 	return err
 }
 

@@ -156,7 +156,7 @@ func TestAJobIsUnderControlInAFleet(t *testing.T) {
 		t.Errorf("%d rows were written after a pause was answered", now-rows)
 	}
 	does("resume", "running")
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if testenv.One[int64](t, db, `SELECT count(email_encrypted) FROM users`) == rows {
 			return errors.New("nothing was written since the resume")
 		}

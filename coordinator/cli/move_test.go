@@ -119,7 +119,7 @@ func (s *street) open() {
 func (s *street) goesOn() {
 	s.t.Helper()
 	until := s.done.Load() + 100
-	testenv.Eventually(s.t, 30*time.Second, func() error {
+	testenv.Eventually(s.t, time.Minute, func() error {
 		if n := s.done.Load(); n < until && len(s.failed) == 0 {
 			return fmt.Errorf("%d writes, want %d", n, until)
 		}

@@ -195,7 +195,7 @@ func (s *story) sql(ts *testscript.TestScript, neg bool, args []string) {
 // await waits until a query says true.
 func (s *story) await(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) == 1, "await QUERY")
-	testenv.Eventually(s.t, 30*time.Second, func() error {
+	testenv.Eventually(s.t, time.Minute, func() error {
 		holds := false
 		err := s.db.QueryRow(s.t.Context(), args[0]).Scan(&holds)
 		if err == nil && !holds {

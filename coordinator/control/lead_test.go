@@ -101,7 +101,7 @@ func TestAStandbySaysForWhomItWaits(t *testing.T) {
 	db, server, log := testenv.Database(t), testenv.NATS(t), &journal{}
 	<-campaigning(t, db, server, io.Discard)
 	campaigning(t, db, server, log)
-	testenv.Eventually(t, 20*time.Second, func() error { return log.has("this one stands by") })
+	testenv.Eventually(t, time.Minute, func() error { return log.has("this one stands by") })
 	if err := log.has("application=cipherfleet-test"); err != nil {
 		t.Error(err)
 	}

@@ -50,17 +50,20 @@ func TestAWorkerHearsOfANewRevision(t *testing.T) {
 		}
 		return nil
 	})
-	began := time.Now()
-	const changes = 8
-	for range changes {
+	soonest := time.Hour
+	for i := range 5 { // a look now and then comes seconds after the one before, with which the last change was noticed
+		began := time.Now()
 		check(t, db.InTx(t.Context(), func(tx pg.Tx) error {
 			_, err := lifecycle.BeginChange(t.Context(), tx)
 			return err
 		}))
 		carries()
+		if i > 0 {
+			soonest = min(soonest, time.Since(began))
+		}
 	}
-	if took := time.Since(began); took > 3*changes*time.Second { // by looking now and then it takes some seconds for each
-		t.Errorf("it took %v to notice %d changes", took, changes)
+	if soonest > 3*time.Second {
+		t.Errorf("the soonest of four changes was noticed after %v", soonest)
 	}
 	db.Run(t, `UPDATE cipherfleet.installation SET revision = revision + 1`)
 	carries()

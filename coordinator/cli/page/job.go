@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,7 +17,7 @@ import (
 func Progress(j messages.Job) string {
 	percent, eta := percentOf(j), ""
 	if left := j.Total - j.Rows; left > 0 && j.RowsPerSecond > 0 && j.State == string(work.Running) {
-		eta = fmt.Sprintf(", %v left", (time.Duration(float64(left)/j.RowsPerSecond) * time.Second).Round(time.Second))
+		eta = fmt.Sprintf(", %v left", remaining(float64(left)/j.RowsPerSecond))
 	}
 	if j.State == string(work.Running) && j.Rows == 0 && j.Ranges.Pending > 0 && j.Ranges.Leased == 0 {
 		eta += ", no worker has taken a range yet"
@@ -31,6 +32,13 @@ func Progress(j messages.Job) string {
 		j.Table, j.State, percent, j.Rows, j.Total, j.RowsPerSecond, eta, j.Ranges.Pending, j.Ranges.Done, j.Conflicts, j.Quarantined)
 }
 
+// remaining is a time that is left, in seconds: at most a century, for a job that has just begun may seem to need longer than
+// can be told.
+func remaining(seconds float64) time.Duration {
+	const century = 100 * 365 * 24 * time.Hour
+	return time.Duration(min(seconds, century.Seconds())) * time.Second
+}
+
 // handedBack are the reasons for which ranges were handed back, in words where there are some.
 func handedBack(classes []string) (reasons []string) {
 	words := map[string]string{"42501": "a right is missing in the database (42501)", "foreign_key": "no right key for values that others encrypted", "key": "the key service refuses or is out of reach"}
@@ -43,17 +51,17 @@ func handedBack(classes []string) (reasons []string) {
 	return reasons
 }
 
-// percentOf goes by rows or by ranges, whichever is further: the number of rows is an estimate, and a job over a table
-// that is mostly covered writes few.
+// percentOf goes by rows or by ranges, whichever is further, rounded down: the number of rows is an estimate, and a job over
+// a table that is mostly covered writes few.
 func percentOf(j messages.Job) float64 {
 	rows, ranges := 0.0, 0.0
 	if j.Total > 0 {
-		rows = float64(j.Rows) / float64(j.Total)
+		rows = 100 * float64(j.Rows) / float64(j.Total)
 	}
 	if all := j.Ranges.Done + j.Ranges.Pending; all > 0 {
-		ranges = float64(j.Ranges.Done) / float64(all)
+		ranges = 100 * float64(j.Ranges.Done) / float64(all)
 	}
-	return 100 * min(1, max(rows, ranges))
+	return math.Floor(min(100, max(rows, ranges)))
 }
 
 // Jobs is a table: a line a job.

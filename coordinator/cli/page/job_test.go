@@ -19,6 +19,17 @@ func TestOnlyARunningJobHasTimeLeft(t *testing.T) {
 	}
 }
 
+// What is not done yet is not called so, nor is there less than no time left.
+func TestAJobIsNotRoundedToItsEnd(t *testing.T) {
+	t.Parallel()
+	for rows, want := range map[int64]string{29_000_000_000: " 29 % ", 99_999_999_999: " 99 % ", 100_000_000_000: " 100 % "} {
+		line := page.Progress(messages.Job{State: "running", Rows: rows, Total: 100_000_000_000, RowsPerSecond: 0.1})
+		if !strings.Contains(line, want) || strings.Contains(line, ", -") {
+			t.Errorf("%d rows: %q", rows, line)
+		}
+	}
+}
+
 // While ranges are cut nothing is counted yet: there are no zeros to read.
 func TestAJobThatIsPlannedCountsNothing(t *testing.T) {
 	t.Parallel()

@@ -170,7 +170,7 @@ func jobLine(j status.Job) string {
 		text += ", handed back by workers: " + strings.Join(handedBack(j.HandedBack), ", ")
 	}
 	if j.ETASeconds != nil {
-		text += fmt.Sprintf(", %.0f rows/s, %v left", j.RowsPerSecond, time.Duration(*j.ETASeconds)*time.Second)
+		text += fmt.Sprintf(", %.0f rows/s, %v left", j.RowsPerSecond, remaining(float64(*j.ETASeconds)))
 	}
 	text += fmt.Sprintf("; ranges %d open, %d in work, %d done; %d workers", j.Ranges.Pending, j.Ranges.Leased, j.Ranges.Done, j.Workers)
 	if j.StoppedBy != nil {

@@ -76,7 +76,7 @@ const waitingSQL = `SELECT coalesce((SELECT pid FROM pg_stat_progress_create_ind
 
 func (o *office) waiting() (pid int) {
 	o.t.Helper()
-	testenv.Eventually(o.t, 20*time.Second, func() error {
+	testenv.Eventually(o.t, time.Minute, func() error {
 		if pid = testenv.One[int](o.t, o, waitingSQL); pid == 0 {
 			return errors.New("the build does not wait")
 		}
@@ -93,7 +93,7 @@ func TestADropDuringABuild(t *testing.T) {
 	o.token("bidx")
 	finish, plan, dropped := o.heldBuild(t.Context()), o.planDrop(0), make(chan error, 1)
 	go func() { _, err := o.r.Drop(t.Context(), plan, 0); dropped <- err }()
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if s := testenv.One[string](t, o, `SELECT state FROM cipherfleet.blind_indexes`); s != "retiring" {
 			return errors.New(s)
 		}
