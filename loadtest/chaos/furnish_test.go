@@ -11,8 +11,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// The test's own triggers note what the fleet does, in the transaction in which it does it: rows updated, ranges closed,
-// and checkpoints of a claim that is not the present one.
+// The test's own triggers note what the fleet does, in the transaction in which it does it: rows updated, ranges closed
+// or forgotten, and checkpoints of a claim that is not the present one.
 const auditSQL = `CREATE TABLE chaos.updated (xid text NOT NULL DEFAULT pg_current_xact_id()::text, key text NOT NULL);
 CREATE TABLE chaos.closed (range bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE FUNCTION chaos.count_update() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -26,6 +26,14 @@ BEGIN
   INSERT INTO chaos.closed (range) VALUES (new.id);
   RETURN NULL;
 END $$;
+CREATE TABLE chaos.forgotten (LIKE cipherfleet.ranges);
+CREATE FUNCTION chaos.remember() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO chaos.forgotten SELECT old.*;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER forgotten AFTER DELETE ON cipherfleet.ranges FOR EACH ROW EXECUTE FUNCTION chaos.remember();
+CREATE VIEW chaos.ranges AS SELECT * FROM cipherfleet.ranges UNION ALL SELECT * FROM chaos.forgotten;
 CREATE TABLE chaos.unfenced (event bigint NOT NULL);
 CREATE FUNCTION chaos.check_claim() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
