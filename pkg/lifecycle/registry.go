@@ -24,6 +24,11 @@ type Column struct {
 // the name of its target.
 func (c Column) Moves() bool { return c.Source == c.Target && c.SourceNum != c.TargetNum }
 
+// MovesFrom says that the cells that it was registered to take are that column's.
+func (c Column) MovesFrom(of Column) bool {
+	return c.Moves() && c.ID != of.ID && c.Relid == of.Relid && c.SourceNum == of.TargetNum && of.TargetNum != 0
+}
+
 // ConflictError refuses to register a column because another one stands where it would.
 type ConflictError struct {
 	Column Column // the one that is registered

@@ -254,6 +254,8 @@ func (p *look) checkRegistry(i int, c *Column, registered []lifecycle.Column) er
 			c.Registered = r
 		case sameTarget && p.hasAttnum(r.SourceNum):
 			return standing.Clash(field+".target", "name another target", "column %q is the target of %q already", c.Target.Name, r.Source)
+		case !c.Add && r.SourceNum == c.Target.Attnum && p.hasAttnum(r.TargetNum): // its capture has looked before another one's writes
+			return standing.Clash(field+".target", "name another target", "column %q is being moved to %q, which would miss what is written to it so", c.Target.Name, r.Target)
 		}
 	}
 	if c.Registered.ID == 0 || c.Add {

@@ -49,6 +49,14 @@ func TestPreflightKnowsTheRegistry(t *testing.T) {
 	refuse(columns("email_encrypted>x"), messages.CodeRefused, "columns[0].source", `column "email_encrypted" holds cells already: it is the target of "email"`, "plaintext column")
 	refuse(columns("email>x"), messages.CodeConflict, "columns[0].target", `column "email" is being moved to "email_encrypted" already`, `--target as "email_encrypted"`)
 	refuse(columns("name>email_encrypted"), messages.CodeConflict, "columns[0].target", `column "email_encrypted" is the target of "email" already`, "another target")
+	// What writes the source of another one fires behind its capture, or before it, by the order in which they came.
+	copied := func(r *messages.StartRequest) {
+		columns("name>email")(r)
+		r.Columns[0].Transform = messages.TransformCopy
+	}
+	for _, into := range []func(*messages.StartRequest){columns("name>email"), copied} {
+		refuse(into, messages.CodeConflict, "columns[0].target", `column "email" is being moved to "email_encrypted", which would miss what is written to it so`, "name another target")
+	}
 
 	plan := planned(t, db, ask("public"))
 	if plan.Columns[0].Registered.ID != c.ID || plan.Columns[0].Guarded || plan.Columns[0].Add || !plan.Installed {

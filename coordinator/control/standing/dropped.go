@@ -21,7 +21,7 @@ type Dropped struct {
 
 // goneSQL finds columns whose plaintext is gone, though the log does not say so yet. The check on the cells marks the
 // table for what it is: after a restore another one may bear its number.
-const goneSQL = `SELECT c.id, c.relid, c.source_attnum, c.target_attnum, c.schema_name, c.table_name, c.source
+const goneSQL = `SELECT c.id, c.relid, c.source_attnum, c.target_attnum, c.schema_name, c.table_name, c.source, c.target
  FROM cipherfleet.columns c
  WHERE c.retired_at IS NULL AND ($1::bigint = 0 OR c.id = $1)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.relid AND a.attnum = c.source_attnum AND NOT a.attisdropped)
@@ -58,7 +58,7 @@ func RecordDropped(ctx context.Context, db *pg.DB) ([]lifecycle.Column, error) {
 
 func goneColumns(ctx context.Context, q pg.Querier, id uint32) ([]lifecycle.Column, error) {
 	columns, err := pg.Collect(ctx, q, goneSQL, func(row pgx.CollectableRow) (c lifecycle.Column, err error) {
-		return c, row.Scan(&c.ID, &c.Relid, &c.SourceNum, &c.TargetNum, &c.Table.Schema, &c.Table.Name, &c.Source)
+		return c, row.Scan(&c.ID, &c.Relid, &c.SourceNum, &c.TargetNum, &c.Table.Schema, &c.Table.Name, &c.Source, &c.Target)
 	}, int64(id))
 	if err != nil {
 		return nil, fmt.Errorf("look for dropped columns: %w", err)

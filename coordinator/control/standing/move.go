@@ -14,9 +14,7 @@ import (
 // MovedFrom is the origin of a column whose source holds the cells of another registered one: they move into its own. Nil
 // of any other column, and once the old cells are gone.
 func MovedFrom(registered []lifecycle.Column, c lifecycle.Column) *work.Origin {
-	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool {
-		return r.ID != c.ID && r.Relid == c.Relid && r.TargetNum == c.SourceNum && r.TargetNum != 0
-	})
+	at := slices.IndexFunc(registered, c.MovesFrom)
 	if at < 0 {
 		return nil
 	}
@@ -27,7 +25,7 @@ func MovedFrom(registered []lifecycle.Column, c lifecycle.Column) *work.Origin {
 // none.
 func MovedInto(relation pg.Relation, registered []lifecycle.Column, c lifecycle.Column) (lifecycle.Column, bool) {
 	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool {
-		return r.ID != c.ID && r.Relid == c.Relid && r.SourceNum == c.TargetNum && relation.ColumnAt(r.TargetNum).Attnum != 0
+		return r.MovesFrom(c) && relation.ColumnAt(r.TargetNum).Attnum != 0
 	})
 	if at < 0 {
 		return lifecycle.Column{}, false

@@ -51,13 +51,13 @@ func Of(relation pg.Relation, registered []lifecycle.Column, latest map[uint32]l
 
 // before is the place of the column whose cells stand in a column's source.
 func before(registered []lifecycle.Column, c lifecycle.Column) int {
-	return slices.IndexFunc(registered, func(r lifecycle.Column) bool { return r.ID != c.ID && r.TargetNum == c.SourceNum && c.SourceNum != 0 })
+	return slices.IndexFunc(registered, c.MovesFrom)
 }
 
 // behind is the place of the column that a column's cells move into.
 func behind(relation pg.Relation, registered []lifecycle.Column, c lifecycle.Column) int {
 	return slices.IndexFunc(registered, func(r lifecycle.Column) bool {
-		return r.ID != c.ID && r.SourceNum == c.TargetNum && relation.ColumnAt(r.TargetNum).Attnum != 0
+		return r.MovesFrom(c) && relation.ColumnAt(r.TargetNum).Attnum != 0
 	})
 }
 

@@ -9,6 +9,23 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
+// TestAColumnThatOnlyWritesToASourceIsNotOfItsLine: one that copies, or computes, values into a column whose values are
+// sealed holds none of its cells.
+func TestAColumnThatOnlyWritesToASourceIsNotOfItsLine(t *testing.T) {
+	t.Parallel()
+	sealed := lifecycle.Column{ID: 1, SourceNum: 2, TargetNum: 3, Source: "email", Target: "email_encrypted"}
+	copied := lifecycle.Column{ID: 2, SourceNum: 4, TargetNum: 2, Source: "email_old", Target: "email"}
+	relation := pg.Relation{Columns: []pg.Column{{Name: "email", Attnum: 2}, {Name: "email_encrypted", Attnum: 3}, {Name: "email_old", Attnum: 4}}}
+	for _, phase := range []lifecycle.Phase{lifecycle.PhaseDualWriting, lifecycle.PhaseCutOver} {
+		latest := map[uint32]lifecycle.Standing{1: {State: lifecycle.State{Phase: phase}}, 2: {State: lifecycle.State{Phase: lifecycle.PhaseBackfilled}}}
+		for _, of := range []lifecycle.Column{sealed, copied} {
+			if l := lineage.Of(relation, []lifecycle.Column{sealed, copied}, latest, of); l.Read.ID != of.ID || l.Twin != nil || len(l.Kin) > 0 {
+				t.Errorf("%s, asked for column %d: %+v", phase, of.ID, l)
+			}
+		}
+	}
+}
+
 // TestALineIsReadWhereItIsCutOver: until then the old cells are, and both are written all the time.
 func TestALineIsReadWhereItIsCutOver(t *testing.T) {
 	t.Parallel()
