@@ -147,7 +147,7 @@ func (r Registrar) TellKey(ctx context.Context, tx pgx.Tx, column uint32, scheme
 // BeginChange begins a change of the registry in a transaction: its commit waits for the disk, nobody else changes the
 // registry until then, and the revision that is returned is the registry's if it commits.
 func BeginChange(ctx context.Context, tx pg.Tx) (revision int64, err error) {
-	if _, err := tx.Exec(ctx, durable); err != nil {
+	if _, err := tx.Exec(ctx, pg.Durable); err != nil {
 		return 0, fmt.Errorf("make the commit durable: %w", err)
 	}
 	return nextRevision(ctx, tx)

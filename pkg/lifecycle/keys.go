@@ -114,7 +114,7 @@ const replaceSQL = `UPDATE cipherfleet.deks SET kek = $2, wrapped = $3 WHERE id 
 // replace puts one wrapping in the place of another, if that one still stands.
 func (r Registrar) replace(ctx context.Context, old, next key, what string) (changed bool, err error) {
 	err = r.DB.InTx(ctx, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, durable); err != nil {
+		if _, err := tx.Exec(ctx, pg.Durable); err != nil {
 			return fmt.Errorf("make the commit durable: %w", err)
 		}
 		if err := bumpRevision(ctx, tx); err != nil {

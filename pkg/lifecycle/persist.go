@@ -147,9 +147,6 @@ const insertSchemeSQL = `INSERT INTO cipherfleet.schemes (column_id, number, sui
 
 const insertKeySQL = `INSERT INTO cipherfleet.deks (id, column_id, scheme, kek, wrapped, canary, tenant) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, nullif($7, ''))`
 
-// durable makes the commit wait for the disk where the database's default is not to.
-const durable = `SELECT pg_catalog.set_config('synchronous_commit', 'on', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`
-
 // insertKeys adds scheme and keys, unless somebody else was quicker: the registry's lock orders them.
 func insertKeys(ctx context.Context, tx pg.Tx, want wanted, fresh []key) error {
 	revision, err := BeginChange(ctx, tx)

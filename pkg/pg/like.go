@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -16,13 +15,13 @@ func Like(ctx context.Context, pool *pgxpool.Pool, o Options) (*DB, error) {
 	config.MinConns, config.MinIdleConns, config.MaxConns = 0, 0, cmp.Or(o.MaxConns, 4)
 	config.ConnConfig.RuntimeParams["application_name"] = cmp.Or(o.AppName, "cipherfleet")
 	config.ConnConfig.Tracer = o.Tracer
-	own, err := pgxpool.NewWithConfig(ctx, config)
+	own, err := newDB(ctx, config, o)
 	if err != nil {
-		return nil, fmt.Errorf("open the pool: %w", Safe(err))
+		return nil, err
 	}
 	if err := own.Ping(ctx); err != nil {
 		own.Close()
-		return nil, fmt.Errorf("reach Postgres: %w", Safe(err))
+		return nil, fmt.Errorf("reach Postgres: %w", err)
 	}
-	return &DB{pool: own, tracer: o.Tracer, keeps: config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement, abroad: o.Abroad}, nil
+	return own, nil
 }

@@ -88,7 +88,7 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 		}
 	}
 	sealer, err := e.of(ctx, e.Key, v)
-	if v.Is != nil && errors.Is(err, ErrValue) { // nobody opens a cell of a tenant that was shredded, or seals another
+	if v.Is != nil && errors.Is(err, ErrValue) && errors.Is(err, cell.ErrKeyDestroyed) { // nobody opens a cell of a tenant that was shredded, or seals another
 		v.Out, v.Kept = v.Is, true
 		return arena, nil
 	}

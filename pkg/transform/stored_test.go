@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -110,6 +111,64 @@ func TestWhatIsStoredOfATenantThatWasShreddedStays(t *testing.T) {
 	if err := e.Apply(t.Context(), values); !errors.Is(err, transform.ErrValue) {
 		t.Errorf("without a cell it gave %v", err)
 	}
+}
+
+// A tenant of no name has no key, and never will: that is the row's fault, whoever tries, and keeps nobody else from his.
+// What is stored in such a row is no better for it.
+func TestATenantWithoutANameIsTheRowsFault(t *testing.T) {
+	t.Parallel()
+	ring, scheme := keyring(t)
+	for name, make := range map[string]func() transform.Transform{
+		"encrypt": func() transform.Transform {
+			e, err := transform.NewEncrypt(ring, scheme)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Key, e.Keys = nameless(t, scheme)
+			return e
+		},
+		"reencrypt": func() transform.Transform {
+			r := reencrypt(t, ring, scheme)
+			r.Key, r.Keys = nameless(t, scheme)
+			return r
+		},
+	} {
+		value := func(row int64, tenant string) transform.Value {
+			v := transform.Value{Address: address(row), In: []byte("one"), Tenant: []byte(tenant)}
+			if name == "reencrypt" {
+				v.In = sealedIn(t, ring, scheme, cell.FormBytes, row, "one")
+			}
+			return v
+		}
+		if err := make().Apply(t.Context(), []transform.Value{value(1, "a"), value(2, ""), value(3, "b")}); !errors.Is(err, transform.ErrValue) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := make().Apply(t.Context(), []transform.Value{value(1, "a"), value(3, "b")}); err != nil {
+			t.Errorf("%s, without it: %v", name, err)
+		}
+		stale := value(2, "")
+		stale.Is = sealedIn(t, ring, scheme, cell.FormBytes, 2, "another")
+		if err := make().Apply(t.Context(), []transform.Value{stale}); !errors.Is(err, transform.ErrValue) {
+			t.Errorf("%s, of a cell of another value: %v", name, err)
+		}
+	}
+}
+
+// nameless gives keys to tenants, as a keychain does: it refuses one without a name.
+func nameless(t *testing.T, scheme cell.Scheme) (transform.KeyFor, transform.KeysFor) {
+	t.Helper()
+	refused := errors.New("it has none for this row")
+	return func(_ context.Context, tenant string) (cell.Scheme, error) {
+			if tenant == "" {
+				return cell.Scheme{}, refused
+			}
+			return scheme, nil
+		}, func(_ context.Context, tenants []string) error {
+			if slices.Contains(tenants, "") {
+				return refused
+			}
+			return nil
+		}
 }
 
 // The keys of all tenants of a batch are asked for together, each once, and before any of them; those that are at hand

@@ -43,7 +43,7 @@ func (s *sealers) prepare(ctx context.Context, keys KeysFor, values []Value) err
 	asked := map[string]bool{}
 	for i := range values {
 		tenant := values[i].Tenant
-		if tenant == nil || values[i].In == nil || s.tenants[string(tenant)] != nil || asked[string(tenant)] {
+		if len(tenant) == 0 || values[i].In == nil || s.tenants[string(tenant)] != nil || asked[string(tenant)] {
 			continue
 		}
 		name := string(tenant)
@@ -55,13 +55,19 @@ func (s *sealers) prepare(ctx context.Context, keys KeysFor, values []Value) err
 	return keys(ctx, names)
 }
 
-// of is what seals a value. A tenant that was shredded gets no key: that is the row's fault.
+// errNameless is of an empty text: a NULL says that a row is nobody's.
+var errNameless = fmt.Errorf("%w: its tenant has no name", ErrValue)
+
+// of is what seals a value. A tenant that was shredded gets no key, nor does one without a name: that is the row's fault.
 func (s *sealers) of(ctx context.Context, key KeyFor, v *Value) (*cell.Sealer, error) {
 	if v.Tenant == nil {
 		return s.own, nil
 	}
 	if known := s.tenants[string(v.Tenant)]; known != nil {
 		return known, nil
+	}
+	if len(v.Tenant) == 0 {
+		return nil, errNameless
 	}
 	if key == nil {
 		return nil, errors.New("a row names a tenant, and nobody has tenants' keys here")
