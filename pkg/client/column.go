@@ -55,16 +55,19 @@ func (c *Client) Table(ctx context.Context, table string, names ...string) (Colu
 	if err := c.look(ctx, fresh); err != nil {
 		return nil, fmt.Errorf("open the columns of %s: %w", parsed, err)
 	}
+	columns, _ = c.handles(parsed, names) // somebody else may have been quicker
+	return columns, nil
+}
+
+// keep has handles followed from now on, unless there are such by now.
+func (c *Client) keep(fresh Columns) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, column := range columns {
-		if kept := c.columns.at(parsed, column.name); kept != nil { // somebody else was quicker
-			columns[i] = kept
-		} else {
+	for _, column := range fresh {
+		if c.columns.at(column.table, column.name) == nil {
 			c.columns = append(c.columns, column)
 		}
 	}
-	return columns, nil
 }
 
 // handles are those on the columns, and among them the fresh ones, which nobody has looked at yet.

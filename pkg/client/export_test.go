@@ -18,3 +18,14 @@ func OpenStill(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client,
 
 // Migrated is how many rows reading has brought to the newest scheme, and how many were not as they had been read any more.
 func (c *Client) Migrated() (done, lost int64) { return c.lazy.done.Load(), c.lazy.lost.Load() }
+
+// LookAt looks at a column for the first time, and says whether whoever looks next follows it, too.
+func (c *Client) LookAt(ctx context.Context, table, name string) (followed bool, err error) {
+	parsed, err := parseTable(table)
+	if err != nil {
+		return false, err
+	}
+	_, fresh := c.handles(parsed, []string{name})
+	err = c.look(ctx, fresh)
+	return c.opened().at(parsed, name) != nil, err
+}

@@ -41,7 +41,10 @@ func (c *Client) look(ctx context.Context, fresh Columns) error {
 	if fresh != nil {
 		c.pulse = "" // it is of other columns
 		_, err := c.still(ctx, fresh, "")
-		return errors.Join(err, fresh.missing())
+		if err = errors.Join(err, fresh.missing()); err == nil {
+			c.keep(fresh) // before anybody else looks: the lease that he renews speaks for these, too
+		}
+		return err
 	}
 	columns := c.opened()
 	if len(columns) == 0 || c.looked.After(arrived) {

@@ -62,3 +62,17 @@ func TestAKeyEncryptionKeyIsReplacedUnderARunningClient(t *testing.T) {
 		t.Errorf("row 1 is of scheme %d", have)
 	}
 }
+
+// TestAColumnIsFollowedFromItsFirstLookOn: a lease that is renewed after the next look, by whomever, speaks for it, too.
+func TestAColumnIsFollowedFromItsFirstLookOn(t *testing.T) {
+	t.Parallel()
+	s := open(t, usersSQL)
+	s.register()
+	c := s.still()
+	if followed, err := c.LookAt(t.Context(), "public.users", "email"); err != nil || !followed {
+		t.Errorf("a lease may be renewed without a look at it: %v", err)
+	}
+	if followed, err := c.LookAt(t.Context(), "public.users", "nothing"); err == nil || followed {
+		t.Errorf("a column that is not there is followed: %v", err)
+	}
+}
