@@ -118,14 +118,14 @@ func TestAClientWithoutALeaseReadsOnly(t *testing.T) {
 func TestAKilledClientIsWaitedForUntilItsLeaseEnds(t *testing.T) {
 	t.Parallel()
 	s := sold(t, 1)
-	short := func(c *client.Config) { c.Poll, c.Lease = 200*time.Millisecond, time.Second }
-	killed, alive := s.still(short), s.client(short) // nothing renews the first
+	killed, alive := s.still(), s.client() // nothing renews the first
 	scheme := s.next()
 	check(t, alive.Refresh(t.Context()))
 	var late *lifecycle.NotReadyError
 	if err := s.registrar().ActivateScheme(t.Context(), scheme.Column, scheme.Number); !errors.As(err, &late) || !strings.Contains(err.Error(), killed.Report().ID) {
 		t.Errorf("nobody waits for %s: %v", killed.Report().ID, err)
 	}
+	s.Run(t, `UPDATE cipherfleet.workers SET expires_at = clock_timestamp() WHERE id = $1`, killed.Report().ID) // its time is over
 	s.ready(scheme)
 	if ids := s.live(); !slices.Equal(ids, []string{alive.Report().ID}) {
 		t.Errorf("there are %v", ids)

@@ -68,7 +68,7 @@ func On(table pg.Table, sources ...string) Option {
 // Prepare runs the rungs before a job on public.items, which the SQL must create with a column "secret".
 func Prepare(t testing.TB, ctx context.Context, sql string, options ...Option) *Kit {
 	t.Helper()
-	k := &Kit{T: t, Table: pg.Table{Schema: "public", Name: "items"}, Sources: []string{"secret"}, Budget: 100, Lease: 10 * time.Second,
+	k := &Kit{T: t, Table: pg.Table{Schema: "public", Name: "items"}, Sources: []string{"secret"}, Budget: 100, Lease: time.Minute,
 		Timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 5 * time.Second},
 		Wrap:     func(inner transform.Transform) transform.Transform { return inner }}
 	for _, o := range options {

@@ -20,7 +20,7 @@ import (
 // names that the expression has.
 func Making(t testing.TB, ctx context.Context, sql, source, target string, e ddl.Expression) *Kit {
 	t.Helper()
-	k := &Kit{T: t, Table: pg.Table{Schema: "public", Name: "items"}, Sources: []string{source}, Budget: 100, Lease: 10 * time.Second, DB: testenv.Database(t),
+	k := &Kit{T: t, Table: pg.Table{Schema: "public", Name: "items"}, Sources: []string{source}, Budget: 100, Lease: time.Minute, DB: testenv.Database(t),
 		Timeouts: backfill.Timeouts{Lock: 400 * time.Millisecond, Statement: 5 * time.Second}, Keyring: cell.NewKeyring([16]byte{}),
 		Wrap: func(inner transform.Transform) transform.Transform { return inner }}
 	k.DB.Run(t, sql)
