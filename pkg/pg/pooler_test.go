@@ -1,7 +1,9 @@
 package pg_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -33,6 +35,29 @@ func TestAPoolerIsNoticed(t *testing.T) {
 		if err := twoAtOnce(t, db); (err == nil) != c.works {
 			t.Errorf("pooled %v: %v", c.pooled, err)
 		}
+	}
+}
+
+// The stand-in has as many sessions as ever when somebody has left one in the middle of a transaction.
+func TestAPoolerHasAnotherSessionForOneThatWasLeft(t *testing.T) {
+	t.Parallel()
+	db, err := pg.Open(t.Context(), testenv.Pooler(t, testenv.EmptyDatabase(t).URL, 1), pg.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	conn, err := db.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	conn.Discard(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := db.Ping(ctx); err != nil {
+		t.Errorf("nobody has a session any more: %v", err)
 	}
 }
 

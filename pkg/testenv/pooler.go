@@ -17,18 +17,11 @@ import (
 // URL to connect to. Sessions is how many it has to give away. COPY does not go through it.
 func Pooler(t testing.TB, databaseURL string, sessions int) string {
 	t.Helper()
-	p := &pooler{free: make(chan struct{}, sessions)}
+	p := &pooler{database: databaseURL, free: make(chan struct{}, sessions)}
 	for range sessions {
-		server, err := pgconn.Connect(t.Context(), databaseURL)
-		if err != nil {
+		if err := p.open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		hijacked, err := server.Hijack()
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.idle = append(p.idle, hijacked)
-		p.free <- struct{}{}
 	}
 	p.greeting = p.idle[0].ParameterStatuses
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -58,6 +51,7 @@ func Pooler(t testing.TB, databaseURL string, sessions int) string {
 }
 
 type pooler struct {
+	database string // its URL
 	greeting map[string]string
 	running  sync.WaitGroup
 	free     chan struct{}
@@ -100,7 +94,7 @@ func (p *pooler) serve(ctx context.Context, client net.Conn) error {
 		}
 		if err := carry(backend, server.Frontend, first); err != nil {
 			server.Conn.Close() //nolint:errcheck // a session in the middle of something is for nobody else
-			return err
+			return errors.Join(err, p.open(ctx))
 		}
 		p.give(server) // before the client hears of it, so that its next transaction can have it
 		if err := backend.Flush(); err != nil {
@@ -133,6 +127,20 @@ func (p *pooler) greet(client net.Conn, backend *pgproto3.Backend) error {
 			return errors.New("the pooler cancels nothing")
 		}
 	}
+}
+
+// open has one session more to give away.
+func (p *pooler) open(ctx context.Context) error {
+	server, err := pgconn.Connect(ctx, p.database)
+	if err != nil {
+		return err
+	}
+	hijacked, err := server.Hijack()
+	if err != nil {
+		return err
+	}
+	p.give(hijacked)
+	return nil
 }
 
 func (p *pooler) take(ctx context.Context) (*pgconn.HijackedConn, error) {
