@@ -78,13 +78,13 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 	return s, err
 }
 
-// At is the place of the column that goes by a name: the one it was registered under, else that of its source, else, of
-// one that moved, that which its cells have taken. -1: there is none.
+// At is the place of the column that goes by a name: the one it was registered under, else, of one that moved, that which
+// its cells have taken, though they move on by now; else that of its source. -1: there is none.
 func At(relation pg.Relation, registered []lifecycle.Column, name string) int {
 	for _, is := range []func(lifecycle.Column) bool{
 		func(c lifecycle.Column) bool { return c.Source == name },
-		func(c lifecycle.Column) bool { return relation.ColumnAt(c.SourceNum).Name == name },
 		func(c lifecycle.Column) bool { return c.Moves() && relation.ColumnAt(c.TargetNum).Name == name },
+		func(c lifecycle.Column) bool { return relation.ColumnAt(c.SourceNum).Name == name },
 	} {
 		if at := slices.IndexFunc(registered, is); at >= 0 {
 			return at
