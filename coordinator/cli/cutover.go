@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -178,16 +179,16 @@ func (o *cutoverOptions) print(w io.Writer, r ladder.CutoverResult) error {
 	if r.Already {
 		already = " already"
 	}
-	_, err := fmt.Fprintf(w, "%s.%s is cut over%s: the cells are in column %s, the %s in %s\n", r.Table, r.Column, already, r.SealedName, leftIn(r.Before), r.PlainName)
+	_, err := fmt.Fprintf(w, "%s.%s is cut over%s: the cells are in column %s, the %s %s in %s\n", r.Table, r.Column, already, r.SealedName, r.Before, isOrAre(r.Before), r.PlainName)
 	return err
 }
 
-// leftIn is what a cutover leaves, with its verb.
-func leftIn(before string) string {
-	if before == "old cells" {
-		return before + " are"
+// isOrAre is the verb of what stood in a column before its cells.
+func isOrAre(before string) string {
+	if strings.HasSuffix(before, "s") {
+		return "are"
 	}
-	return before + " is"
+	return "is"
 }
 
 func (o *cutoverOptions) printPlan(w io.Writer, p ladder.CutoverPlan) error {

@@ -197,9 +197,9 @@ func dropMigration(d ladder.Drop) migration {
 
 func (o *dropOptions) print(w, errout io.Writer, done dropDone) error {
 	if done.State == "dropped" {
-		verb, next := "is", "next: cipherfleet residue looks for copies that outlive it\n"
-		if done.before == "old cells" {
-			verb, next = "are", ""
+		verb, next := isOrAre(done.before), "next: cipherfleet residue looks for copies that outlive it\n"
+		if verb == "are" { // cells: a copy of them shows nothing
+			next = ""
 		}
 		_, err := fmt.Fprintf(w, "the %s of %s.%s %s dropped\n%s", done.before, done.Table, done.Column, verb, next)
 		return err

@@ -92,7 +92,7 @@ func (o *shredOptions) run(c *cobra.Command, r *scheme.Registry, p scheme.ShredP
 		for _, statement := range p.Statements {
 			fmt.Fprintf(c.ErrOrStderr(), "-- lock: %s\n%s;\n", statement.Lock, statement.SQL)
 		}
-	} else if done, err = r.Shred(c.Context(), p, o.wait); err != nil && !waits(err) {
+	} else if done, err = r.Shred(c.Context(), p, o.wait); err != nil && !unnoticed(err) {
 		return err
 	}
 	if o.asJSON {
@@ -101,8 +101,8 @@ func (o *shredOptions) run(c *cobra.Command, r *scheme.Registry, p scheme.ShredP
 	return errors.Join(printShred(c, done, o.dryRun), err)
 }
 
-// waits says that all was done, but for a program that has not noticed.
-func waits(err error) bool {
+// unnoticed says that all was done, but for a program that has not noticed.
+func unnoticed(err error) bool {
 	var late *lifecycle.NotReadyError
 	return errors.As(err, &late)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -63,18 +64,8 @@ func (l *Look) describeBlind(x blindIndex) Index {
 	return d
 }
 
-// spelled is a normaliser as the manifest spells it: exact has one of its own for some types.
-func spelled(n cell.Normaliser) string {
-	switch n {
-	case cell.NormaliseLowerTrim:
-		return "lower-trim"
-	case cell.NormaliseDigits:
-		return "digits"
-	case cell.NormaliseNFC:
-		return "nfc"
-	}
-	return "exact"
-}
+// spelled is a normaliser as the manifest spells it.
+func spelled(n cell.Normaliser) string { return strings.ReplaceAll(n.String(), "+", "-") }
 
 // Otherwise are the ways in which the manifest describes a blind index otherwise than it is: what, as wanted, as it is.
 func (l *Look) Otherwise(x Index) (list [][3]string) {
