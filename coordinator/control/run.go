@@ -78,10 +78,7 @@ func (p *Plane) LeadOnce(ctx context.Context, serving func()) error {
 		if thorough {
 			looked = time.Now()
 		}
-		err := p.round(ctx, thorough)
-		if thorough && err == nil {
-			err = keeper.look(ctx)
-		}
+		err := p.round(ctx, thorough, keeper)
 		if err != nil {
 			if errors.Is(err, ErrDeposed) || ctx.Err() != nil {
 				return err
@@ -112,8 +109,8 @@ func (p *Plane) handlers() bus.Handlers {
 }
 
 // round looks at every job that has not ended and does what it needs next; a thorough one compares queue and Postgres
-// before. One job's trouble does not keep the others.
-func (p *Plane) round(ctx context.Context, thorough bool) error {
+// before, and has the keeper look around behind it. One job's trouble does not keep the others, nor what is done.
+func (p *Plane) round(ctx context.Context, thorough bool, keeper *keeper) error {
 	if thorough {
 		if err := p.reconcile(ctx); err != nil {
 			return err
@@ -134,6 +131,9 @@ func (p *Plane) round(ctx context.Context, thorough bool) error {
 		if thorough {
 			trouble = errors.Join(trouble, p.share(ctx, job))
 		}
+	}
+	if thorough && !errors.Is(trouble, ErrDeposed) {
+		trouble = errors.Join(trouble, keeper.look(ctx))
 	}
 	return trouble
 }

@@ -32,14 +32,15 @@ const goneSQL = `SELECT c.id, c.relid, c.source_attnum, c.target_attnum, c.schem
  ORDER BY c.id`
 
 // RecordDropped looks which columns that are cut over have lost their plaintext, by whosever hand, and appends their
-// dropped events, each in the transaction that saw it gone. It returns those columns. It is cheap when there is none,
-// and safe to run several times at once.
+// dropped events, each in the transaction that saw it gone. It returns those columns; trouble with one does not keep the
+// others. It is cheap when there is none, and safe to run several times at once.
 func RecordDropped(ctx context.Context, db *pg.DB) ([]lifecycle.Column, error) {
 	found, err := goneColumns(ctx, db, 0)
 	if err != nil {
 		return nil, err
 	}
 	var recorded []lifecycle.Column
+	var trouble error
 	for _, c := range found {
 		did := false
 		err := db.InTx(ctx, func(tx pg.Tx) (err error) {
@@ -47,13 +48,13 @@ func RecordDropped(ctx context.Context, db *pg.DB) ([]lifecycle.Column, error) {
 			return err
 		})
 		if err != nil {
-			return recorded, fmt.Errorf("record that %s.%s is dropped: %w", c.Table, c.Source, err)
+			trouble = errors.Join(trouble, fmt.Errorf("record that %s.%s is dropped: %w", c.Table, c.Source, err))
 		}
 		if did {
 			recorded = append(recorded, c)
 		}
 	}
-	return recorded, nil
+	return recorded, trouble
 }
 
 func goneColumns(ctx context.Context, q pg.Querier, id uint32) ([]lifecycle.Column, error) {

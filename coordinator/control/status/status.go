@@ -142,6 +142,7 @@ func ReadSurvey(ctx context.Context, db *pg.DB, m manifest.Manifest, only string
 
 // mayRecordSQL asks before, for status has to work for those who may only read, and on a standby.
 const mayRecordSQL = `SELECT has_table_privilege('cipherfleet.events', 'INSERT') AND has_table_privilege('cipherfleet.columns', 'UPDATE')
+ AND has_table_privilege('cipherfleet.schemes', 'UPDATE') AND has_table_privilege('cipherfleet.installation', 'UPDATE')
  AND NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::bool`
 
 // behind says that a column is cut over by the log, and its plaintext is gone.
