@@ -77,18 +77,19 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 		return arena, fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	e.plain = plain
+	var is held
 	if v.Is != nil {
 		stored := Value{Address: v.Address, In: v.Is}
-		if e.opened, v.Kept, err = holds(ctx, e.keyring, e.Learn, e.opened[:0], &stored, plain); err != nil {
+		if e.opened, is, err = holds(ctx, e.keyring, e.Learn, e.opened[:0], &stored, plain); err != nil {
 			return arena, err
 		}
-		if v.Kept {
+		if v.Kept = is.same; v.Kept {
 			v.Out = v.Is
 			return arena, nil
 		}
 	}
 	sealer, err := e.of(ctx, e.Key, v)
-	if v.Is != nil && errors.Is(err, ErrValue) && errors.Is(err, cell.ErrKeyDestroyed) { // nobody opens a cell of a tenant that was shredded, or seals another
+	if v.Is != nil && !is.opens && errors.Is(err, ErrValue) && errors.Is(err, cell.ErrKeyDestroyed) { // nobody opens a cell of a tenant that was shredded, or seals another
 		v.Out, v.Kept = v.Is, true
 		return arena, nil
 	}

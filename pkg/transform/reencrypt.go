@@ -75,11 +75,12 @@ func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte,
 	address.Column = r.Scheme().Column
 	if v.Is != nil {
 		stored := Value{Address: address, In: v.Is}
-		var err error
-		if r.opened, v.Kept, err = holds(ctx, r.keyring, r.Learn, r.opened[:0], &stored, r.plain); err != nil {
+		opened, is, err := holds(ctx, r.keyring, r.Learn, r.opened[:0], &stored, r.plain)
+		r.opened = opened
+		if err != nil {
 			return arena, err
 		}
-		if v.Kept {
+		if v.Kept = is.same; v.Kept {
 			v.Out = v.Is
 			return arena, nil
 		}

@@ -107,9 +107,11 @@ func TestWhatIsStoredOfATenantThatWasShreddedStays(t *testing.T) {
 	if err := e.Apply(t.Context(), values); err != nil || !values[0].Kept || !bytes.Equal(values[0].Out, other) {
 		t.Errorf("it did not stay: %v", err)
 	}
-	values[0].Is = nil
-	if err := e.Apply(t.Context(), values); !errors.Is(err, transform.ErrValue) {
-		t.Errorf("without a cell it gave %v", err)
+	for name, is := range map[string][]byte{"without a cell": nil, "with a cell that opens to another value": sealedIn(t, ring, scheme, cell.FormBytes, 1, "another")} {
+		values[0].Is = is
+		if err := e.Apply(t.Context(), values); !errors.Is(err, transform.ErrValue) {
+			t.Errorf("%s it gave %v", name, err)
+		}
 	}
 }
 
