@@ -83,7 +83,7 @@ func TestAWorkerFollowsTheRegistry(t *testing.T) {
 	s, err := r.NewScheme(t.Context(), lifecycle.Definition{Scheme: cell.Scheme{Column: column, Suite: cell.SuiteXAES256GCM, Codec: cell.CodecText, Padding: 32}})
 	check(t, err)
 	f.db.Run(t, `INSERT INTO cipherfleet.workers (id, kind, revision, seen_at, expires_at) SELECT 'deaf', 'worker', revision - 1, now(), now() + interval '1 hour' FROM cipherfleet.installation`)
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		var ready *lifecycle.NotReadyError
 		if err := r.ActivateScheme(t.Context(), column, s.Number); !errors.As(err, &ready) || fmt.Sprint(ready.Waiting) != "[deaf]" {
 			return fmt.Errorf("who cannot hear of the scheme is not the one that is waited for: %w", err)
@@ -91,7 +91,7 @@ func TestAWorkerFollowsTheRegistry(t *testing.T) {
 		return nil
 	})
 	f.db.Run(t, `DELETE FROM cipherfleet.workers WHERE id = 'deaf'`)
-	testenv.Eventually(t, 20*time.Second, func() error { return r.ActivateScheme(t.Context(), column, s.Number) })
+	testenv.Eventually(t, time.Minute, func() error { return r.ActivateScheme(t.Context(), column, s.Number) })
 }
 
 // Whatever a job says: after the plaintext was dropped, no worker opens cells into it before somebody who may has

@@ -94,7 +94,7 @@ func (f *formation) worker(name string) (stop func()) {
 // await waits until a query says true.
 func (f *formation) await(what, sql string, args ...any) {
 	f.t.Helper()
-	testenv.Eventually(f.t, 20*time.Second, func() error {
+	testenv.Eventually(f.t, time.Minute, func() error {
 		if !testenv.One[bool](f.t, f.db, sql, args...) {
 			return fmt.Errorf("%s: not yet", what)
 		}
@@ -142,7 +142,7 @@ func TestATaskStaysInTheQueueUntilItsRangeIsCommitted(t *testing.T) {
 	}
 	check(t, gate.Commit(t.Context()))
 	f.done()
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		waiting, held, err := f.queue.Pending(t.Context())
 		if err == nil && waiting+held != 0 {
 			err = fmt.Errorf("%d tasks wait and %d are held after the job's end", waiting, held)
@@ -186,7 +186,7 @@ func TestATaskOfAPausedJobIsPutBackAndOfferedAgainAfterTheResume(t *testing.T) {
 	_, err := f.plane.Pause(ctx, messages.JobRequest{Job: f.job.ID})
 	check(t, err)
 	defer f.worker("w1")()
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		waiting, held, err := f.queue.Pending(ctx)
 		if err == nil && waiting+held != 0 {
 			err = fmt.Errorf("%d tasks of a paused job wait and %d are held", waiting, held)

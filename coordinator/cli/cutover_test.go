@@ -50,7 +50,7 @@ func TestCutoverHasUncoveredRowsSealedByTheFleet(t *testing.T) {
 	s.inNATS(testenv.NATS(t)).serve("--workers", "1")
 	leads(t, db)
 	db.Run(t, `INSERT INTO users VALUES (1000, 'late@example.org')`)
-	testenv.Eventually(t, 60*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		o := s.run("cutover", "users.email", "--soak", "0", "--reason", "the table of a test")
 		if o.code != app.CodeDone {
 			return fmt.Errorf("exit code %d: %s", o.code, o.err)

@@ -29,9 +29,6 @@ func opens(t *testing.T, db *testenv.DB) int {
 	return testenv.One[int](t, db, `SELECT count(email_plaintext) FROM users`)
 }
 
-const slowSQL = `CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END';
-CREATE TRIGGER slow AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION public.slow()`
-
 // TestADecryptionGivesBackWhatACutoverMoved: who could read and write the plaintext by a right on it, and still may the
 // cells, can again; its comment and its default are there.
 func TestADecryptionGivesBackWhatACutoverMoved(t *testing.T) {
@@ -105,10 +102,10 @@ func TestWithoutTheDecisionNobodyOpens(t *testing.T) {
 func TestADecryptionOutlivesTheRightToDecide(t *testing.T) {
 	t.Parallel()
 	db, s, r := droppedUsers(t, 4000)
-	db.Run(t, slowSQL)
+	braked(t, db)
 	clerk, at := role(t, db, "clerk", "ALTER TABLE users OWNER TO %s", "GRANT USAGE, CREATE ON SCHEMA public TO %s", "GRANT USAGE, CREATE ON SCHEMA cipherfleet TO %s",
 		"GRANT ALL ON ALL TABLES IN SCHEMA cipherfleet TO %s", "GRANT ALL ON ALL SEQUENCES IN SCHEMA cipherfleet TO %s",
-		"ALTER FUNCTION public.slow() OWNER TO %s")
+		"ALTER FUNCTION public.brake() OWNER TO %s")
 	s.with("DATABASE_URL", at)
 	p := s.start(decryptUsers()...)
 	cellsOpened(t, db)
@@ -119,7 +116,7 @@ func TestADecryptionOutlivesTheRightToDecide(t *testing.T) {
 	if n := opens(t, db); n == 0 || n >= 3600 {
 		t.Fatalf("killed after %d cells", n)
 	}
-	db.Run(t, "DROP TRIGGER slow ON users; REVOKE INSERT ON cipherfleet.decryptions FROM "+pg.Ident(clerk))
+	db.Run(t, "DROP TRIGGER brake ON users; REVOKE INSERT ON cipherfleet.decryptions FROM "+pg.Ident(clerk))
 	s.must(decryptUsers()...)
 	r.wantRead("email")
 	wantNoResidue(t, db)
@@ -155,7 +152,7 @@ func TestWorkersWhoMayNotWriteThePlaintext(t *testing.T) {
 	if n := opens(t, db); n != 0 {
 		t.Errorf("%d cells were opened", n)
 	}
-	db.Run(t, slowSQL)
+	braked(t, db)
 	roles.obey(`GRANT UPDATE (email_plaintext) ON users TO fleet_worker`)
 	ended := make(chan outcome, 1)
 	go func() { ended <- s.runUntil(t.Context(), decryptUsers()...) }()
@@ -165,7 +162,7 @@ func TestWorkersWhoMayNotWriteThePlaintext(t *testing.T) {
 	if n := opens(t, db); n == 0 || n >= 2700 {
 		t.Errorf("%d cells were opened", n)
 	}
-	db.Run(t, `DROP TRIGGER slow ON users`)
+	db.Run(t, `DROP TRIGGER brake ON users`)
 	roles.obey(`GRANT UPDATE (email_plaintext) ON users TO fleet_worker`)
 	for id := int64(1); id <= 3000; id += 250 { // the application goes on meanwhile
 		word := fmt.Sprint("meanwhile ", id)

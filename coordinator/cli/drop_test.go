@@ -198,9 +198,8 @@ func TestTheMigrationWaitsBrieflyForItsLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	unchanged(t, db, func() {
-		begun := time.Now()
-		if err := runWhole(t, db, []script{{Text: o.out}}, true); pg.Code(err) != "55P03" || time.Since(begun) > 10*time.Second {
-			t.Errorf("after %v: %v", time.Since(begun), err)
+		if err := runWhole(t, db, []script{{Text: o.out}}, true); pg.Code(err) != "55P03" { // else it would wait for ever
+			t.Error(err)
 		}
 	})
 }
@@ -382,7 +381,7 @@ func TestTheCoordinatorSeesWhatWasDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := s.inNATS(testenv.NATS(t)).serve()
-	testenv.Eventually(t, 30*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if phase := phaseOf(t, db); phase != "dropped" {
 			return fmt.Errorf("the phase is %s", phase)
 		}

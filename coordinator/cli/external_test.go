@@ -46,7 +46,7 @@ func nodeEncrypter(t *testing.T, n testenv.NATSServer, environment ...string) {
 			t.Errorf("the encrypter ended badly: %v\n%s", err, says.String())
 		}
 	})
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if !strings.Contains(says.String(), "listening") {
 			return fmt.Errorf("it does not listen: %s", says.String())
 		}
@@ -90,7 +90,7 @@ func TestAnEncrypterInNode(t *testing.T) {
 			s.serve("--workers", "2")
 			leads(t, db)
 			args := append(backfillUsers(), "--type", kind.name, "--transform", "external", "--subject", "crypto.users", "--external-key", "users/email", "--json")
-			testenv.Eventually(t, 20*time.Second, func() error {
+			testenv.Eventually(t, time.Minute, func() error {
 				if o := s.run(args...); o.code != app.CodeDone {
 					return fmt.Errorf("exit code %d: %s", o.code, o.err)
 				}
@@ -164,7 +164,7 @@ func eqlAnswer(r messages.ExternalRequest) (a messages.ExternalAnswer) {
 func fleet(t *testing.T, db *testenv.DB) (*shell, *embedded.NATS) {
 	t.Helper()
 	server := testenv.OwnNATS(t)
-	s := newShell(t, db.URL).withKey().inNATS(testenv.NATSServer{URL: server.URL(), TokenFile: server.TokenFile()}).with("CIPHERFLEET_LEASE", "2s").with("CIPHERFLEET_ACK_WAIT", "3s")
+	s := newShell(t, db.URL).withKey().inNATS(testenv.NATSServer{URL: server.URL(), TokenFile: server.TokenFile()}).with("CIPHERFLEET_LEASE", "3s").with("CIPHERFLEET_ACK_WAIT", "5s")
 	s.serve("--workers", "2")
 	leads(t, db)
 	return s, server
@@ -186,7 +186,7 @@ func TestAnEncrypterThatIsDown(t *testing.T) {
 	s, server := fleet(t, db)
 	s.write("cipherfleet.yaml", manifestOfEncrypter, 0o600)
 	ended := make(chan outcome, 1)
-	testenv.Eventually(t, 20*time.Second, func() error { // it leads a moment before it answers
+	testenv.Eventually(t, time.Minute, func() error { // it leads a moment before it answers
 		if o := s.run(append(backfillUsers(), "--dry-run")...); o.code != app.CodeDone || !strings.Contains(o.err, "encrypter on crypto.users") || !strings.Contains(o.err, "payloads of this column") {
 			return fmt.Errorf("exit code %d: %s", o.code, o.err)
 		}
@@ -196,7 +196,7 @@ func TestAnEncrypterThatIsDown(t *testing.T) {
 		t.Errorf("plan: exit code %d\n%s%s", o.code, o.out, o.err)
 	}
 	go func() { ended <- s.run(backfillUsers()...) }()
-	testenv.Eventually(t, 60*time.Second, func() error { // longer than a range may fail for other reasons
+	testenv.Eventually(t, time.Minute, func() error { // longer than a range may fail for other reasons
 		if n := testenv.One[int](t, db, `SELECT coalesce(max(attempts), 0) FROM cipherfleet.ranges`); n < 6 {
 			return fmt.Errorf("%d attempts", n)
 		}
@@ -218,7 +218,7 @@ func TestAnEncrypterThatIsDown(t *testing.T) {
 		if o.code != app.CodeDone {
 			t.Fatalf("exit code %d: %s", o.code, o.err)
 		}
-	case <-time.After(100 * time.Second):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("the job does not go on")
 	}
 	if key := <-keys; key != "k7" {
@@ -295,7 +295,7 @@ func TestAColumnOfEQLIsCutOverAlone(t *testing.T) {
 			s, server := fleet(t, db)
 			s.write("cipherfleet.yaml", manifestOfEncrypter, 0o600)
 			ownEncrypter(t, server, eqlAnswer)
-			testenv.Eventually(t, 30*time.Second, func() error {
+			testenv.Eventually(t, time.Minute, func() error {
 				if o := s.run(backfillUsers()...); o.code != app.CodeDone {
 					return fmt.Errorf("exit code %d: %s", o.code, o.err)
 				}
@@ -305,7 +305,7 @@ func TestAColumnOfEQLIsCutOverAlone(t *testing.T) {
 			db.Run(t, `INSERT INTO users (id, email) VALUES (1000, 'late@example.org')`)
 			s.with("CIPHERFLEET_PROXY_URL", cmp.Or(proxy, db.URL))
 			var o outcome
-			testenv.Eventually(t, 60*time.Second, func() error { // the coordinator may be sweeping
+			testenv.Eventually(t, time.Minute, func() error { // the coordinator may be sweeping
 				if o = s.run("cutover", "users.email", "--reason", "a row came in late"); o.code != app.CodeDone {
 					return fmt.Errorf("exit code %d: %s", o.code, o.err)
 				}

@@ -45,7 +45,7 @@ func (s *shell) serve(args ...string) (stop func() outcome) {
 // leads waits until some coordinator leads and has looked at its queue.
 func leads(t *testing.T, db *testenv.DB) {
 	t.Helper()
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		var held bool
 		err := db.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668310636 AND granted
  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AND queue <> '{}' FROM cipherfleet.installation`).Scan(&held)
@@ -150,7 +150,7 @@ func TestAStandbyTakesOver(t *testing.T) {
 	stop := first.serve()
 	leads(t, db)
 	second.serve("--workers", "1")
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.workers`); n != 1 {
 			return fmt.Errorf("%d workers", n)
 		}
@@ -161,7 +161,7 @@ func TestAStandbyTakesOver(t *testing.T) {
 	}
 	leads(t, db)
 	follower := newShell(t, db.URL).inNATS(nats)
-	testenv.Eventually(t, 20*time.Second, func() error { // it leads a moment before it answers
+	testenv.Eventually(t, time.Minute, func() error { // it leads a moment before it answers
 		if o := follower.run(backfillUsers()...); o.code != app.CodeDone {
 			return fmt.Errorf("exit code %d: %s", o.code, o.err)
 		}

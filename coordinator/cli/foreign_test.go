@@ -282,7 +282,7 @@ func handsBack(t *testing.T, keys *foreign.Keys, word string) {
 	hand(t, db, s, server, "keyless", func(r *runner.Runner) { r.Log, r.Foreign = slog.New(slog.NewTextHandler(&says, nil)), keys })
 	done := make(chan outcome, 1)
 	go func() { done <- s.run("backfill", "--table", "people", "--column", "encrypted_ssn", "--prepare") }()
-	testenv.Eventually(t, 60*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		class := ""
 		err := db.QueryRow(t.Context(), `SELECT coalesce(max(error_class), '') FROM cipherfleet.ranges`).Scan(&class)
 		if err == nil && (class != "foreign_key" || !strings.Contains(says.String(), word)) {

@@ -190,7 +190,7 @@ func TestAnOrphanedJobIsUnderControl(t *testing.T) {
 	}
 	p.end(t)
 	job := s.only()
-	testenv.Eventually(t, 10*time.Second, func() error { // until the server has noticed
+	testenv.Eventually(t, time.Minute, func() error { // until the server has noticed
 		if o := s.run("job", "pause", job.ID); o.code != app.CodeDone {
 			return errors.New(o.err)
 		}

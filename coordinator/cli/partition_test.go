@@ -29,7 +29,7 @@ func TestAPartitionThatLeavesInMidJobStopsNothing(t *testing.T) {
 					return err
 				}
 				go func() { ended <- s.runUntil(context.WithoutCancel(t.Context()), backfillUsers()...) }()
-				testenv.Eventually(t, 20*time.Second, func() error {
+				testenv.Eventually(t, time.Minute, func() error {
 					if testenv.One[int64](t, db, `SELECT count(*) FROM cipherfleet.jobs WHERE state = 'sweeping' AND pass > 0`) == 0 {
 						return errors.New("the job does not sweep")
 					}

@@ -100,7 +100,7 @@ func (r *resident) hasWritten(n int) {
 	r.t.Helper()
 	count := func() int { r.mu.Lock(); defer r.mu.Unlock(); return r.writes }
 	before := count()
-	testenv.Eventually(r.t, 20*time.Second, func() error {
+	testenv.Eventually(r.t, time.Minute, func() error {
 		if have := count(); have < before+n {
 			return fmt.Errorf("%d writes, want %d", have, before+n)
 		}

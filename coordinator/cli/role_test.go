@@ -128,7 +128,7 @@ func answers(t *testing.T, s *shell) {
 	config := bus.Config{URL: s.env["NATS_URL"], TokenFile: s.env["CIPHERFLEET_NATS_TOKEN_FILE"], Name: "test"}
 	queue := must(bus.Connect(t.Context(), config))
 	t.Cleanup(queue.Close)
-	testenv.Eventually(t, 20*time.Second, func() error { _, err := queue.Jobs(t.Context()); return err })
+	testenv.Eventually(t, time.Minute, func() error { _, err := queue.Jobs(t.Context()); return err })
 }
 
 // write is the application's day: it has no right in schema cipherfleet, and capture does not stand in its way.

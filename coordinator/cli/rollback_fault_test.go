@@ -14,7 +14,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
-// behindUsers are people who are cut over, many of whose cells were written since, and whose job is slow.
+// behindUsers are people who are cut over, many of whose cells were written since, and whose job does not end by itself.
 func behindUsers(t *testing.T) (*testenv.DB, *shell, *reader) {
 	t.Helper()
 	db, s, r := encryptedUsers(t, 4000, "")
@@ -25,9 +25,19 @@ func behindUsers(t *testing.T) (*testenv.DB, *shell, *reader) {
 			t.Fatal(err)
 		}
 	}
-	db.Run(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END';
-CREATE TRIGGER slow AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION slow()`)
+	braked(t, db)
 	return db, s, r
+}
+
+// braked lets one chunk of a job in reverse through, and holds those behind it until its trigger is dropped: each until its
+// time is over.
+func braked(t *testing.T, db *testenv.DB) {
+	t.Helper()
+	db.Run(t, `CREATE FUNCTION public.brake() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
+ PERFORM pg_advisory_xact_lock(4711);
+ IF EXISTS (SELECT FROM cipherfleet.events WHERE event = ''backfill_checkpoint'' AND phase = ''cut-over'' AND rows_processed > 0) THEN PERFORM pg_sleep(60); END IF;
+ RETURN NULL; END';
+CREATE TRIGGER brake AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION public.brake()`)
 }
 
 // cellsOpened waits until a job in reverse has written something.
@@ -54,7 +64,7 @@ func TestARollbackWhoseProcessIsKilled(t *testing.T) {
 	if phase := phaseOf(t, db); phase != "cut-over" {
 		t.Fatalf("killed, the column is %s", phase)
 	}
-	db.Run(t, `DROP TRIGGER slow ON users`)
+	db.Run(t, `DROP TRIGGER brake ON users`)
 	s.must("rollback", "users.email")
 	r.wantRead("email")
 	wantNoResidue(t, db)
@@ -73,7 +83,7 @@ func TestASignalPausesARollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.end(t).refusedWith(t, app.CodePaused, "still cut over", "the same command resumes")
-	db.Run(t, `DROP TRIGGER slow ON users`)
+	db.Run(t, `DROP TRIGGER brake ON users`)
 	s.must("rollback", "users.email")
 	r.wantRead("email")
 }

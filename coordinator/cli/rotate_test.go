@@ -344,7 +344,7 @@ func TestATenantIsShreddedWhileAFleetRotates(t *testing.T) {
 	s.must("scheme", "new", "users.email", "--tenant", "")
 	s.inNATS(testenv.NATS(t)).serve("--workers", "1")
 	answers(t, s)
-	db.Run(t, slowSQL)
+	slowed(t, db)
 	rotated := make(chan outcome, 1)
 	go func() {
 		rotated <- s.runUntil(t.Context(), "rotate", "users.email", "--chunk-rows", "100", "--user-triggers", "fire")

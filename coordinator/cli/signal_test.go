@@ -65,7 +65,7 @@ func underWay(t *testing.T, db *testenv.DB) {
 // slowed makes each chunk take a while, so that a signal arrives in the middle of a job.
 func slowed(t *testing.T, db *testenv.DB) {
 	t.Helper()
-	db.Run(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END';
+	db.Run(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.15); RETURN NULL; END';
 CREATE TRIGGER slow AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION slow()`)
 }
 
@@ -91,6 +91,7 @@ func TestASignalPauses(t *testing.T) {
 		t.Errorf("in the pause status says %+v, %+v", c.Coverage, c.Job)
 	}
 	checkProgress(t, s, db, c)
+	db.Run(t, `DROP TRIGGER slow ON users`)
 	o = s.start(append(command, "--json")...).end(t)
 	if o.code != app.CodeDone || !strings.Contains(o.out, c.Job.ID) {
 		t.Errorf("resumed: exit code %d\n%s%s", o.code, o.out, o.err)
@@ -129,6 +130,7 @@ func TestASecondSignalInterrupts(t *testing.T) {
 		}
 	}
 	p.end(t).refusedWith(t, app.CodeInterrupted, "cancelled by a second signal", "the same command resumes")
+	db.Run(t, `DROP TRIGGER slow ON users`)
 	if o := s.start(command...).end(t); o.code != app.CodeDone {
 		t.Errorf("again: exit code %d: %s", o.code, o.err)
 	}

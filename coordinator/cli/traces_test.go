@@ -26,7 +26,7 @@ func TestAJobCanBeFollowedThroughItsTraces(t *testing.T) {
 		t.Fatalf("the job %q names no trace: %v", out, err)
 	}
 
-	tasks := receiver.Wait(t, 10*time.Second, 1, func(span testenv.Span) bool { return strings.HasPrefix(span.Name, "process ") })
+	tasks := receiver.Wait(t, time.Minute, 1, func(span testenv.Span) bool { return strings.HasPrefix(span.Name, "process ") })
 	for _, name := range []string{"job", "plan", "refill", "step"} {
 		if found := receiver.Find(testenv.All(testenv.Named(name), testenv.InTrace(job.TraceID))); len(found) == 0 {
 			t.Errorf("the job's trace has no span %q", name)

@@ -18,7 +18,7 @@ func TestAlteringTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	db := testenv.Database(t)
-	db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''100ms''', current_database()); END $$`)
+	db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''2s''', current_database()); END $$`)
 	p := New(Plane{DB: testenv.Open(t, db.URL).DB})
 	conn, err := p.campaign(ctx)
 	if err != nil {
@@ -26,7 +26,7 @@ func TestAlteringTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
 	}
 	defer conn.Discard(ctx)
 	err = p.alter(ctx, func(tx pg.Tx) error {
-		_, err := tx.Exec(ctx, `SELECT pg_sleep(0.3)`)
+		_, err := tx.Exec(ctx, `SELECT pg_sleep(2.2)`)
 		return err
 	})
 	if err != nil {

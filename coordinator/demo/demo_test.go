@@ -218,7 +218,7 @@ func TestAKilledDemoTakesItsProcessesAlong(t *testing.T) {
 	if runtime.GOOS != "linux" { // elsewhere no kernel helps: see endWithParent
 		return
 	}
-	testenv.Eventually(t, 30*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if left := p.processes(); len(left) > 0 {
 			return fmt.Errorf("these still run: %q", left)
 		}

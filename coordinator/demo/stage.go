@@ -107,6 +107,7 @@ func (p *play) environment(id string) []string {
 		"CIPHERFLEET_LEASE=" + lease.String(),
 		"CIPHERFLEET_ACK_WAIT=" + ackWait.String(),
 		"CIPHERFLEET_RECONCILE=" + reconcile.String(),
+		"CIPHERFLEET_CATCH_UP=off", // on a slow machine the coordinator's own sweep would come before the request that is shown
 		"CIPHERFLEET_SLOTS=" + strconv.Itoa(slots),
 		"CIPHERFLEET_WORKER_ID=" + id,
 		"CIPHERFLEET_LISTEN=off",

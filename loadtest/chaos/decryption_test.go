@@ -56,7 +56,7 @@ const reversingSQL = `SELECT coalesce((SELECT r.worker FROM cipherfleet.ranges r
 func (w *rotation) strikeInReverse(ctx context.Context, killCommand func()) {
 	w.t.Helper()
 	name := ""
-	testenv.Eventually(w.t, 30*time.Second, func() error {
+	testenv.Eventually(w.t, time.Minute, func() error {
 		if name = testenv.One[string](w.t, w.db, reversingSQL); name == "" {
 			return errors.New("nobody is in the middle of opening cells")
 		}

@@ -126,4 +126,4 @@ func (w *world) fill(ctx context.Context) error {
 
 // patience is how long the application lets a statement take before it complains: far longer than anything of the
 // fleet may hold it up, and than its own long locks do.
-const patience = 12 * time.Second
+const patience = 45 * time.Second

@@ -22,7 +22,7 @@ type operator struct {
 	started int
 }
 
-const answerTime = 2 * time.Second // then nobody will answer any more: whoever took the request was killed
+const answerTime = 5 * time.Second // then nobody will answer any more: whoever took the request was killed
 
 // insist asks until there is an answer. A coordinator that is not there, or that failed meanwhile, is asked again.
 func (o *operator) insist(ctx context.Context, ask func(context.Context) (messages.Job, error)) (job messages.Job, err error) {

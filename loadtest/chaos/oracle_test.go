@@ -254,7 +254,7 @@ func (w *world) applicationNeverSuffered() {
 // fleetEndsInOrder drains every program, and none may have ended by itself before.
 func (w *world) fleetEndsInOrder(ctx context.Context) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var ending sync.WaitGroup
 	for _, c := range slices.Concat(w.workers, w.coordinators) {

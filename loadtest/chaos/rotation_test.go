@@ -266,7 +266,7 @@ func (w *rotation) deafen() {
 func (w *rotation) goesOn(numbers ...int) {
 	w.t.Helper()
 	began := testenv.One[time.Time](w.t, w.db, `SELECT clock_timestamp()`)
-	testenv.Eventually(w.t, 30*time.Second, func() error {
+	testenv.Eventually(w.t, time.Minute, func() error {
 		for _, n := range numbers {
 			for _, act := range []string{acked, looked} {
 				if have := testenv.One[int](w.t, w.db, `SELECT count(*) FROM chaos.record WHERE customer = $1 AND act = $2 AND at > $3`, n, act, began); have < 5 {
@@ -316,7 +316,7 @@ const atWorkSQL = `SELECT coalesce((SELECT r.worker FROM cipherfleet.ranges r JO
 func (w *rotation) atWork(right string) *child {
 	w.t.Helper()
 	name := ""
-	testenv.Eventually(w.t, 30*time.Second, func() error {
+	testenv.Eventually(w.t, time.Minute, func() error {
 		if !testenv.One[bool](w.t, w.db, right) {
 			return fmt.Errorf("not yet: %s", right)
 		}
@@ -404,7 +404,7 @@ func (w *rotation) nothingOldGetsIn(ctx context.Context) {
 func (w *rotation) sleep() {
 	w.t.Helper()
 	c := w.customers[sleeper]
-	testenv.Eventually(w.t, 20*time.Second, func() error {
+	testenv.Eventually(w.t, time.Minute, func() error {
 		c.send(syscall.SIGSTOP)
 		if n := testenv.One[int](w.t, w.db, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state <> 'idle'`, c.name); n > 0 {
 			c.send(syscall.SIGCONT)
@@ -424,7 +424,7 @@ func (w *rotation) wake(ctx context.Context) {
 		}
 		began := testenv.One[time.Time](w.t, w.db, `SELECT clock_timestamp()`)
 		w.customers[sleeper].send(syscall.SIGCONT)
-		testenv.Eventually(w.t, 20*time.Second, func() error {
+		testenv.Eventually(w.t, time.Minute, func() error {
 			for _, act := range []string{refused, looked} {
 				if n := testenv.One[int](w.t, w.db, `SELECT count(*) FROM chaos.record WHERE customer = $1 AND act = $2 AND at > $3`, sleeper, act, began); n < 5 {
 					return fmt.Errorf("%d %s", n, act)

@@ -95,7 +95,7 @@ func killWorker(ctx context.Context, s *tempest) error {
 func drainWorker(ctx context.Context, s *tempest) error {
 	c := s.anyOf(s.w.workers)
 	s.later(ctx, 0, func() error {
-		ending, cancel := context.WithTimeout(ctx, 10*time.Second)
+		ending, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		const killed = -1 // by another fault
 		if code, err := c.drain(ending); err != nil || code != 0 && code != killed {

@@ -92,7 +92,7 @@ func (w *world) openNATS(ctx context.Context, programs string) {
 	w.ear, err = listenTo(w.queue)
 	w.must(err)
 	w.t.Cleanup(w.ear.conn.Close)
-	w.bus, err = bus.Connect(ctx, bus.Config{URL: w.queue.url(), Name: "chaos", TokenFile: w.queue.tokenFile(), Patience: 5 * time.Second})
+	w.bus, err = bus.Connect(ctx, bus.Config{URL: w.queue.url(), Name: "chaos", TokenFile: w.queue.tokenFile(), Patience: 30 * time.Second})
 	w.must(err)
 	w.t.Cleanup(w.bus.Close)
 }
@@ -133,7 +133,7 @@ func (w *world) add(programs, name string, argv ...string) *child {
 func (w *world) environment() []string {
 	return []string{
 		"DATABASE_URL=" + w.postgres.URL("postgres"), "CIPHERFLEET_KEK=" + w.kekURI, "HOME=" + w.dir,
-		"CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=5s", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
+		"CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms", "CIPHERFLEET_DRAIN=30s", "CIPHERFLEET_SLOTS=" + strconv.Itoa(w.plan.slots),
 		"CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "CIPHERFLEET_LOG_LEVEL=debug",
 	}
 }
@@ -180,7 +180,7 @@ func (w *world) run(ctx context.Context) {
 	close()
 	writing.Wait()
 	w.note("the application stopped: %v", w.app)
-	finishing, cancel := context.WithTimeout(ctx, time.Minute)
+	finishing, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	if err := w.operator.finish(finishing); err != nil {
 		w.t.Error(err)
@@ -198,7 +198,7 @@ const courseSQL = `SELECT format('job %s pass %s range %s: %s, %s attempts, %s r
 
 // tell shows what a person needs who has to find out why a seed failed.
 func (w *world) tell() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if rows, err := w.db.Query(ctx, courseSQL); err == nil {
 		lines, _ := pgx.CollectRows(rows, pgx.RowTo[string]) // what can be read is told

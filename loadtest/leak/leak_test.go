@@ -86,7 +86,7 @@ func newWorld(t *testing.T, programs, godebug string) *world {
 	w.env = []string{
 		"DATABASE_URL=" + w.db.URL, "NATS_URL=" + server.URL(), "CIPHERFLEET_NATS_TOKEN_FILE=" + server.TokenFile(), "HOME=" + w.dir, "CIPHERFLEET_KEK=file:" + w.kekFile,
 		"CIPHERFLEET_LOG_LEVEL=debug", "CIPHERFLEET_LISTEN=off", "CIPHERFLEET_WORKER_LISTEN=off", "OTEL_EXPORTER_OTLP_ENDPOINT=" + w.traces.URL,
-		"CIPHERFLEET_LEASE=1s", "CIPHERFLEET_ACK_WAIT=2s", "CIPHERFLEET_RECONCILE=200ms",
+		"CIPHERFLEET_LEASE=3s", "CIPHERFLEET_ACK_WAIT=5s", "CIPHERFLEET_RECONCILE=200ms",
 	}
 	if godebug != "" {
 		w.env = append(w.env, "GODEBUG="+godebug)

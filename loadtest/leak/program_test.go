@@ -97,7 +97,7 @@ func (w *world) start(argv ...string) *program {
 // says waits until the program has said something.
 func (p *program) says(t *testing.T, what string) {
 	t.Helper()
-	testenv.Eventually(t, 30*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		text, err := os.ReadFile(p.log)
 		if err == nil && !strings.Contains(string(text), what) {
 			err = fmt.Errorf("%s does not say %q:\n%s", p.name, what, text)

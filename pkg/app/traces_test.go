@@ -75,7 +75,7 @@ func TestSpansArriveUnderTheProgramsName(t *testing.T) {
 		if err := traces.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		got := receiver.Wait(t, 20*time.Second, 1, testenv.InTrace(span.SpanContext().TraceID().String()))
+		got := receiver.Wait(t, time.Minute, 1, testenv.InTrace(span.SpanContext().TraceID().String()))
 		if got[0].Name != "chunk" || got[0].Service != "cipherfleet-worker" {
 			t.Errorf("received is %+v", got[0])
 		}
@@ -127,7 +127,7 @@ func TestAReceiverThatIsGoneStopsNobody(t *testing.T) {
 	span.End()
 	start := time.Now()
 	_ = traces.Close(t.Context()) // it may say that spans were lost
-	if took := time.Since(start); took > 15*time.Second {
+	if took := time.Since(start); took > 45*time.Second {
 		t.Errorf("closing took %s", took)
 	}
 }
@@ -169,7 +169,7 @@ func TestStatementsAreTracedWithoutValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := 0
-	for _, one := range receiver.Wait(t, 20*time.Second, 6, testenv.InTrace(span.SpanContext().TraceID().String())) {
+	for _, one := range receiver.Wait(t, time.Minute, 6, testenv.InTrace(span.SpanContext().TraceID().String())) {
 		if one.Failed {
 			failed++
 		}

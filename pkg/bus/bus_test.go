@@ -74,7 +74,7 @@ func (q *queue) publish(t *testing.T, tasks ...messages.Task) {
 // fetch returns a task that must be there. It is patient, since a busy machine may not let the server run for seconds.
 func (q *queue) fetch(t *testing.T) *bus.Delivery {
 	t.Helper()
-	const patience = 30 * time.Second
+	const patience = time.Minute
 	delivery, err := q.Fetch(t.Context(), patience)
 	if err != nil {
 		t.Fatal(err)

@@ -135,7 +135,7 @@ func (b *Bus) connected(ctx context.Context, wait time.Duration) error {
 const consumerAge = time.Minute
 
 // lookupTime is how long to wait for the answer about the consumer: it never comes if the server goes meanwhile.
-const lookupTime = time.Second
+const lookupTime = 2 * time.Second
 
 // workers finds the consumer and remembers it for a while, or until a fetch fails.
 func (b *Bus) workers(ctx context.Context, wait time.Duration) (jetstream.Consumer, error) {

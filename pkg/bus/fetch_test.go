@@ -49,7 +49,7 @@ func TestAWorkerTakesOneTaskAtATime(t *testing.T) {
 
 func TestATaskHandedBackComesAfterItsDelay(t *testing.T) {
 	t.Parallel()
-	q := newQueue(t, bus.Settings{})
+	q := newQueue(t, bus.Settings{AckWait: 10 * time.Minute}) // nothing but the delay brings it back
 	q.publish(t, task(1))
 	for attempt := 1; attempt <= 3; attempt++ { // the second and third delay are as exact as the first
 		const delay = 400 * time.Millisecond
@@ -62,7 +62,7 @@ func TestATaskHandedBackComesAfterItsDelay(t *testing.T) {
 			t.Fatal(err)
 		}
 		delivery = q.fetch(t)
-		if took := time.Since(start); took < delay || took > 5*time.Second {
+		if took := time.Since(start); took < delay {
 			t.Errorf("the task came back after %s", took)
 		}
 		if err := delivery.Nak(0); err != nil {
@@ -91,11 +91,11 @@ func TestASilentWorkerLosesItsTask(t *testing.T) {
 
 func TestSignsOfLifeKeepATask(t *testing.T) {
 	t.Parallel()
-	q := newQueue(t, bus.Settings{AckWait: 3 * time.Second})
+	q := newQueue(t, bus.Settings{AckWait: 10 * time.Second})
 	q.publish(t, task(1))
 	delivery := q.fetch(t)
 	for range 5 {
-		q.nothing(t, 800*time.Millisecond)
+		q.nothing(t, 2200*time.Millisecond) // five times: longer than the task would stay
 		if err := delivery.InProgress(); err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestWhatIsNoTaskBecomesADeadLetter(t *testing.T) {
 	if fmt.Sprint(subjects) != fmt.Sprint(wanted) {
 		t.Errorf("dead letters are %v", subjects)
 	}
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if stored := q.stored(t, messages.StreamWork).Msgs; stored != 1 {
 			return fmt.Errorf("%d tasks are stored", stored)
 		}
@@ -193,7 +193,7 @@ func TestABuriedTaskLeavesALetter(t *testing.T) {
 	if err != nil || letter.Range != 3 || letter.Attempts != 5 || letter.Class != "data" || letter.Table != "t16385" {
 		t.Errorf("dead letter is %s, %v", dead[0].Data, err)
 	}
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if stored := q.stored(t, messages.StreamWork).Msgs; stored != 0 {
 			return fmt.Errorf("%d tasks are stored", stored)
 		}
@@ -224,12 +224,12 @@ func TestAFetchGivenUpKeepsNoTask(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	parked := make(chan error, 1)
 	go func() {
-		_, err := q.Fetch(ctx, 20*time.Second)
+		_, err := q.Fetch(ctx, 2*time.Minute)
 		parked <- err
 	}()
 	waitForPulls(t, q, 1)
 	cancel()
-	within(t, 5*time.Second, func() { isError(t, <-parked, context.Canceled) })
+	within(t, time.Minute, func() { isError(t, <-parked, context.Canceled) })
 	// The pull still stands at the server and gets the task, not this fetch. It comes back at once.
 	q.publish(t, task(1))
 	if delivery := q.fetch(t); delivery.Task != task(1) {
@@ -248,7 +248,7 @@ func TestDrainHandsBackWhatArrivesLate(t *testing.T) {
 	parked := make(chan struct{})
 	go func() {
 		defer close(parked)
-		_, _ = other.Fetch(ctx, 20*time.Second)
+		_, _ = other.Fetch(ctx, 2*time.Minute)
 	}()
 	waitForPulls(t, q, 1)
 	cancel()
@@ -274,7 +274,7 @@ func TestDrainDoesNotOutwaitALongFetch(t *testing.T) {
 	waitForPulls(t, q, 1)
 	cancel()
 	<-parked
-	ctx, cancel = withTimeout(t, 20*time.Second)
+	ctx, cancel = withTimeout(t, time.Minute)
 	defer cancel()
 	if err := q.Drain(ctx); err != nil {
 		t.Error(err)
@@ -284,7 +284,7 @@ func TestDrainDoesNotOutwaitALongFetch(t *testing.T) {
 // waitForPulls waits until the server knows of so many parked fetches.
 func waitForPulls(t *testing.T, q *queue, count int) {
 	t.Helper()
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		consumer, err := q.js.Consumer(t.Context(), messages.StreamWork, messages.ConsumerWorkers)
 		if err != nil {
 			return err

@@ -43,7 +43,7 @@ func TestNobodyWaitsForAnAnswerThatTheLostConnectionTookAlong(t *testing.T) {
 			go func() { asked <- ask(b) }()
 			<-taken
 			server.Halt()
-			within(t, 10*time.Second, func() { isError(t, <-asked, bus.ErrUnreachable) })
+			within(t, 25*time.Second, func() { isError(t, <-asked, bus.ErrUnreachable) })
 		})
 	}
 }

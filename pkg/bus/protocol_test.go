@@ -132,7 +132,7 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 		func(d *bus.Delivery) error { return d.Bury(t.Context(), "data", 5) },
 		func(d *bus.Delivery) error { return d.InProgress() },
 	} {
-		delivery, err := worker.Fetch(t.Context(), 30*time.Second)
+		delivery, err := worker.Fetch(t.Context(), time.Minute)
 		if err != nil || delivery == nil {
 			t.Fatalf("fetched %v, %v", delivery, err)
 		}
@@ -143,7 +143,7 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 	if err := worker.Ready(t.Context()); err != nil { // the server would have complained by now
 		t.Error(err)
 	}
-	testenv.Eventually(t, 10*time.Second, func() error { // the server takes a burial in its own time
+	testenv.Eventually(t, time.Minute, func() error { // the server takes a burial in its own time
 		waiting, held, err := coordinator.Pending(t.Context())
 		if err == nil && (waiting != 0 || held != 2) {
 			err = fmt.Errorf("%d wait and %d are held", waiting, held)
@@ -167,7 +167,7 @@ func TestTheDocumentedPermissionsAreNoMore(t *testing.T) {
 		func(ctx context.Context) error { _, err := operator.Identity(ctx); return err },
 		func(ctx context.Context) error { _, err := operator.Fetch(ctx, time.Second); return err },
 	} {
-		ctx, cancel := withTimeout(t, 2*time.Second)
+		ctx, cancel := withTimeout(t, 5*time.Second)
 		isError(t, denied(ctx), bus.ErrDenied)
 		cancel()
 	}

@@ -143,7 +143,7 @@ func TestWhatIsLostIsMadeAgainWithAnotherIdentity(t *testing.T) {
 		if err := lose[what](); err != nil {
 			t.Fatal(err)
 		}
-		testenv.Eventually(t, 20*time.Second, func() error { return q.Ready(t.Context()) })
+		testenv.Eventually(t, time.Minute, func() error { return q.Ready(t.Context()) })
 		if what != "consumer" {
 			_, err = q.Identity(t.Context())
 			isError(t, err, bus.ErrNoQueue)

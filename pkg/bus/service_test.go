@@ -150,7 +150,7 @@ func TestAProblemReachesWhoAsked(t *testing.T) {
 func TestNoCoordinatorIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t, bus.Settings{})
-	within(t, 5*time.Second, func() {
+	within(t, 25*time.Second, func() {
 		_, err := q.Start(t.Context(), startRequest())
 		isError(t, err, bus.ErrNoCoordinator)
 	})
@@ -161,7 +161,7 @@ func TestNoCoordinatorIsToldAtOnce(t *testing.T) {
 	if err := service.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		_, err := q.Jobs(t.Context())
 		if !errors.Is(err, bus.ErrNoCoordinator) {
 			return fmt.Errorf("after stop: %w", err)
@@ -234,8 +234,8 @@ func TestTheServiceOutlivesARestart(t *testing.T) {
 	if err := q.server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 20*time.Second, func() error {
-		ctx, cancel := withTimeout(t, time.Second)
+	testenv.Eventually(t, time.Minute, func() error {
+		ctx, cancel := withTimeout(t, 5*time.Second)
 		defer cancel()
 		_, err := client.Jobs(ctx)
 		return err

@@ -119,7 +119,7 @@ func TestTraceContextIsWrittenInLowerCase(t *testing.T) {
 	if err := q.Emit(ctx, messages.Progress{Job: job, Kind: messages.KindRange}); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if stored := q.stored(t, messages.StreamEvents).Msgs; stored != 1 {
 			return fmt.Errorf("%d events are stored", stored)
 		}

@@ -117,7 +117,7 @@ func (s *shop) with(open func(context.Context, *pgxpool.Pool, client.Config) (*c
 	}
 	c := must(open(s.t.Context(), s.pool, config))(s.t)
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := c.Close(ctx); err != nil {
 			s.t.Error(err)

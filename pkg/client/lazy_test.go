@@ -15,7 +15,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func migrating(c *client.Config) { c.Migrate = 1e6 }
 

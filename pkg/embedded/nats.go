@@ -36,7 +36,7 @@ type NATS struct {
 	server *server.Server // nil: not running
 }
 
-const readyTimeout = 20 * time.Second
+const readyTimeout = time.Minute
 
 // StartNATS starts a server and returns when it accepts connections. A store that another process uses is refused
 // with ErrLocked. On failure nothing runs.
@@ -164,7 +164,7 @@ func (n *NATS) WipeStore() error {
 	return n.startAgain()
 }
 
-const reopenTimeout = 5 * time.Second
+const reopenTimeout = 20 * time.Second
 
 // startAgain starts on the port that the server had. A child process that this program starts meanwhile holds a copy
 // of the closed listener until it has become the other program, so the port may need a moment to be free.

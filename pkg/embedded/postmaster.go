@@ -111,7 +111,7 @@ func ignoreGone(err error) error {
 	return err
 }
 
-const killTimeout = 10 * time.Second
+const killTimeout = time.Minute
 
 // awaitGone waits until none of the processes runs any more: the next server refuses to start beside one.
 func awaitGone(pids []int) error {

@@ -204,11 +204,13 @@ func TestGarbageReadsTheRegistryRarely(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 350*time.Millisecond)
 	defer cancel()
+	began := time.Now()
 	for ctx.Err() == nil {
 		k.Learn(ctx, cell.ErrUnknownKey)
 	}
-	if n := through.reads.Load(); n > 8 {
-		t.Errorf("%d readings in a third of a second", n)
+	took := time.Since(began)
+	if n := through.reads.Load(); n > 5+int64(took/(100*time.Millisecond)) { // some of them before it began
+		t.Errorf("%d readings in %v", n, took)
 	}
 }
 
@@ -224,7 +226,7 @@ func TestAKeyThatIsRevokedIsDroppedAndComesBack(t *testing.T) {
 	denied := cell.KEKDenied
 	o.kek.class.Store(&denied)
 	clock.advance(6 * time.Minute)
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if err := o.read(k, sealed); !errors.Is(err, cell.ErrKeyRevoked) {
 			return fmt.Errorf("after the KEK said no: %v", err)
 		}
@@ -237,7 +239,7 @@ func TestAKeyThatIsRevokedIsDroppedAndComesBack(t *testing.T) {
 		t.Error("a revoked key made the column one without encryption")
 	}
 	o.kek.class.Store(nil)
-	testenv.Eventually(t, 10*time.Second, func() error { return o.read(k, sealed) })
+	testenv.Eventually(t, time.Minute, func() error { return o.read(k, sealed) })
 }
 
 // Whoever cannot have a key does not say that he carries it: its scheme is not activated over his head.

@@ -67,7 +67,7 @@ func EmptyDatabase(t testing.TB) *DB {
 	return clone(t, server, "template0")
 }
 
-const cleanupTimeout = 30 * time.Second
+const cleanupTimeout = 2 * time.Minute
 
 func clone(t testing.TB, s *server, template string) *DB {
 	t.Helper()

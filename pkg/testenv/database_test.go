@@ -80,7 +80,7 @@ func TestDurablePostgresSurvivesItsMurder(t *testing.T) {
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, func() error { // the pool has to notice its broken connections
+	testenv.Eventually(t, time.Minute, func() error { // the pool has to notice its broken connections
 		var n int
 		if err := db.QueryRow(t.Context(), "SELECT n FROM kept").Scan(&n); err != nil || n != 42 {
 			return fmt.Errorf("read %d, %w", n, err)

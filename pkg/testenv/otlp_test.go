@@ -45,10 +45,10 @@ func TestTheReceiverKeepsWhatWasSent(t *testing.T) {
 		other.End()
 
 		inTrace := testenv.InTrace(other.SpanContext().TraceID().String())
-		if got := receiver.Wait(t, 20*time.Second, 2, inTrace); len(got) != 2 || got[0].Parent != got[1].SpanID || got[1].Parent != "" {
+		if got := receiver.Wait(t, time.Minute, 2, inTrace); len(got) != 2 || got[0].Parent != got[1].SpanID || got[1].Parent != "" {
 			t.Errorf("the trace is %+v", got)
 		}
-		got := receiver.Wait(t, 20*time.Second, 1, testenv.All(testenv.Named("linked"), testenv.With("n", "7"),
+		got := receiver.Wait(t, time.Minute, 1, testenv.All(testenv.Named("linked"), testenv.With("n", "7"),
 			testenv.InTrace(linked.SpanContext().TraceID().String())))[0]
 		if got.Service != "s" || got.Kind != "consumer" || !got.Failed || got.Message != "why" || got.Start.After(got.End) || len(got.Events) != 1 {
 			t.Errorf("the span is %+v", got)

@@ -42,7 +42,7 @@ func (s *suite) begin() {
 	s.begun = true
 }
 
-const startTimeout = 2 * time.Minute
+const startTimeout = 5 * time.Minute
 
 // postgres returns the suite's server, starting it when it is the first to ask.
 func (s *suite) postgres() (*server, error) {

@@ -129,7 +129,7 @@ func TestAKilledSuiteLeavesNoServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	child.Wait()
-	testenv.Eventually(t, 20*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		conn, err := pgx.Connect(t.Context(), address)
 		if err == nil {
 			return errors.Join(errors.New("the server still answers"), conn.Close(t.Context()))

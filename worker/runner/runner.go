@@ -151,7 +151,7 @@ func (k *keys) attend(ctx context.Context, hints <-chan struct{}) {
 		case <-hints:
 			k.renew(ctx)
 		case <-ctx.Done():
-			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 			defer cancel()
 			if err := lifecycle.Absent(bye, k.DB, k.Worker); err != nil {
 				k.Log.WarnContext(bye, "the worker could not sign off", "error", err)

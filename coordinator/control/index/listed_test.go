@@ -58,7 +58,7 @@ func TestFewRowsAreFilledFromTheirList(t *testing.T) {
 			t.Errorf("%s\n%s", sql, plan)
 		}
 	}
-	_, err = o.r.Drop(t.Context(), o.planDrop(0), time.Second)
+	_, err = o.r.Drop(t.Context(), o.planDrop(0), time.Minute)
 	check(t, err)
 	if n := testenv.One[int](t, o, `SELECT count(*) FROM pg_class WHERE relname LIKE 'cipherfleet\_token\_1%'`); n != 0 {
 		t.Errorf("%d are left", n)

@@ -49,7 +49,7 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 	o.atOnce(builds, builds, builds)
 	o.stands("bidx/1 ready, valid, tokens, key")
 	dropped := o.planDrop(0)
-	drops := func() error { _, err := o.r.Drop(t.Context(), dropped, time.Second); return err }
+	drops := func() error { _, err := o.r.Drop(t.Context(), dropped, time.Minute); return err }
 	o.atOnce(drops, drops, drops)
 	o.stands("bidx/1 dropped, no index, no tokens, no key")
 }
@@ -116,7 +116,7 @@ func TestABuildOfWhatWasDropped(t *testing.T) {
 	o := backfilled(t)
 	o.make(wanted())
 	p := o.planBuild(0)
-	_, err := o.r.Drop(t.Context(), o.planDrop(0), time.Second)
+	_, err := o.r.Drop(t.Context(), o.planDrop(0), time.Minute)
 	check(t, err)
 	o.refuses("build what was dropped since", func() error { _, err := o.r.Build(t.Context(), p, false); return err })
 }
@@ -204,13 +204,13 @@ func TestADropStopsAtWhatDependsOnIt(t *testing.T) {
 	o := backfilled(t)
 	o.make(wanted())
 	o.Run(t, `CREATE VIEW shown AS SELECT bidx FROM users`)
-	_, err := o.r.Drop(t.Context(), o.planDrop(0), time.Second)
+	_, err := o.r.Drop(t.Context(), o.planDrop(0), time.Minute)
 	if code, hint := app.Explain(err); code != app.CodeRefused || hint == "" {
 		t.Errorf("exit code %d, %v, %q", code, err, hint)
 	}
 	o.stands("bidx/1 retiring, no index, tokens, key")
 	o.Run(t, `DROP VIEW shown`)
-	_, err = o.r.Drop(t.Context(), o.planDrop(0), time.Second)
+	_, err = o.r.Drop(t.Context(), o.planDrop(0), time.Minute)
 	check(t, err)
 	o.stands("bidx/1 dropped, no index, no tokens, no key")
 }

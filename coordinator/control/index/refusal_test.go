@@ -98,7 +98,7 @@ func TestOnlyWhatIsThereIsBuiltFilledAndDropped(t *testing.T) {
 	o.refuses("drop the one that finds every row", drop("bidx", 1))
 	o.Run(t, `ALTER TABLE users DROP COLUMN bidx_2 CASCADE`)
 	o.refuses("build what is gone", build("bidx", 2))
-	_, err := o.r.Drop(t.Context(), o.planDrop(2), time.Second)
+	_, err := o.r.Drop(t.Context(), o.planDrop(2), time.Minute)
 	check(t, err)
 	o.refuses("build what was dropped", build("bidx", 2))
 	o.refuses("fill what was dropped", fill("bidx_2"))

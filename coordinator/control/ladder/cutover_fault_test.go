@@ -78,7 +78,7 @@ func killedAt(t *testing.T, db *testenv.DB, nth int64, f func(*ladder.Ladder) er
 func customers(t *testing.T, db *testenv.DB) (stop func() (transactions int64)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	own := testenv.Open(t, db.URL+"&options=-clock_timeout%3D2s")
+	own := testenv.Open(t, db.URL+"&options=-clock_timeout%3D20s")
 	var done atomic.Int64
 	ended := make(chan struct{})
 	go func() {
@@ -187,7 +187,7 @@ func TestALockThatIsLetGoIsGot(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { _, err := r.ladder().Cutover(t.Context(), r.request()); ended <- err }()
 	seen := 0
-	testenv.Eventually(t, 20*time.Second, func() error { // at least twice: it gave up once in between
+	testenv.Eventually(t, time.Minute, func() error { // at least twice: it gave up once in between
 		waits := waitsForLock(t, db) == nil
 		if waits == (seen%2 == 0) {
 			seen++
@@ -234,7 +234,7 @@ func TestAViewThatComesWhileTheLockIsWaitedForIsSeen(t *testing.T) {
 	holder := holding(t, db, `LOCK TABLE users IN ACCESS SHARE MODE`)
 	ended := make(chan error, 1)
 	go func() { _, err := r.ladder().Cutover(t.Context(), r.request()); ended <- err }()
-	testenv.Eventually(t, 10*time.Second, func() error { return waitsForLock(t, db) })
+	testenv.Eventually(t, time.Minute, func() error { return waitsForLock(t, db) })
 	if _, err := holder.Exec(t.Context(), `CREATE VIEW addresses AS SELECT email FROM users`); err != nil {
 		t.Fatal(err)
 	}

@@ -205,7 +205,7 @@ func TestACutoverGivesWayToARowThatIsUncovered(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { _, err := r.ladder().Cutover(t.Context(), request); ended <- err }()
-	testenv.Eventually(t, 10*time.Second, func() error { return waitsForLock(t, db) })
+	testenv.Eventually(t, time.Minute, func() error { return waitsForLock(t, db) })
 	if err := writer.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -218,7 +218,7 @@ func TestARollbackUnderALockThatIsLetGo(t *testing.T) {
 		})
 		ended <- err
 	}()
-	testenv.Eventually(t, 20*time.Second, func() error { // it waits to build its index, or for the lock
+	testenv.Eventually(t, time.Minute, func() error { // it waits to build its index, or for the lock
 		if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`); n == 0 {
 			return errors.New("nobody waits")
 		}

@@ -138,7 +138,7 @@ func TestALeaseIsRenewedWhateverTheDatabasesIsolationIs(t *testing.T) {
 		must(chunk.Exec(ctx, `UPDATE cipherfleet.ranges SET rows = rows + 1`))(t)
 		done := make(chan error, 1)
 		go func() { done <- c.statement() }()
-		testenv.Eventually(t, 20*time.Second, func() error {
+		testenv.Eventually(t, time.Minute, func() error {
 			if testenv.One[bool](t, k.DB, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`) {
 				return nil
 			}

@@ -245,7 +245,7 @@ func (s *transit) config(t *testing.T) kms.Vault {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return kms.Vault{Token: kms.NewSecret(vaultToken), CAFile: ca, Timeout: 5 * time.Second, Tries: 3, Pause: time.Millisecond}
+	return kms.Vault{Token: kms.NewSecret(vaultToken), CAFile: ca, Timeout: time.Minute, Tries: 3, Pause: time.Millisecond}
 }
 
 func (s *transit) open(t *testing.T, c kms.Vault) cell.KEK {

@@ -36,7 +36,7 @@ func TestAWSConforms(t *testing.T) {
 	kmstest.Conform(t, func(t *testing.T) kmstest.Subject {
 		t.Helper()
 		s := newServer(t)
-		patience := 20 * time.Second
+		patience := time.Minute
 		well := func() { s.set(func(s *server) { s.refuses, s.misbehave, s.noContext = "", nil, false }) }
 		answers := func(class cell.KEKClass, status int, code, message string) kmstest.Fault {
 			return kmstest.Fault{Class: class, Heal: well, Cause: func() {
@@ -72,7 +72,7 @@ func TestAWSConforms(t *testing.T) {
 				"slow answer": {Class: cell.KEKUnavailable, Cause: func() {
 					patience = 50 * time.Millisecond
 					s.set(func(s *server) { s.misbehave = stall })
-				}, Heal: func() { patience = 20 * time.Second; well() }},
+				}, Heal: func() { patience = time.Minute; well() }},
 				"ignores associated data": {Class: cell.KEKCorrupt, Heal: well, Cause: func() { s.set(func(s *server) { s.noContext = true }) }},
 				"gone":                    {Class: cell.KEKUnavailable, Cause: s.Close},
 			},
