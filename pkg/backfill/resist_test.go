@@ -99,9 +99,17 @@ CREATE TRIGGER slow BEFORE UPDATE ON public.items FOR EACH ROW EXECUTE FUNCTION 
 func TestPlanningTakesItsTimeWhateverTheDatabasesDefaultIs(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text, note text);
-INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 200000) i; ANALYZE public.items`)
-	k.DB.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''60ms''', current_database()); END $$`)
+	k := prepare(t, ctx, engine.FewItems)
+	k.DB.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''1s''', current_database()); END $$`)
 	k.Jobs.DB = testenv.Open(t, k.DB.URL).DB
+	gate := must(k.DB.Begin(ctx))(t)
+	_, err := gate.Exec(ctx, `LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE; SET LOCAL statement_timeout = 0`)
+	check(t, err)
+	opened := make(chan error, 1)
+	go func() {
+		_, err := gate.Exec(ctx, `SELECT pg_sleep(2.5)`)
+		opened <- errors.Join(err, gate.Rollback(ctx))
+	}()
 	k.Start(ctx, 2)
+	check(t, <-opened)
 }
