@@ -15,32 +15,35 @@ import (
 type Hook func(wire []byte) ([]byte, error)
 
 // Before lets hook change every value on its way into inner. In itself stays as it is.
-func Before(hook Hook, inner Transform) Transform { return &before{hook: hook, inner: inner} }
+func Before(hook Hook, inner Transform) Transform {
+	return &altered{alter: func(_ context.Context, v Value) ([]byte, error) { return hook.Wire(v.In) }, inner: inner}
+}
 
-type before struct {
-	hook   Hook
+// altered lets inner work on what alter makes of each value. Nothing that it made outlives a call.
+type altered struct {
+	alter  func(context.Context, Value) ([]byte, error)
 	inner  Transform
 	values []Value // scratch
 }
 
-func (b *before) Apply(ctx context.Context, values []Value) error {
-	b.values = append(b.values[:0], values...)
-	defer clear(b.values)
-	for i := range b.values {
-		changed, err := b.hook.Wire(b.values[i].In)
-		if err != nil {
+func (a *altered) Apply(ctx context.Context, values []Value) (err error) {
+	a.values = append(a.values[:0], values...)
+	defer a.forget()
+	for i := range a.values {
+		if a.values[i].In, err = a.alter(ctx, values[i]); err != nil {
 			return err
 		}
-		b.values[i].In = changed
 	}
-	if err := b.inner.Apply(ctx, b.values); err != nil {
+	if err := a.inner.Apply(ctx, a.values); err != nil {
 		return err
 	}
 	for i := range values {
-		values[i].Out, values[i].Kept = b.values[i].Out, b.values[i].Kept
+		values[i].Out, values[i].Kept = a.values[i].Out, a.values[i].Kept
 	}
 	return nil
 }
+
+func (a *altered) forget() { clear(a.values) }
 
 // Wire is what the hook makes of one value, which stays as it is; NULL stays NULL, and a nil Hook changes nothing. What
 // the hook refuses is an [ErrValue] without its text.

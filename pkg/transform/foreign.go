@@ -133,32 +133,12 @@ func wireOf(codec cell.Codec, text []byte) ([]byte, error) {
 }
 
 // Opened lets inner work on what an opener opens.
-func Opened(opener Opener, inner Transform) Transform { return &opened{opener: opener, inner: inner} }
-
-type opened struct {
-	opener Opener
-	inner  Transform
-	values []Value // scratch
-}
-
-// Apply opens every value and has inner do its work on them. Nothing that was opened outlives it.
-func (o *opened) Apply(ctx context.Context, values []Value) error {
-	o.values = append(o.values[:0], values...)
-	defer o.forget()
-	for i := range o.values {
-		wire, err := o.opener.Wire(ctx, values[i].In)
+func Opened(opener Opener, inner Transform) Transform {
+	return &altered{inner: inner, alter: func(ctx context.Context, v Value) ([]byte, error) {
+		wire, err := opener.Wire(ctx, v.In)
 		if err != nil {
-			return fmt.Errorf("open a foreign value of column %d: %w", values[i].Address.Column, err)
+			return nil, fmt.Errorf("open a foreign value of column %d: %w", v.Address.Column, err)
 		}
-		o.values[i].In = wire
-	}
-	if err := o.inner.Apply(ctx, o.values); err != nil {
-		return err
-	}
-	for i := range values {
-		values[i].Out, values[i].Kept = o.values[i].Out, o.values[i].Kept
-	}
-	return nil
+		return wire, nil
+	}}
 }
-
-func (o *opened) forget() { clear(o.values) }

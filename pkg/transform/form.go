@@ -16,12 +16,12 @@ func Formed(inner Transform, from, to cell.Form) Transform {
 	return &formed{inner: inner, from: from, to: to}
 }
 
-// Inner is the transform that does the work of one that [Formed] or [Opened] made, or else t itself.
+// Inner is the transform that does the work of one that [Formed], [Opened] or [Before] made, or else t itself.
 func Inner(t Transform) Transform {
 	switch t := t.(type) {
 	case *formed:
 		return Inner(t.inner)
-	case *opened:
+	case *altered:
 		return Inner(t.inner)
 	}
 	return t

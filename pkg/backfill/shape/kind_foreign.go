@@ -94,12 +94,7 @@ func (k resealing) transform(keyring *cell.Keyring) (transform.Transform, error)
 // Judge opens the source anew and compares. A source that does not open proves nothing of its cell.
 func (k resealing) Judge(w *Witness) (Verdict, error) {
 	if w.Source == nil {
-		if w.Target == nil || !k.cutOver {
-			return k.sealing.Judge(w)
-		}
-		v := w.authenticate(k.form)
-		v.Ahead = v.Outcome == Covered
-		return v, nil
+		return k.sourceless(w, k.cutOver)
 	}
 	wire, err := k.opener.Wire(w.Context, w.Source)
 	switch {

@@ -62,12 +62,7 @@ func (k moving) transform(keyring *cell.Keyring) (transform.Transform, error) {
 // Judge opens both cells and compares. An old cell that does not open proves nothing of the new one.
 func (k moving) Judge(w *Witness) (Verdict, error) {
 	if w.Source == nil {
-		if w.Target == nil || !k.cutOver {
-			return k.sealing.Judge(w)
-		}
-		v := w.authenticate(k.form)
-		v.Ahead = v.Outcome == Covered
-		return v, nil
+		return k.sourceless(w, k.cutOver)
 	}
 	plain, opened := w.openOf(k.from, k.held)
 	switch {
