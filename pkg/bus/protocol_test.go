@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -40,6 +41,18 @@ func TestTheDocumentNamesEverything(t *testing.T) {
 	} {
 		if !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("docs/protocol.md does not mention %s", name)
+		}
+	}
+}
+
+func TestTheDocumentNamesEveryField(t *testing.T) {
+	t.Parallel()
+	text := document(t)
+	for _, of := range []any{messages.StartRequest{}, messages.ColumnRequest{}, messages.Done{}, messages.Encrypter{}, messages.Job{}, messages.Ranges{}} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(of)) {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); !strings.Contains(text, "`"+name+"`") {
+				t.Errorf("docs/protocol.md does not mention %s of %T", name, of)
+			}
 		}
 	}
 }

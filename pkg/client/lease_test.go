@@ -344,7 +344,7 @@ func (s *shop) as(who string, grants ...string) *pgxpool.Pool {
 	return pool
 }
 
-// grantsSQL is what docs/client.md tells an operator to grant.
+// grantsSQL is what docs/client.md tells an operator to grant, but for blind indexes, of which who lacks that right knows nothing.
 const grantsSQL = `GRANT USAGE ON SCHEMA cipherfleet TO app;
 GRANT SELECT ON cipherfleet.installation, cipherfleet.columns, cipherfleet.schemes, cipherfleet.deks, cipherfleet.events, cipherfleet.jobs TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cipherfleet.workers TO app`
