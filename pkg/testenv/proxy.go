@@ -121,6 +121,10 @@ func (p *EncryptingProxy) connect(startup *pgproto3.StartupMessage) (*pgconn.Hij
 	if err != nil {
 		return nil, err
 	}
+	if err := conn.SyncConn(context.Background()); err != nil { // or what reads ahead after a slow write has the first answer
+		conn.Conn().Close() //nolint:errcheck // it is no good
+		return nil, err
+	}
 	return conn.Hijack()
 }
 
