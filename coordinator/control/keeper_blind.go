@@ -10,7 +10,6 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 )
 
 // fill starts jobs over the blind indexes that rows have lost their tokens of since they were filled. While an index goes
@@ -53,18 +52,24 @@ func (k *keeper) fill(ctx context.Context) error {
 	return trouble
 }
 
-// list begins to build the index of the rows that lack a token, unless a build is at work: the next time such rows are
+// list begins to build the index of the rows that lack a token, of a partitioned table one in each partition, unless a build is at work: the next time such rows are
 // filled nobody walks the table for them. Only a blind index that has lost tokens gets one.
 func (k *keeper) list(ctx context.Context, id uint32) error {
 	if !k.built() {
 		return nil
 	}
-	column, step, wanted, err := index.Unlisted(ctx, k.plane.DB, id)
+	column, steps, err := index.Unlisted(ctx, k.plane.DB, id)
 	if err != nil {
 		return fmt.Errorf("look for the index of rows without a token: %w", err)
 	}
-	if name := ddl.TokenListName(id); wanted && time.Since(k.refused[name]) >= indexRetry {
-		k.begin(ctx, map[string]uint32{name: column}, map[string]ddl.Step{name: step})
+	columns := map[string]uint32{}
+	for name := range steps {
+		if columns[name] = column; time.Since(k.refused[name]) < indexRetry {
+			delete(steps, name)
+		}
+	}
+	if len(steps) > 0 {
+		k.begin(ctx, columns, steps)
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ type Token struct {
 	Bytes  int    // of a token
 	Unique bool
 	Key    []string // the columns of the key that jobs walk
+	Parted bool     // the table is partitioned
+	leaf   uint32   // the partition that an index is to be of; 0: none
 }
 
 // TokenCheckName is the constraint on a column of tokens. It carries the index's number, so it marks the column whatever
@@ -63,7 +65,7 @@ func (t Token) guards() []guard {
 	marked := fmt.Sprintf("pg_catalog.octet_length(new.%s) OPERATOR(pg_catalog.=) %d", token, t.Bytes+1)
 	list := []guard{
 		{name: "clear_insert", event: "INSERT", clears: true,
-			condition: fmt.Sprintf("new.%[1]s IS NOT NULL AND (NOT (new.%[2]s IS DISTINCT FROM NULL) OR (%[3]s) IS NOT TRUE)", token, cell, marked)},
+			condition: fmt.Sprintf("new.%[1]s IS NOT NULL AND (NOT (new.%[2]s IS DISTINCT FROM NULL) OR (%[3]s) IS NOT TRUE)", token, cell, t.arrives(marked))},
 		{name: "clear_update", event: "UPDATE", clears: true,
 			condition: fmt.Sprintf("cipherfleet.%[1]s(new.%[2]s, old.%[2]s, new.%[3]s, old.%[3]s)", staleFunction(t.Index), cell, token)},
 		{name: "keep_insert", event: "INSERT", condition: marked},
@@ -172,7 +174,7 @@ func (t Token) Build() Step {
 	if t.Unique {
 		unique = "UNIQUE "
 	}
-	name := TokenIndexName(t.Index)
+	name := t.IndexName()
 	return Step{
 		Do:   []string{fmt.Sprintf("CREATE %sINDEX CONCURRENTLY %s ON %s (%s)", unique, pg.Ident(name), t.Table.SQL(), pg.Ident(t.Name))},
 		Undo: []string{fmt.Sprintf("DROP INDEX CONCURRENTLY IF EXISTS %s", pg.Ident(t.Table.Schema, name))},
@@ -201,7 +203,7 @@ func TokenListName(index uint32) string { return fmt.Sprintf("cipherfleet_token_
 
 // List builds that index, as [Column.UncoveredIndex] does for cells: it holds the keys of such rows alone.
 func (t Token) List() Step {
-	name := TokenListName(t.Index)
+	name := t.ListName()
 	return Step{
 		Do: []string{fmt.Sprintf("CREATE INDEX CONCURRENTLY IF NOT EXISTS %s ON %s (%s) WHERE %s",
 			pg.Ident(name), t.Table.SQL(), pg.Idents(t.Key), t.uncovered(""))},

@@ -57,12 +57,8 @@ func (r *Registry) PlanBuild(ctx context.Context, n standing.Name, name string, 
 // covers says that every row has its token; it takes as long as reading the table, where no index lists the others.
 func (r *Registry) covers(ctx context.Context, p BuildPlan) (all bool, err error) {
 	err = standing.Reading(ctx, r.DB, "0", func(tx pg.Tx) error {
-		if list, err := standingOf(ctx, tx, p.column, ddl.TokenListName(p.row.ID)); err != nil {
+		if _, err := p.column.hasLists(ctx, tx, p.steps); err != nil {
 			return err
-		} else if list == BuiltValid {
-			if err := mindTheList(ctx, tx); err != nil {
-				return err
-			}
 		}
 		return tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT EXISTS (SELECT FROM %s t WHERE %s)", p.steps.Table.SQL(), p.steps.Uncovered())).Scan(&all)
 	})
@@ -94,11 +90,8 @@ func (p *BuildPlan) look(ctx context.Context, q pg.Querier) (err error) {
 	if p.Filled, err = p.filled(ctx, q); err != nil {
 		return err
 	}
-	if p.Index.Built == BuiltInvalid {
-		p.Statements = append(p.Statements, p.steps.Build().Undo...)
-	}
-	if p.Index.Built != BuiltValid {
-		p.Statements = append(p.Statements, p.steps.Build().Do...)
+	if p.Statements, err = p.statements(ctx, q); err != nil {
+		return err
 	}
 	p.Already = p.Filled && p.Index.Built == BuiltValid && p.row.State == lifecycle.IndexReady
 	return nil
@@ -200,7 +193,14 @@ func (r *Registry) make(ctx context.Context, p BuildPlan) error {
 	if _, err := conn.Exec(ctx, limitsSQL); err != nil {
 		return err
 	}
-	steps := p.steps.Build()
+	if p.column.Relation.IsPartitioned {
+		return r.makeParts(ctx, conn, p)
+	}
+	return r.create(ctx, conn, p.steps.Build())
+}
+
+// create runs the statements that make one index, behind those that take away what stands of it.
+func (r *Registry) create(ctx context.Context, conn *pg.Conn, steps ddl.Step) (err error) {
 	for _, statement := range append(slices.Clone(steps.Undo), steps.Do...) {
 		if _, err = conn.Exec(ctx, statement); err != nil {
 			break

@@ -21,10 +21,18 @@ type office struct {
 	name standing.Name
 }
 
+const usersSQL = `CREATE TABLE users (id bigint PRIMARY KEY, email text, note text)`
+
 func open(t *testing.T) *office {
 	t.Helper()
+	return openWith(t, usersSQL)
+}
+
+// openWith is an office whose table is made so.
+func openWith(t *testing.T, sql string) *office {
+	t.Helper()
 	db := testenv.Database(t)
-	db.Run(t, `CREATE TABLE users (id bigint PRIMARY KEY, email text, note text); INSERT INTO users SELECT i, 'value ' || i FROM generate_series(1, 20) i`)
+	db.Run(t, sql+`; INSERT INTO users SELECT i, 'value ' || i FROM generate_series(1, 20) i`)
 	s := testenv.Prepare(t, db, pg.Table{Schema: "public", Name: "users"}, "email")
 	return &office{Sealed: s, t: t, r: &index.Registry{DB: db.DB, KEK: s.KEK, Actor: "ada", Reason: "a test"}, name: standing.Name{Schema: "public", Table: "users", Column: "email"}}
 }

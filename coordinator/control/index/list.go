@@ -120,13 +120,13 @@ const builtSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FROM pg_c
 
 // built says what stands of the index that lookups use.
 func built(ctx context.Context, q pg.Querier, c column, x lifecycle.Index) (string, error) {
-	return standingOf(ctx, q, c, ddl.TokenIndexName(x.ID))
+	return standingOf(ctx, q, c.Relation.OID, ddl.TokenIndexName(x.ID))
 }
 
-// standingOf says what stands of an index over the column's table.
-func standingOf(ctx context.Context, q pg.Querier, c column, name string) (string, error) {
+// standingOf says what stands of an index over a table, or over a partition.
+func standingOf(ctx context.Context, q pg.Querier, relation uint32, name string) (string, error) {
 	valid := false
-	err := q.QueryRow(ctx, builtSQL, c.Relation.OID, name).Scan(&valid)
+	err := q.QueryRow(ctx, builtSQL, relation, name).Scan(&valid)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return BuiltMissing, nil

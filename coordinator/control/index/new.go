@@ -48,10 +48,10 @@ func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p Ne
 		if err := p.column.mustHaveCells(ctx, tx); err != nil {
 			return err
 		}
-		if p.column.Relation.IsPartitioned {
-			return standing.Refuse("table", "index the tokens of each partition yourself, if you need them", "%s is partitioned: no index is built concurrently on all of its partitions at once", p.column.Relation.Table())
-		}
 		if err := p.define(ctx, tx, w); err != nil {
+			return err
+		}
+		if err := p.mayBeUnique(); err != nil {
 			return err
 		}
 		if p.Already {

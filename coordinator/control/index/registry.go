@@ -120,7 +120,7 @@ func place(ctx context.Context, q pg.Querier, c column, x lifecycle.Index) (attn
 
 // steps are the SQL of an index, whose tokens stand in a column of this name.
 func (c column) steps(x lifecycle.Index, token string, key []string) ddl.Token {
-	return ddl.Token{Index: x.ID, Table: c.Relation.Table(), Cell: c.Sealed.Name, Name: token, Bytes: x.Bytes, Unique: x.Unique, Key: key}
+	return ddl.Token{Index: x.ID, Table: c.Relation.Table(), Cell: c.Sealed.Name, Name: token, Bytes: x.Bytes, Unique: x.Unique, Key: key, Parted: c.Relation.IsPartitioned}
 }
 
 // key is what the column's cells are bound to: the key of its last job, else the table's own.

@@ -1,0 +1,292 @@
+package index_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
+	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// partedSQL is a table in parts: one with its columns at other numbers, in a schema of its own, and one that is parted again.
+const partedSQL = `CREATE TABLE users (gone int, id bigint PRIMARY KEY, email text, note text) PARTITION BY RANGE (id); ALTER TABLE users DROP COLUMN gone;
+CREATE SCHEMA "Other, one"; CREATE TABLE "Other, one"."Low $1" (note text, junk int, email text, id bigint NOT NULL); ALTER TABLE "Other, one"."Low $1" DROP COLUMN junk;
+ALTER TABLE users ATTACH PARTITION "Other, one"."Low $1" FOR VALUES FROM (0) TO (8);
+CREATE TABLE mid PARTITION OF users FOR VALUES FROM (8) TO (100) PARTITION BY HASH (id);
+CREATE TABLE mid_0 PARTITION OF mid FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE mid_1 PARTITION OF mid FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE TABLE rest PARTITION OF users DEFAULT`
+
+// parted is an office whose table has partitions, and whose blind index is filled and not built.
+func parted(t *testing.T) *office {
+	t.Helper()
+	o := openWith(t, partedSQL)
+	o.Backfill(t)
+	o.make(parts())
+	o.token("bidx")
+	return o
+}
+
+func parts() index.Wanted { return index.Wanted{Name: "bidx", Bytes: 16, Few: true} }
+
+// heldSQL is how many relations of the tree have a valid index of the tokens that is part of the one above, how many have
+// none, and how many indexes of ours are in nobody's.
+const heldSQL = `SELECT concat_ws(' ', count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held), (SELECT count(*) FROM pg_class c WHERE c.relkind = 'i' AND c.relname ~ '^cipherfleet_token_1_index' AND NOT c.relispartition))
+ FROM (SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] WHERE i.indrelid = t.relid AND a.attname = 'bidx'
+  AND i.indisvalid AND (i.indrelid = 'users'::regclass OR r.relispartition)) AS held FROM pg_partition_tree('users') t) h`
+
+func (o *office) holds(why, want string) {
+	o.t.Helper()
+	if have := testenv.One[string](o.t, o, heldSQL); have != want {
+		o.t.Errorf("%s: %s, want %s", why, have, want)
+	}
+}
+
+// TestEachPartitionHasItsIndex, at each level, and those that come later get theirs with the triggers.
+func TestEachPartitionHasItsIndex(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.holds("before", "0 6 0")
+	before := o.planBuild(0)
+	if n := len(before.Statements); n != 5 || strings.Count(strings.Join(before.Statements, "\n"), "CONCURRENTLY") != 4 {
+		t.Errorf("%d statements: %q", n, before.Statements)
+	}
+	o.build(0)
+	o.stands("bidx/1 ready, valid, tokens, key")
+	o.holds("built", "6 0 0")
+	if p := o.planBuild(0); len(p.Statements) > 0 {
+		t.Errorf("what is left to do: %q", p.Statements)
+	}
+	const lookup = `SELECT id FROM users WHERE bidx = ANY (ARRAY[decode(md5('9'), 'hex')])`
+	if id := testenv.Column[int64](t, o, lookup); !slices.Equal(id, []int64{9}) {
+		t.Errorf("found %v", id)
+	}
+	o.Run(t, `CREATE TABLE late PARTITION OF users FOR VALUES FROM (100) TO (200);
+		CREATE TABLE later (LIKE users INCLUDING CONSTRAINTS); ALTER TABLE users ATTACH PARTITION later FOR VALUES FROM (200) TO (300)`)
+	o.holds("two came", "8 0 0")
+	for _, id := range []int64{50, 150, 250} { // tokens are kept right there too
+		o.Run(t, `INSERT INTO users (id, email) VALUES ($1, 'new')`, id)
+		o.Write(t, id, o.Cell(t, id, "new"))
+	}
+	if n := testenv.One[int](t, o, `SELECT count(*) FROM users WHERE bidx IS NULL`); n != 3 {
+		t.Errorf("%d rows have no token", n)
+	}
+	if x, err := o.r.Show(t.Context(), o.name, "bidx", 0, true); err != nil || x.Missed != 3 || x.Built != index.BuiltValid {
+		t.Errorf("%+v, %v", x, err)
+	}
+}
+
+// TestATokenMovesWithItsRow to another partition if its writer knows what he writes, and is taken away if he does not.
+func TestATokenMovesWithItsRow(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	move := func(writer, set string, from, to int) string {
+		t.Helper()
+		tx, err := o.Begin(t.Context())
+		check(t, err)
+		defer tx.Rollback(t.Context()) //nolint:errcheck // it is committed
+		for _, sql := range []string{fmt.Sprintf(`SELECT set_config('cipherfleet.writer', '%s', true)`, writer), fmt.Sprintf(`UPDATE users SET id = %d%s WHERE id = %d`, to, set, from)} {
+			_, err := tx.Exec(t.Context(), sql)
+			check(t, err)
+		}
+		check(t, tx.Commit(t.Context()))
+		return testenv.One[string](t, o, `SELECT CASE WHEN bidx IS NULL THEN 'none' WHEN bidx = decode(md5($2), 'hex') THEN 'its own' WHEN bidx = decode(md5('new'), 'hex') THEN 'the new one' ELSE 'another' END FROM users WHERE id = $1`, to, fmt.Sprint(from))
+	}
+	const changed = `, email_encrypted = set_byte(email_encrypted, 30, 255 - get_byte(email_encrypted, 30))`
+	for i, c := range []struct{ writer, set, want string }{
+		{"client", changed, "none"}, {"client", changed + `, bidx = '\x01'::bytea || decode(md5('new'), 'hex')`, "the new one"}, {"client", "", "none"}, {"", changed, "none"},
+		{"client", "", "its own"}, {"rotation", changed, "its own"}, {"", changed, "none"}, {"", "", "none"}, {"", changed + `, bidx = decode(md5('new'), 'hex')`, "none"}, {"fleet", "", "none"},
+	} {
+		if i == 4 { // from here nothing takes a cell away that is of another row
+			o.Run(t, fmt.Sprintf(`ALTER TABLE users DISABLE TRIGGER "~cipherfleet_%[1]d_insert", DISABLE TRIGGER "~cipherfleet_%[1]d_update"`, o.ID))
+		}
+		if have := move(c.writer, c.set, i+1, 1000+i); have != c.want {
+			t.Errorf("%q moves a row%s: %s, want %s", c.writer, c.set, have, c.want)
+		}
+	}
+}
+
+// TestWhatWasKilledBetweenPartitionsGoesOn: between any two statements, and in the middle of any.
+func TestWhatWasKilledBetweenPartitionsGoesOn(t *testing.T) {
+	t.Parallel()
+	for done := range 6 {
+		t.Run(fmt.Sprint(done), func(t *testing.T) {
+			t.Parallel()
+			o := parted(t)
+			var kept []string
+			for i, sql := range o.planBuild(0).Statements[:done] {
+				o.Run(t, sql)
+				if i < 4 {
+					kept = testenv.Column[string](t, o, `SELECT oid::text FROM pg_class WHERE relkind = 'i' AND relname ~ '^cipherfleet_token_1_index_' ORDER BY 1`)
+				}
+			}
+			if left := o.planBuild(0).Statements; len(left) != 5-done {
+				t.Errorf("what is left to do: %q", left)
+			}
+			if done > 0 && done < 5 { // the last was killed in its middle
+				name := testenv.One[string](t, o, `UPDATE pg_index SET indisvalid = false WHERE indexrelid = (SELECT max(oid) FROM pg_class WHERE relkind = 'i' AND relname ~ '^cipherfleet_token_1_index_') RETURNING indexrelid::text`)
+				kept = slices.DeleteFunc(kept, func(s string) bool { return s == name })
+				if left := o.planBuild(0).Statements; len(left) != 5-done+2 || strings.Count(strings.Join(left, "\n"), "DROP INDEX CONCURRENTLY") != 1 {
+					t.Errorf("of what is half built: %q", left)
+				}
+			}
+			o.build(0)
+			o.stands("bidx/1 ready, valid, tokens, key")
+			o.holds("built", "6 0 0")
+			for _, oid := range kept {
+				if testenv.One[int](t, o, `SELECT count(*) FROM pg_class WHERE oid = $1::text::oid`, oid) == 0 {
+					t.Error("what was built was built again")
+				}
+			}
+		})
+	}
+}
+
+// TestAnIndexOverAllPartitionsThatIsNotValidIsMadeAnew, as somebody else may leave one; and one that is gone.
+func TestAnIndexOverAllPartitionsThatIsNotValidIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.Run(t, `CREATE INDEX cipherfleet_token_1_index ON ONLY users (bidx)`)
+	o.stands("bidx/1 filling, invalid, tokens, key")
+	if p := o.planBuild(0); len(p.Statements) != 6 || !strings.HasPrefix(p.Statements[0], "DROP INDEX IF EXISTS") {
+		t.Errorf("%q", p.Statements)
+	}
+	o.build(0)
+	o.holds("built", "6 0 0")
+	o.Run(t, `DROP INDEX cipherfleet_token_1_index`)
+	o.stands("bidx/1 ready, no index, tokens, key")
+	o.build(0)
+	o.stands("bidx/1 ready, valid, tokens, key")
+	o.holds("built again", "6 0 0")
+}
+
+// TestPartitionsComeAndGoDuringABuild, which waits for a writer in the middle of one of them.
+func TestPartitionsComeAndGoDuringABuild(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct{ sql, want string }{
+		"comes":    {`CREATE TABLE late (LIKE users INCLUDING CONSTRAINTS); ALTER TABLE users ATTACH PARTITION late FOR VALUES FROM (200) TO (300)`, "7 0 0"},
+		"detached": {`ALTER TABLE mid DETACH PARTITION mid_1`, "5 0 1"},
+		"dropped":  {`DROP TABLE mid_1`, "5 0 0"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			o := parted(t)
+			finish := o.heldBuild(t.Context())
+			o.Run(t, c.sql)
+			check(t, finish())
+			o.stands("bidx/1 ready, valid, tokens, key")
+			o.holds("built", c.want)
+		})
+	}
+}
+
+// TestABuildOfPartitionsThatIsCalledOff keeps what it has built, and nothing half built.
+func TestABuildOfPartitionsThatIsCalledOff(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.Run(t, o.planBuild(0).Statements[1])
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	finish := o.heldBuild(ctx)
+	cancel()
+	if err := finish(); err == nil {
+		t.Error("it says that it is ready")
+	}
+	if n := testenv.One[int](t, o, `SELECT count(*) FROM pg_index WHERE NOT indisvalid`); n != 0 {
+		t.Errorf("%d are half built", n)
+	}
+	o.holds("called off", "0 6 1")
+	o.build(0)
+	o.holds("built", "6 0 0")
+}
+
+// TestNoIndexOfAPartitionedTableIsUnique, and nothing is changed by the wish.
+func TestNoIndexOfAPartitionedTableIsUnique(t *testing.T) {
+	t.Parallel()
+	o := openWith(t, partedSQL)
+	o.Backfill(t)
+	o.refuses("unique", func() error {
+		_, err := o.r.PlanNew(t.Context(), o.name, wanted())
+		if code, _ := app.Explain(err); code != app.CodeRefused || !strings.Contains(fmt.Sprint(err), "is partitioned") {
+			t.Errorf("exit code %d, %v", code, err)
+		}
+		return err
+	})
+}
+
+// TestADropTakesEveryPartitionsTokens, and leaves those of one that was detached.
+func TestADropTakesEveryPartitionsTokens(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.build(0)
+	o.Run(t, `ALTER TABLE users DETACH PARTITION rest`)
+	o.holds("one left", "5 0 1")
+	_, err := o.r.Drop(t.Context(), o.planDrop(0), time.Second)
+	check(t, err)
+	o.stands("bidx/1 dropped, no index, no tokens, no key")
+	if left := testenv.Column[string](t, o, `SELECT attrelid::regclass::text FROM pg_attribute WHERE attname = 'bidx' AND attrelid IN (SELECT oid FROM pg_class WHERE relkind IN ('r', 'p'))`); !slices.Equal(left, []string{"rest"}) {
+		t.Errorf("tokens are left in %v", left)
+	}
+	if n := testenv.One[int](t, o, `SELECT count(*) FROM pg_trigger WHERE tgname ~ '^~cipherfleet_z'`) + testenv.One[int](t, o, `SELECT count(*) FROM pg_proc WHERE proname ~ '^token_'`); n != 0 {
+		t.Errorf("%d triggers and functions are left", n)
+	}
+	o.Run(t, `INSERT INTO rest (id, email) VALUES (5000, 'a')`)
+}
+
+// TestFewRowsOfPartitionsAreFilledFromTheirLists, once each partition has one; it reads no other row.
+func TestFewRowsOfPartitionsAreFilledFromTheirLists(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.build(0)
+	listed := func(want bool, why string) {
+		t.Helper()
+		p, err := index.PlanFill(t.Context(), o.DB.DB, messages.StartRequest{V: messages.Version, RequestID: "r", Table: "users", Columns: []messages.ColumnRequest{{Source: "email"}},
+			Direction: messages.DirectionIndex, Index: "bidx"})
+		check(t, err)
+		if p.JobColumn().Index.Listed != want {
+			t.Errorf("%s: listed %t", why, !want)
+		}
+	}
+	lists := func(want int) map[string]string {
+		t.Helper()
+		_, steps, err := index.Unlisted(t.Context(), o.DB.DB, 1)
+		check(t, err)
+		if len(steps) != want {
+			t.Fatalf("%d lists are missing, want %d", len(steps), want)
+		}
+		made := map[string]string{}
+		for name, step := range steps {
+			made[name] = step.Do[0]
+		}
+		return made
+	}
+	made := 0
+	for _, sql := range lists(4) {
+		listed(false, "some are missing")
+		o.Run(t, sql)
+		made++
+	}
+	lists(0)
+	listed(true, "no row lacks its token")
+	o.Run(t, `UPDATE users SET bidx = NULL WHERE id IN (3, 9)`)
+	listed(true, "two lack theirs")
+	p := o.planBuild(0)
+	if p.Filled {
+		t.Error("two rows lack their token")
+	}
+	o.Run(t, `CREATE TABLE late PARTITION OF users FOR VALUES FROM (100) TO (200)`)
+	listed(false, "a partition came")
+	for name, sql := range lists(1) {
+		o.Run(t, sql)
+		o.Run(t, `UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::regclass`, name)
+	}
+	listed(false, "one is half built")
+	if made != 4 {
+		t.Errorf("%d were made", made)
+	}
+}
