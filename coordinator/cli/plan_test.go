@@ -159,17 +159,34 @@ func TestPlanComparesABlindIndex(t *testing.T) {
 	}
 }
 
-// TestPlanKnowsWhatHasNoBlindIndex: no step makes one of a partitioned table.
-func TestPlanKnowsWhatHasNoBlindIndex(t *testing.T) {
+// TestPlanKnowsWhatAPartitionedTableCanHave: a blind index, and none that is unique.
+func TestPlanKnowsWhatAPartitionedTableCanHave(t *testing.T) {
 	t.Parallel()
 	db := testenv.Database(t)
-	db.Run(t, `CREATE TABLE users (id bigint PRIMARY KEY, email text) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF users DEFAULT; INSERT INTO users VALUES (1, 'a')`)
+	db.Run(t, `CREATE TABLE users (id bigint PRIMARY KEY, email text) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF users DEFAULT; INSERT INTO users SELECT i, 'mail' || i FROM generate_series(1, 20) i`)
 	s := newShell(t, db.URL).withKey()
 	s.must(backfillUsers()...)
+	const unique = ", indexes: [{name: email_bidx, unique: true}]"
+	s.intent(usersTable(unique))
+	c := s.plan(app.CodeRefused).Columns[0]
+	if len(c.Steps) != 0 || len(c.Blockers) != 1 || !strings.Contains(c.Blockers[0].Message, "cannot be unique") || len(c.Differences) != 1 || c.Differences[0] != (roadmap.Difference{What: "index email_bidx", Wanted: "there", Is: "not there"}) {
+		t.Errorf("a unique one: %+v", c)
+	}
+	s.run("index", "new", "users.email", "email_bidx").refusedWith(t, app.CodeRefused, "public.users is partitioned", "leave --unique out")
 	s.intent(usersTable(", indexes: [{name: email_bidx}]"))
-	c := s.plan(app.CodeWaiting).Columns[0]
-	if len(c.Steps) != 0 || len(c.Differences) != 1 || c.Differences[0] != (roadmap.Difference{What: "index email_bidx", Wanted: "there", Is: "not there"}) {
-		t.Errorf("%+v", c)
+	c = s.plan(app.CodeWaiting).Columns[0]
+	equal(t, "steps", commands(c), []string{"cipherfleet index new users.email email_bidx", "cipherfleet index build users.email email_bidx"})
+	if lock := c.Steps[1].Lock; !strings.Contains(lock, "of each partition, and SHARE of all for a moment") || len(c.Blockers) > 0 {
+		t.Errorf("lock %q, %+v", lock, c.Blockers)
+	}
+	s.must("index", "new", "users.email", "email_bidx")
+	s.must("index", "build", "users.email", "email_bidx")
+	if r := s.plan(app.CodeDone); r.Verdict != roadmap.VerdictDone {
+		t.Errorf("built: %+v", r.Columns[0])
+	}
+	s.intent(usersTable(unique))
+	if c := s.plan(app.CodeRefused).Columns[0]; len(c.Blockers) != 1 || !strings.Contains(c.Blockers[0].Message, "is another one than the manifest describes") {
+		t.Errorf("built, and a unique one is wanted: %+v", c)
 	}
 }
 

@@ -30,6 +30,8 @@ func TestGolden(t *testing.T) {
 	within := c
 	within.Where = &ddl.Condition{SQL: `(("Kind $capture$" = 'a; --'::text) AND (length("e'mail ""x""") > 3))`, Reads: []ddl.Input{{Name: "Kind $capture$", Attnum: 4, Collation: `pg_catalog."C"`}, {Name: `e'mail "x"`, Attnum: 3}}}
 	token := ddl.Token{Index: 4294967295, Table: c.Table, Cell: c.Target, Name: `b"idx %s`, Bytes: 16, Unique: true, Key: c.Key}
+	parted := token
+	parted.Unique, parted.Parted = false, true
 	watch := ddl.Watch{Key: c.Key, Columns: []ddl.Column{c, usersColumn()}}
 	for name, step := range map[string]ddl.Step{
 		"add_target": c.AddTarget(), "store": c.Store(), "check": c.Check(), "validate": c.Validate(), "capture": c.Capture(), "capture_beside": beside.Capture(), "capture_within": within.Capture(), "uncovered_within": {Do: []string{within.Uncovered(leaf)}}, "strict": c.Strict(), "bare": c.Bare(false), "bare_bytes": c.Bare(true), "reverse": c.ReverseCapture(),
@@ -39,6 +41,7 @@ func TestGolden(t *testing.T) {
 
 		"token_add": token.Add(), "token_capture": token.Capture(), "token_build": token.Build(), "token_drop": {Do: token.Drop()},
 		"token_list": token.List(), "token_listed": {Do: []string{token.Listed()}},
+		"token_part": parted.On(leaf).Build(), "token_part_list": parted.On(leaf).List(), "token_join": {Do: append([]string{parted.HoldParts()}, parted.Join().Do...), Undo: parted.Join().Undo}, "token_parted_capture": parted.Capture(),
 		"token_doubled": {Do: []string{token.Doubled(), token.DoubledKeys(), ddl.TokenMissed(token.Index)}},
 
 		"uncovered_index": c.UncoveredIndex(leaf), "uncovered": {Do: []string{c.Uncovered(leaf)}},

@@ -18,7 +18,7 @@ func (p *NewPlan) mayBeUnique() error {
 	if !p.Definition.Unique || !r.IsPartitioned {
 		return nil
 	}
-	return standing.Refuse("unique", "leave --unique out, and unique: true out of the manifest; what keeps its values apart is the application, or a table of its own that holds a token once",
+	return standing.Refuse("unique", "leave --unique out, and unique: true out of the manifest; equal values are kept apart by the application then",
 		"%s is partitioned: Postgres keeps values unique in each of its partitions, and not in all of them together", r.Table())
 }
 

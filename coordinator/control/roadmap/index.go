@@ -7,6 +7,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 )
 
 // indexSteps make the blind indexes that the manifest lists, once every row has its cell: those that are not there, and
@@ -16,7 +17,7 @@ func indexSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock
 		return
 	}
 	for _, x := range l.Status.Indexes {
-		if !x.Wanted {
+		if !x.Wanted || undividable(l, x) {
 			continue
 		}
 		command := func(verb string) string { return nameOf(l).Command("index "+verb) + " " + standing.Quoted(x.Name) }
@@ -29,7 +30,7 @@ func indexSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock
 			if generations(l, x.Name) > 1 {
 				build += fmt.Sprintf(" --generation %d", x.Generation)
 			}
-			add("", fmt.Sprintf("write the tokens that blind index %q lacks, and build what lookups use", x.Name), build, "of rows, a chunk at a time, then SHARE UPDATE EXCLUSIVE")
+			add("", fmt.Sprintf("write the tokens that blind index %q lacks, and build what lookups use", x.Name), build, "of rows, a chunk at a time, then SHARE UPDATE EXCLUSIVE"+joined(l))
 		}
 	}
 }
@@ -52,7 +53,31 @@ func changed(l *status.Look) (list []Obstacle) {
 // indexable says that blind indexes can be made of the column's cells when the steps before are done.
 func indexable(l *status.Look) bool {
 	reached := max(l.State.Phase.Rung(), lifecycle.Phase(l.Wanted.Reach).Rung())
-	return reached >= lifecycle.PhaseBackfilled.Rung() && !elsewhere(l) && len(unable(l)) == 0 && !l.Relation.IsPartitioned
+	return reached >= lifecycle.PhaseBackfilled.Rung() && !elsewhere(l) && len(unable(l)) == 0
+}
+
+// joined is the lock that the index over all partitions takes.
+func joined(l *status.Look) string {
+	if !l.Relation.IsPartitioned {
+		return ""
+	}
+	return " of each partition, and SHARE of all for a moment"
+}
+
+// undividable says that the manifest wants an index that a partitioned table cannot have, and that is not there.
+func undividable(l *status.Look, x status.Index) bool {
+	return l.Relation.IsPartitioned && unborn(x) && slices.ContainsFunc(l.Wanted.Indexes, func(w manifest.Index) bool { return w.Name == x.Name && w.Unique })
+}
+
+// undivided are the blind indexes that cannot be made.
+func undivided(l *status.Look) (list []Obstacle) {
+	for _, x := range l.Status.Indexes {
+		if x.Wanted && undividable(l, x) {
+			list = append(list, Obstacle{"manifest", fmt.Sprintf("blind index %q cannot be unique: Postgres keeps values unique in each partition, and not in all of them together", x.Name),
+				"leave unique: true out, and have the application keep values apart"})
+		}
+	}
+	return list
 }
 
 // unborn says that an index has no column of tokens yet.

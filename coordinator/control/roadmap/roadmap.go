@@ -175,7 +175,7 @@ func (m *mapper) column(ctx context.Context, q pg.Querier, l *status.Look) (Colu
 	if absent, is := absent(l); is && c.Phase.Rung() < c.Reach.Rung() {
 		c.Blockers = append(c.Blockers, absent)
 	}
-	c.Blockers = append(c.Blockers, changed(l)...)
+	c.Blockers = append(append(c.Blockers, changed(l)...), undivided(l)...)
 	if len(c.Steps) == 0 {
 		return c, nil
 	}

@@ -174,7 +174,7 @@ func differences(l *status.Look) []Difference {
 				differ(what, other[1], other[2])
 			}
 		}
-		if x.Wanted && indexable(l) { // a step makes it
+		if x.Wanted && indexable(l) && !undividable(l, x) { // a step makes it
 			continue
 		}
 		if l.State.Phase.Rung() >= lifecycle.PhaseBackfilled.Rung() || x.Present {
