@@ -21,6 +21,10 @@ const indexBuildLong = `Make a blind index ready. First the fleet opens each cel
 form, and writes it only if nobody else wrote the row meanwhile; a sweep proves that nothing is left. Then Postgres builds
 the index of the tokens, beside readers and writers; one that an earlier build left invalid is taken away before.
 
+Of a partitioned table every partition's index is built, one after the other, and then joined into one under a lock that
+lets readers go on; killed in between, the same command goes on behind those that are done. Run it behind ATTACH
+PARTITION, too: nobody has counted the rows that a partition brings along.
+
 The column has to be backfilled, cut over or dropped. Where nothing has changed since the last time, nothing is done.
 
 With --unique in index new, rows whose values are equal in their normal form keep it from being: how many they are is

@@ -26,6 +26,8 @@ What it is like is said by the flags; where they are silent, by the manifest, if
 --next makes another generation of an index that is there, with another key, in a column NAME_2: build it, then drop the
 old one. Nothing else of an index can change.
 
+No index of a partitioned table is unique: Postgres keeps values unique in each partition alone.
+
 A column of few different values is refused, unless --few-values says that it may be: who sees how often each token
 occurs knows which value it is of.
 

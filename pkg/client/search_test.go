@@ -52,7 +52,8 @@ func (s *shop) move(x lifecycle.Index, to lifecycle.IndexState) {
 }
 
 func (s *shop) tokens(x lifecycle.Index) ddl.Token {
-	return ddl.Token{Index: x.ID, Table: s.column().Table, Cell: s.column().Target, Name: x.Token, Bytes: x.Bytes, Key: s.column().Key}
+	return ddl.Token{Index: x.ID, Table: s.column().Table, Cell: s.column().Target, Name: x.Token, Bytes: x.Bytes, Key: s.column().Key,
+		Parted: testenv.One[bool](s.t, s, `SELECT relkind = 'p' FROM pg_class WHERE oid = 'users'::regclass`)}
 }
 
 // bare counts the rows whose token is missing or left over.
@@ -120,6 +121,64 @@ func TestAClientWritesTokensAndFindsByThem(t *testing.T) {
 	}
 	if _, err := a.pool.Exec(t.Context(), `SELECT {email by another $1}`, a.users, "a"); !errors.Is(err, token.ErrNoIndex) {
 		t.Errorf("an index that there is not: %v", err)
+	}
+}
+
+// partedSQL is that table in parts: one has its columns at other numbers, one is parted again.
+const partedSQL = `CREATE TABLE users (gone int, id bigint PRIMARY KEY, name text, email text, ssn text) PARTITION BY RANGE (id); ALTER TABLE users DROP COLUMN gone;
+CREATE TABLE low (ssn text, junk int, email text, name text, id bigint NOT NULL); ALTER TABLE low DROP COLUMN junk; ALTER TABLE users ATTACH PARTITION low FOR VALUES FROM (0) TO (10);
+CREATE TABLE high PARTITION OF users FOR VALUES FROM (10) TO (100) PARTITION BY HASH (id); CREATE TABLE high_0 PARTITION OF high FOR VALUES WITH (MODULUS 1, REMAINDER 0)`
+
+// TestAClientFindsByTokensInEveryPartition: in those that come later too, and rows that it moves from one to another, before and after the cutover.
+func TestAClientFindsByTokensInEveryPartition(t *testing.T) {
+	t.Parallel()
+	s := open(t, partedSQL)
+	s.register()
+	s.dualWrite()
+	x := s.index(1, cell.NormaliseLowerTrim, lifecycle.IndexReady)
+	a := s.app(s.still())
+	for id, mail := range map[int]string{1: "Ada@Example.org", 11: "ada@example.ORG", 2: "bob@example.org", 3: "carol@example.org", 4: "moved by hand"} {
+		a.mustWrite(insertSQL, id, mail)
+	}
+	a.finds("ada@example.org", 1, 11)
+	s.Run(t, `CREATE TABLE late (LIKE users INCLUDING CONSTRAINTS); ALTER TABLE users ATTACH PARTITION late FOR VALUES FROM (200) TO (300)`)
+	a.mustWrite(insertSQL, 201, "ada@example.org ")
+	a.finds("ada@example.org", 1, 11, 201)
+	moves := func(from, to int) {
+		t.Helper()
+		tx := must(a.pool.Begin(t.Context()))(t)
+		defer tx.Rollback(t.Context()) //nolint:errcheck // it is committed
+		check(t, a.users.Rebind(t.Context(), tx, client.Key{from}, client.Key{to}))
+		check(t, tx.Commit(t.Context()))
+	}
+	moves(2, 12)
+	a.finds("bob@example.org", 12)
+	a.mustWrite(`UPDATE users SET id = $3, {email = $2 key $3} WHERE id = $1`, 3, "carol@elsewhere.org", 13)
+	a.finds("carol@elsewhere.org", 13)
+	a.finds("carol@example.org")
+	a.mustWrite(`UPDATE users SET {email = $2 key $1} WHERE id = $1`, 13, "carol@example.org")
+	a.finds("carol@elsewhere.org")
+	var found []int64
+	for _, from := range []string{"users", "high", "high_0"} {
+		rows := must(a.pool.Query(t.Context(), `SELECT id FROM `+from+` WHERE {email by email_bidx $1} AND id < 100 ORDER BY id DESC LIMIT 1`, a.users, "ada@example.org"))(t)
+		found = append(found, must(pgx.CollectRows(rows, pgx.RowTo[int64]))(t)...)
+	}
+	if fmt.Sprint(found) != "[11 11 11]" {
+		t.Errorf("by the names of partitions: %v", found)
+	}
+	s.Run(t, `UPDATE users SET id = 14 WHERE id = 4`)
+	a.finds("moved by hand")
+	s.backfill()
+	s.cutOver("email_plaintext")
+	check(t, a.c.Refresh(t.Context()))
+	moves(12, 202)
+	moves(11, 5)
+	a.finds("bob@example.org", 202)
+	a.finds("ada@example.org", 1, 5, 201)
+	s.Run(t, `ALTER TABLE users DETACH PARTITION low`)
+	a.finds("ada@example.org", 201)
+	if n := s.bare(x); n != 1 {
+		t.Errorf("%d rows lack their token", n)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -28,9 +30,7 @@ func parts(r pg.Relation, steps ddl.Token) (list []part) {
 		return []part{{steps, r.OID}}
 	}
 	for _, leaf := range r.Leaves {
-		if leaf.Kind == pg.KindTable { // no other has an index
-			list = append(list, part{steps.On(leaf.Named), leaf.OID})
-		}
+		list = append(list, part{steps.On(leaf.Named), leaf.OID})
 	}
 	return list
 }
@@ -52,15 +52,29 @@ func (c column) partsAt(ctx context.Context, q pg.Querier, steps ddl.Token) ([]p
 	return parts(now, steps), nil
 }
 
-// lacking are the parts whose index of that name is not there, or not valid, and what stands of it.
+const statesSQL = `SELECT p.name, i.indisvalid AND i.indisready AND i.indislive FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.text[])) AS p (relid, name)
+ JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) p.relid JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) i.indexrelid AND r.relname OPERATOR(pg_catalog.=) p.name::pg_catalog.name`
+
+// lacking are the parts whose index of that name is not there, or not valid, and what stands of each.
 func lacking(ctx context.Context, q pg.Querier, all []part, name func(ddl.Token) string) (list []part, states []string, err error) {
-	for _, one := range all {
-		state, err := standingOf(ctx, q, one.relation, name(one.Token))
-		if err != nil {
-			return nil, nil, err
-		}
-		if state != BuiltValid {
-			list, states = append(list, one), append(states, state)
+	relations, names := make([]uint32, len(all)), make([]string, len(all))
+	for i, one := range all {
+		relations[i], names[i] = one.relation, name(one.Token)
+	}
+	rows, err := q.Query(ctx, statesSQL, relations, names)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for the indexes of partitions: %w", pg.Safe(err))
+	}
+	there, valid, is := map[string]bool{}, false, ""
+	if _, err = pgx.ForEachRow(rows, []any{&is, &valid}, func() error { there[is] = valid; return nil }); err != nil {
+		return nil, nil, fmt.Errorf("look for the indexes of partitions: %w", pg.Safe(err))
+	}
+	for i, one := range all {
+		switch valid, is := there[names[i]]; {
+		case !is:
+			list, states = append(list, one), append(states, BuiltMissing)
+		case !valid:
+			list, states = append(list, one), append(states, BuiltInvalid)
 		}
 	}
 	return list, states, nil
@@ -145,9 +159,13 @@ func (r *Registry) join(ctx context.Context, p BuildPlan) error {
 		if _, err := tx.Exec(ctx, p.steps.HoldParts()); err != nil {
 			return err
 		}
-		all, err := p.column.partsAt(ctx, tx, p.steps)
+		leaves, err := standing.Leaves(ctx, tx, p.column.Relation.OID)
 		if err != nil {
 			return err
+		}
+		var all []part
+		for _, oid := range leaves {
+			all = append(all, part{p.steps.On(pg.Named{OID: oid}), oid})
 		}
 		missing, _, err := lacking(ctx, tx, all, ddl.Token.IndexName)
 		if err == nil && len(missing) > 0 {

@@ -2,6 +2,7 @@ package index_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -179,10 +180,42 @@ func TestPartitionsComeAndGoDuringABuild(t *testing.T) {
 			finish := o.heldBuild(t.Context())
 			o.Run(t, c.sql)
 			check(t, finish())
+			if what == "comes" && testenv.One[int](t, o, `SELECT count(*) FROM pg_class WHERE relname = 'cipherfleet_token_1_index_' || 'late'::regclass::oid AND relispartition`) != 1 {
+				t.Error("its index was not built beside writers")
+			}
 			o.stands("bidx/1 ready, valid, tokens, key")
 			o.holds("built", c.want)
 		})
 	}
+}
+
+// TestAPartitionThatComesWhenTheOthersAreJoined is seen: who joins them waits until it is there.
+func TestAPartitionThatComesWhenTheOthersAreJoined(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.Run(t, `ALTER TABLE users DETACH PARTITION rest; CREATE TABLE late (LIKE users INCLUDING CONSTRAINTS)`) // a default would be locked, too
+	tx, err := o.Begin(t.Context())
+	check(t, err)
+	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it is committed
+	p, built := o.planBuild(0), make(chan error, 1)
+	for _, sql := range p.Statements[:3] {
+		o.Run(t, sql)
+	}
+	_, err = tx.Exec(t.Context(), `ALTER TABLE users ATTACH PARTITION late FOR VALUES FROM (200) TO (300)`)
+	check(t, err)
+	go func() { _, err := o.r.Build(t.Context(), p, false); built <- err }()
+	testenv.Eventually(t, 20*time.Second, func() error {
+		if testenv.One[int](t, o, `SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareLock' AND relation = 'users'::regclass`) == 0 {
+			return errors.New("nobody waits")
+		}
+		return nil
+	})
+	check(t, tx.Commit(t.Context()))
+	check(t, <-built)
+	if testenv.One[int](t, o, `SELECT count(*) FROM pg_class WHERE relname = 'cipherfleet_token_1_index_' || 'late'::regclass::oid AND relispartition`) != 1 {
+		t.Error("its index was not built beside writers")
+	}
+	o.holds("built", "6 0 0")
 }
 
 // TestABuildOfPartitionsThatIsCalledOff keeps what it has built, and nothing half built.
