@@ -56,7 +56,7 @@ func samples() map[string]any {
 		"external_answer":  messages.ExternalAnswer{Results: []messages.ExternalResult{{ID: 0, Value: json.RawMessage(`{"c":"mBbK"}`)}, {ID: 1, Refused: true}}, Error: "the key service is down"},
 		"job":              whole,
 		"job_list":         messages.JobList{Jobs: []messages.Job{whole}},
-		"problem":          &messages.Problem{Code: messages.CodeInvalid, Field: "table", Message: "there is no such table", Hint: "name its schema"},
+		"problem":          &messages.Problem{Code: messages.CodeInvalid, Field: "table", Message: "there is no such table", Hint: "name its schema", Job: job},
 	}
 }
 

@@ -25,6 +25,7 @@ type Problem struct {
 	Field   string `json:"field,omitempty"` // the request's field, as in "columns[0].source"
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	Job     string `json:"job,omitempty"` // what stands in the way is this job, which the fleet began by itself: worth waiting for
 }
 
 // Error is the field, if any, and the message; the hint is for whoever prints it.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
@@ -29,8 +30,9 @@ are encrypted, range by range and chunk by chunk, and swept until nothing is unc
 when nothing noticed who missed them, as after a rollback, are opened and compared with their sources, and those of
 another value are sealed anew.
 
-With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT
-drains: chunks in hand commit, the rest stays; the same command resumes.
+With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. A job that the
+fleet began by itself over the same table is waited for, two minutes at most. SIGINT drains: chunks in hand commit, the
+rest stays; the same command resumes.
 
 A column that another system encrypted is opened and sealed as the manifest says (transform: reencrypt,
 docs/foreign.md). With --transform reencrypt --from cipherfleet cells of ours move into a column of another type.
@@ -210,7 +212,7 @@ func (o *backfillOptions) inFleet(work, drain context.Context, c *cobra.Command,
 	if err := s.openQueue(work, "", 0); err != nil {
 		return err
 	}
-	job, err := o.begin(work, leader{s.queue})
+	job, err := o.begin(work, drain, c, s, leader{s.queue})
 	if err != nil {
 		return err
 	}
@@ -287,20 +289,30 @@ type starter interface {
 	Retry(context.Context, messages.RetryRequest) (messages.Job, error)
 }
 
-func (o *backfillOptions) begin(ctx context.Context, plane starter) (messages.Job, error) {
-	if o.again.Job != "" {
-		return plane.Retry(ctx, o.again)
+// begin asks for the job, and again when what the fleet began by itself is in the way no more.
+func (o *backfillOptions) begin(ctx, drain context.Context, c *cobra.Command, s *station, plane starter) (job messages.Job, err error) {
+	until, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer context.AfterFunc(drain, func() { stop(context.Cause(drain)) })()
+	patience := s.patience(c.ErrOrStderr())
+	patience.Left = standing.LongestWait // it is worked on here, if it is not elsewhere
+	ask := func() error {
+		if o.again.Job != "" {
+			job, err = plane.Retry(ctx, o.again)
+		} else {
+			job, err = plane.Start(ctx, o.request)
+		}
+		return err
 	}
 	for {
-		job, err := plane.Start(ctx, o.request)
-		if err == nil || o.early == nil || !o.early(ctx, err) {
+		if err = patience.Through(until, ask); err == nil || o.early == nil || !o.early(ctx, err) {
 			return job, err
 		}
 	}
 }
 
 func (o *backfillOptions) startAndFollow(ctx, drain context.Context, c *cobra.Command, s *station) (messages.Job, error) {
-	job, err := o.begin(ctx, s.plane)
+	job, err := o.begin(ctx, drain, c, s, s.plane)
 	if err != nil {
 		return messages.Job{}, err
 	}

@@ -100,9 +100,7 @@ func (o *cutoverOptions) execute(c *cobra.Command, config app.Coordinator) error
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
 	o.request.Sweep = func(_ context.Context, r messages.StartRequest) error { return sweep(work, drain, c, config, r) }
-	o.request.Waiting = func(job string) {
-		fmt.Fprintf(c.ErrOrStderr(), "waiting for job %s, which is at work on the table\n", job)
-	}
+	o.request.Waiting = waitingFor(c.ErrOrStderr())
 	result, err := l.Cutover(drain, o.request)
 	if err != nil {
 		if short := cutShort(work); short != nil {

@@ -26,7 +26,8 @@ that had not would write cells under the name that is the plaintext's after the 
 The table is locked (ACCESS EXCLUSIVE) for a moment when the column is added, and for another when the names are
 swapped. In between rows are locked a chunk at a time; every row gets a new version, as in a backfill.
 
-Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
+A job that the fleet began by itself over the same table is waited for, two minutes at most. Killed at any moment, the
+same command goes on. SIGINT drains the job and pauses it.
 
 Exit codes: 0 the plaintext is back · 2 bad flag, name or environment · 3 the column is written faster than its cells
 are opened, or a program has not noticed · 4 refused, nothing changed · 5 rows are in quarantine, or the job failed ·
@@ -71,7 +72,8 @@ func newDecrypt(read settings) *cobra.Command {
 			fmt.Fprintln(c.ErrOrStderr(), "  open every cell into it (a job; rows are locked a chunk at a time)\n"+
 				"  swap the names back (ACCESS EXCLUSIVE, for a moment)\nnothing was changed")
 		} else if err == nil {
-			err = restore.Restore(c.Context(), l, p, o.request.Reason)
+			restored := func() error { return restore.Restore(c.Context(), l, p, o.request.Reason) }
+			err = s.patience(c.ErrOrStderr()).Through(c.Context(), restored)
 		}
 		s.close(c.Context())
 		if err != nil || o.dryRun {

@@ -91,7 +91,8 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 	}
 	defer s.close(c.Context())
 	l := &ladder.Ladder{DB: s.db}
-	plan, err := l.PlanDrop(c.Context(), o.name)
+	var plan ladder.Drop
+	err = s.patience(c.ErrOrStderr()).Through(c.Context(), func() (err error) { plan, err = l.PlanDrop(c.Context(), o.name); return err })
 	if err != nil {
 		return err
 	}

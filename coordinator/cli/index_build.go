@@ -30,7 +30,8 @@ The column has to be backfilled, cut over or dropped. Where nothing has changed 
 With --unique in index new, rows whose values are equal in their normal form keep it from being: how many they are is
 said, never a value or a token, and with --keys the keys of such rows, in groups.
 
-With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT drains.
+With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. A job that the
+fleet began by itself over the same table is waited for, two minutes at most. SIGINT drains.
 
 Exit codes: as of cipherfleet index`
 
@@ -76,8 +77,14 @@ func (o *indexBuildOptions) run(c *cobra.Command, args []string, read settings) 
 	}
 	defer s.close(c.Context())
 	r := &index.Registry{DB: s.db, Reason: o.reason}
-	p, err := r.PlanBuild(c.Context(), o.index.of, o.index.name, o.index.generation)
-	if err != nil {
+	p, patience := index.BuildPlan{}, s.patience(c.ErrOrStderr())
+	look := func(generation int) error {
+		return patience.Through(c.Context(), func() (err error) {
+			p, err = r.PlanBuild(c.Context(), o.index.of, o.index.name, generation)
+			return err
+		})
+	}
+	if err := look(o.index.generation); err != nil {
 		return err
 	}
 	request := p.Request(uuid.NewString())
@@ -94,7 +101,7 @@ func (o *indexBuildOptions) run(c *cobra.Command, args []string, read settings) 
 		if done.Job, err = o.fill(c, s); err != nil {
 			return err
 		}
-		if p, err = r.PlanBuild(c.Context(), o.index.of, o.index.name, p.Index.Generation); err != nil {
+		if err := look(p.Index.Generation); err != nil {
 			return err
 		}
 	}

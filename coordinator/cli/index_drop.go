@@ -39,9 +39,11 @@ func newIndexDrop(read settings) *cobra.Command {
 		if wait < 0 {
 			return usage(errors.New("--wait was below zero; accepted is a duration, as in 90s"), c)
 		}
-		return withIndexes(c, read, false, reason, func(_ *station, r *index.Registry) error {
-			p, err := r.PlanDrop(c.Context(), o.of, o.name, o.generation)
-			if err != nil {
+		return withIndexes(c, read, false, reason, func(s *station, r *index.Registry) error {
+			var p index.DropPlan
+			patience := s.patience(c.ErrOrStderr())
+			plan := func() (err error) { p, err = r.PlanDrop(c.Context(), o.of, o.name, o.generation); return err }
+			if err := patience.Through(c.Context(), plan); err != nil {
 				return err
 			}
 			done := indexDone{V: messages.Version, Table: p.Table, Column: p.Column, DryRun: dryRun, Change: !p.Already, Index: p.Index}
@@ -49,7 +51,10 @@ func newIndexDrop(read settings) *cobra.Command {
 				for _, statement := range p.Statements {
 					fmt.Fprintln(c.ErrOrStderr(), statement+";")
 				}
-			} else if done.Index, err = r.Drop(c.Context(), p, wait); err != nil {
+				return printDropped(c, asJSON, done)
+			}
+			err := patience.Through(c.Context(), func() (err error) { done.Index, err = r.Drop(c.Context(), p, wait); return err })
+			if err != nil {
 				return err
 			}
 			return printDropped(c, asJSON, done)

@@ -72,8 +72,10 @@ func (o *indexNewOptions) run(c *cobra.Command, args []string, read settings) er
 			return err
 		}
 		o.fromManifest(c, listed)
-		p, err := r.PlanNew(c.Context(), o.index.of, o.wanted)
-		if err != nil {
+		var p index.NewPlan
+		patience := s.patience(c.ErrOrStderr())
+		plan := func() (err error) { p, err = r.PlanNew(c.Context(), o.index.of, o.wanted); return err }
+		if err := patience.Through(c.Context(), plan); err != nil {
 			return err
 		}
 		for _, warning := range p.Warnings {
@@ -86,7 +88,8 @@ func (o *indexNewOptions) run(c *cobra.Command, args []string, read settings) er
 			}
 		}
 		if !o.dryRun {
-			if done.Index, err = r.New(c.Context(), p); err != nil {
+			err := patience.Through(c.Context(), func() (err error) { done.Index, err = r.New(c.Context(), p); return err })
+			if err != nil {
 				return err
 			}
 		}

@@ -39,7 +39,8 @@ command that was killed does not go further than it would have.
 --rehearse does a cutover and its rollback to an empty copy of the table inside one transaction, which is taken back:
 it shows every statement, and how long the table would be locked.
 
-Killed at any moment, the same command goes on. SIGINT drains the job and pauses it.
+A job that the fleet began by itself over the same table is waited for, two minutes at most. Killed at any moment, the
+same command goes on. SIGINT drains the job and pauses it.
 
 Exit codes: 0 rolled back, or it was already · 2 bad flag, name or environment · 3 the column is written faster than its
 cells are opened, or a program has not noticed a decryption · 4 refused, nothing changed · 5 rows are in quarantine, or
@@ -127,7 +128,13 @@ func (o *rollbackOptions) run(c *cobra.Command, args []string, read settings) (e
 	work, drain, stop := app.Signals(c.Context(), config.Drain, s.log)
 	defer stop()
 	o.request.Reverse = func(ctx context.Context) error { return o.reverse(ctx, drain, c, config) }
-	result, err := l.Rollback(work, plan, o.request)
+	var result ladder.Rollback
+	err = s.patience(c.ErrOrStderr()).Through(drain, func() (err error) {
+		if plan, err = l.PlanRollback(work, o.request); err == nil {
+			result, err = l.Rollback(work, plan, o.request)
+		}
+		return err
+	})
 	if short := cutShort(work); err != nil && short != nil {
 		return short
 	}

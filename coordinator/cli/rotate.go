@@ -32,8 +32,9 @@ dual-writing to dropped, and the phase stays as it is.
 A cell that does not open is left as it is and named in quarantine: it is neither passed over nor sealed as if it were
 data. When nothing is left of an old scheme, cipherfleet scheme retire takes it away, proved by Postgres.
 
-With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. SIGINT drains:
-chunks in hand commit, the rest stays; the same command resumes.
+With NATS_URL the job is started in the fleet and followed. Without, this process does everything itself. A job that the
+fleet began by itself over the same table is waited for, two minutes at most. SIGINT drains: chunks in hand commit, the
+rest stays; the same command resumes.
 
 Exit codes: 0 rotated, no cell of another scheme is left · 2 bad flag, name or environment · 3 somebody cannot read the
 scheme yet, nothing changed · 4 refused, nothing changed · 5 rows in quarantine or the job failed · 6 Postgres, NATS or

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/bus"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -121,6 +122,21 @@ func (s *station) openKey(ctx context.Context) error {
 	}
 	s.kek = kek
 	return nil
+}
+
+// patience is that of a command with jobs that the fleet begins by itself. Where there is no fleet nobody ends them, but a
+// process that does everything itself.
+func (s *station) patience(w io.Writer) *standing.Patience {
+	p := &standing.Patience{DB: s.db, Tell: waitingFor(w)}
+	if s.config.NATSURL != "" {
+		p.Left = standing.LongestWait
+	}
+	return p
+}
+
+// waitingFor says which job is waited for.
+func waitingFor(w io.Writer) func(job string) {
+	return func(job string) { fmt.Fprintf(w, "waiting for job %s, which is at work on the table\n", job) }
 }
 
 // openQueue connects to NATS: the configured one, or one in this process, kept in dir.

@@ -35,7 +35,7 @@ func (k *keeper) fill(ctx context.Context) error {
 			continue
 		}
 		request.RequestID = uuid.NewString()
-		_, err := k.plane.Start(ctx, request)
+		_, err := k.plane.start(ctx, request, true)
 		var problem *messages.Problem
 		if errors.As(err, &problem) { // another job is at work, or the column moves: later
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,6 +54,11 @@ func (p *Plane) jobs() *work.Jobs {
 // Start prepares what is missing and starts a job, or answers with the job that the same request started before.
 // A refusal is a *messages.Problem and has changed nothing.
 func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Job, error) {
+	return p.start(ctx, r, false)
+}
+
+// start is [Plane.Start], of a job that somebody asked for or, unasked, that the fleet begins by itself.
+func (p *Plane) start(ctx context.Context, r messages.StartRequest, unasked bool) (messages.Job, error) {
 	job, err := p.jobs().ByRequest(ctx, r.RequestID)
 	if err == nil {
 		return p.describe(ctx, job)
@@ -78,7 +84,12 @@ func (p *Plane) Start(ctx context.Context, r messages.StartRequest) (messages.Jo
 	if job, err := p.adopt(ctx, prepared); err == nil || !errors.Is(err, work.ErrNoJob) {
 		return job, err
 	}
-	job, err = p.jobs().Create(ctx, work.Job{RequestID: r.RequestID, Relation: prepared.Relation.OID, Spec: prepared.spec(r), TraceParent: traceParent(ctx)})
+	spec := prepared.spec(r)
+	spec.Unasked = unasked
+	job, err = p.jobs().Create(ctx, work.Job{RequestID: r.RequestID, Relation: prepared.Relation.OID, Spec: spec, TraceParent: traceParent(ctx)})
+	if errors.Is(err, work.ErrBusy) { // somebody was quicker
+		return messages.Job{}, p.busy(ctx, prepared.Relation.OID)
+	}
 	if err != nil {
 		return messages.Job{}, problem(err)
 	}
@@ -93,18 +104,8 @@ func (p *Plane) adopt(ctx context.Context, prepared Prepared) (messages.Job, err
 	if err != nil {
 		return messages.Job{}, err
 	}
-	for i, c := range job.Spec.Columns { // that were verified since it began
-		if i < len(prepared.columns) {
-			prepared.columns[i].Compare = prepared.columns[i].Compare || c.Compare
-		}
-	}
-	for i, c := range job.Spec.Columns { // how many rows lacked a token when it began is the job's to know
-		if i < len(prepared.columns) && c.Index != nil && prepared.columns[i].Index != nil && c.Index.ID == prepared.columns[i].Index.ID {
-			prepared.columns[i].Index = c.Index
-		}
-	}
-	if !reflect.DeepEqual(job.Spec.Columns, prepared.columns) {
-		return messages.Job{}, problem(work.ErrBusy)
+	if !prepared.isOf(job) {
+		return messages.Job{}, occupied(job)
 	}
 	if job.State == work.Paused {
 		if job, err = p.jobs().Resume(ctx, job.ID, ""); err != nil {
@@ -113,6 +114,39 @@ func (p *Plane) adopt(ctx context.Context, prepared Prepared) (messages.Job, err
 		p.lead.wake()
 	}
 	return p.describe(ctx, job)
+}
+
+// isOf says that the job goes over the very columns that were prepared, in the same way.
+func (p Prepared) isOf(job work.Job) bool {
+	columns := slices.Clone(p.columns)
+	for i, c := range job.Spec.Columns {
+		if i >= len(columns) {
+			return false
+		}
+		columns[i].Compare = columns[i].Compare || c.Compare // that were verified since it began
+		if c.Index != nil && columns[i].Index != nil && c.Index.ID == columns[i].Index.ID {
+			columns[i].Index = c.Index // how many rows lacked a token when it began is the job's to know
+		}
+	}
+	return reflect.DeepEqual(job.Spec.Columns, columns)
+}
+
+// busy is that another job is in the way. It may have ended meanwhile.
+func (p *Plane) busy(ctx context.Context, relation uint32) error {
+	job, err := p.jobs().Live(ctx, relation)
+	if err != nil && !errors.Is(err, work.ErrNoJob) {
+		return err
+	}
+	return occupied(job)
+}
+
+// occupied is that this job is in the way. One that the fleet began by itself is named to whoever asks: he may wait for it.
+func occupied(job work.Job) error {
+	refusal := &messages.Problem{Code: messages.CodeConflict, Field: "table", Message: work.ErrBusy.Error(), Hint: "resume, follow or cancel it first"}
+	if job.Passing() {
+		refusal.Job, refusal.Hint = job.ID, "the fleet began it by itself, for rows that were left behind: ask again when it has ended; cipherfleet job ls shows it"
+	}
+	return refusal
 }
 
 // Get says how a job stands.
@@ -167,7 +201,11 @@ func (p *Plane) Retry(ctx context.Context, r messages.RetryRequest) (messages.Jo
 		if err != nil {
 			return work.Job{}, err
 		}
-		return p.jobs().Retry(ctx, id, actor, leaves)
+		again, err := p.jobs().Retry(ctx, id, actor, leaves)
+		if errors.Is(err, work.ErrBusy) {
+			err = p.busy(ctx, job.Relation)
+		}
+		return again, err
 	})
 }
 
@@ -217,8 +255,6 @@ func problem(err error) error {
 		return &messages.Problem{Code: messages.CodeWaiting, Field: "scheme", Message: early.Error(), Hint: early.Hint()}
 	case errors.Is(err, work.ErrNoJob):
 		return &messages.Problem{Code: messages.CodeNotFound, Field: "job", Message: "there is no such job", Hint: "list the jobs to find it"}
-	case errors.Is(err, work.ErrBusy):
-		return &messages.Problem{Code: messages.CodeConflict, Field: "table", Message: "another job over the same table has not ended", Hint: "resume, follow or cancel it first"}
 	case errors.Is(err, work.ErrNothingQuarantined):
 		return &messages.Problem{Code: messages.CodeConflict, Field: "job", Message: "no row of the job is in quarantine", Hint: "there is nothing to try again; a job that failed for another reason is followed by a new one: cipherfleet backfill"}
 	case errors.Is(err, work.ErrSuperseded):

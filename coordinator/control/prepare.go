@@ -93,10 +93,16 @@ func (p *Plane) prepareRotation(ctx context.Context, r messages.StartRequest) (P
 	if err != nil {
 		return Prepared{}, err
 	}
+	prepared := Prepared{Plan: rotation.Job, columns: []work.Column{rotation.JobColumn()}}
+	if job, err := p.jobs().Live(ctx, prepared.Relation.OID); err == nil && !prepared.isOf(job) {
+		return Prepared{}, occupied(job)
+	} else if err != nil && !errors.Is(err, work.ErrNoJob) {
+		return Prepared{}, err
+	}
 	if err := rotation.Begin(ctx, lifecycle.Registrar{DB: p.DB, KEK: p.KEK, Actor: r.Actor}, p.alter); err != nil {
 		return Prepared{}, err
 	}
-	return Prepared{Plan: rotation.Job, columns: []work.Column{rotation.JobColumn()}}, nil
+	return prepared, nil
 }
 
 // prepareIndex plans the job that fills a blind index. It alters nothing.
@@ -118,7 +124,8 @@ func (p *Plane) alter(ctx context.Context, f func(pg.Tx) error) error {
 	})
 }
 
-// refuseAnother refuses to put another expression or condition under a job at work.
+// refuseAnother refuses, before anything is altered, what a job at work is in the way of: other columns, or another
+// expression or condition.
 func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
 	job, err := work.LiveOver(ctx, p.DB, plan.Relation.OID)
 	if errors.Is(err, work.ErrNoJob) {
@@ -126,11 +133,10 @@ func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
 	}
 	for _, c := range plan.Columns {
 		is := standing.SpecIn(job, c.Registered.ID)
-		if err == nil && (is.Made() || c.Made()) && !reflect.DeepEqual(is.Expression, c.Expression) {
-			return problem(work.ErrBusy)
-		}
-		if err == nil && is.ID != 0 && !reflect.DeepEqual(is.Where, c.Where) {
-			return problem(work.ErrBusy)
+		other := is.ID == 0 || is.Reverse || is.Rotate || is.Index != nil || !reflect.DeepEqual(is.Where, c.Where) ||
+			(is.Made() || c.Made()) && !reflect.DeepEqual(is.Expression, c.Expression)
+		if err == nil && other {
+			return occupied(job)
 		}
 	}
 	return err

@@ -147,17 +147,6 @@ func (w *rotation) command(ctx context.Context, args ...string) error {
 	return err
 }
 
-// insist gives a command again, as its hint says, while the fleet makes tokens of its own accord: one job at a time has a
-// table.
-func (w *rotation) insist(ctx context.Context, args ...string) error {
-	for {
-		err := w.command(ctx, args...)
-		if err == nil || !strings.Contains(err.Error(), "has not ended") || !rest(ctx, 200*time.Millisecond) {
-			return err
-		}
-	}
-}
-
 // answers waits for a coordinator. Without one, a command would not notice: the ear takes its request as well.
 func (w *rotation) answers(ctx context.Context) error {
 	return eventually(ctx, func() error {
@@ -192,7 +181,7 @@ func (w *rotation) rotate(ctx context.Context) {
 	defer operating.Wait()
 	defer stop()
 	operating.Go(func() {
-		rotated <- w.insist(rotating, "rotate", "people.email", "--to", "2", "--chunk-rows", "50", "--user-triggers", "fire")
+		rotated <- w.command(rotating, "rotate", "people.email", "--to", "2", "--chunk-rows", "50", "--user-triggers", "fire")
 	})
 	w.strike(ctx)
 	w.must(<-rotated)

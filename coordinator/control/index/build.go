@@ -80,7 +80,8 @@ func (p *BuildPlan) look(ctx context.Context, q pg.Querier) (err error) {
 	case p.Index.Token == "":
 		return standing.Refuse("index", c.command("drop", p.row.Name)+" takes the rest of it away", "the column of tokens of blind index %q of %s is gone", p.row.Name, c.name())
 	case !backfilled(c.State.Phase):
-		return standing.Refuse("column", c.name().Backfill()+" comes first", "%s is %s: an index of it is built when every row has its cell", c.name(), standing.PhaseWord(c.State.Phase))
+		return standing.DueTo(ctx, q, c.Relid, standing.Refuse("column", c.name().Backfill()+" comes first", "%s is %s: an index of it is built when every row has its cell",
+			c.name(), standing.PhaseWord(c.State.Phase)))
 	}
 	key, err := c.key(ctx, q)
 	if err != nil {

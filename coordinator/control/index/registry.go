@@ -169,14 +169,7 @@ func (c column) now(ctx context.Context, tx pg.Tx, x lifecycle.Index) (lifecycle
 
 // noJob refuses while a job is at work on the table: what it compares at each chunk would change under it.
 func noJob(ctx context.Context, q pg.Querier, c column) error {
-	_, err := work.LiveOver(ctx, q, c.Relid)
-	if errors.Is(err, work.ErrNoJob) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return standing.Clash("table", "cipherfleet job ls shows it: wait for its end, or cancel it", "a job over %s has not ended", c.Relation.Table())
+	return standing.CheckFree(ctx, q, c.Relid, c.Relation.Table())
 }
 
 func each(ctx context.Context, tx pg.Tx, statements []string) error {

@@ -54,7 +54,8 @@ const mostLooks = 2 * mostSweeps
 // uncovered under the lock makes it give way: the lock is let go, the fleet seals the row, and it tries again. Killed at
 // any moment, the same request goes on. A [*standing.Refusal] has changed nothing.
 func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, error) {
-	trusted, sweeps, patience := "", 0, sweepPatience(cmp.Or(r.Patience, longestSweep))
+	trusted, sweeps := "", 0
+	patience := &standing.Patience{DB: l.DB, Left: cmp.Or(r.Patience, standing.LongestWait), Tell: r.Waiting}
 	for looks := 0; looks < mostLooks; looks++ {
 		g, err := l.look(ctx, r, trusted)
 		var under *sweeping
@@ -62,7 +63,7 @@ func (l *Ladder) Cutover(ctx context.Context, r CutoverRequest) (CutoverResult, 
 		case errors.Is(err, errCutOver):
 			return l.finishCutover(ctx, g.Standing, true)
 		case errors.As(err, &under):
-			if err := patience.await(ctx, l.DB, under, r.Waiting); err != nil {
+			if err := patience.Await(ctx, under.job, under); err != nil {
 				return CutoverResult{}, err
 			}
 			looks--

@@ -3,9 +3,6 @@ package ladder
 import (
 	"context"
 	"errors"
-	"time"
-
-	"github.com/sethvargo/go-retry"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -37,33 +34,7 @@ func (g *Gated) checkSweep(ctx context.Context, q pg.Querier) error {
 	if err != nil {
 		return err
 	}
-	return &sweeping{job.ID, standing.Clash("table", "cipherfleet job ls shows it: wait for its end, or cancel it; then this again", "a job over %s has not ended", g.Relation.Table())}
-}
-
-// How long a cutover waits for sweeps in all, and how often it looks for their end.
-const (
-	longestSweep = 2 * time.Minute
-	sweepLook    = 200 * time.Millisecond
-)
-
-// sweepPatience is what is left of a cutover's patience with sweeps.
-type sweepPatience time.Duration
-
-// await returns when the job has ended or was paused, or with the refusal when the patience ends.
-func (p *sweepPatience) await(ctx context.Context, db *pg.DB, s *sweeping, waiting func(job string)) error {
-	if waiting != nil {
-		waiting(s.job)
-	}
-	began := time.Now()
-	defer func() { *p -= sweepPatience(time.Since(began)) }()
-	jobs := &work.Jobs{DB: db}
-	return retry.Do(ctx, retry.WithMaxDuration(max(time.Duration(*p), time.Millisecond), retry.NewConstant(sweepLook)), func(ctx context.Context) error {
-		job, err := jobs.Load(ctx, s.job)
-		if err != nil || job.State.Ended() || job.State == work.Paused {
-			return err
-		}
-		return retry.RetryableError(s)
-	})
+	return &sweeping{job.ID, standing.Occupied("table", job, "a job over "+g.Relation.Table().String()+" has not ended")}
 }
 
 // isClash says that something else stood in the way, as far as could be seen.

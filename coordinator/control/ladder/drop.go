@@ -10,7 +10,6 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -79,11 +78,8 @@ func (d *Drop) check(ctx context.Context, q pg.Querier) (err error) {
 		return standing.Refuse("column", "take it back to backfilled (cipherfleet advance) and cut it over with cipherfleet cutover",
 			"%s.%s was declared cut over, but what catches writes to its plaintext still stands", table, d.Source)
 	}
-	if _, err := work.LiveOver(ctx, q, d.Relid); !errors.Is(err, work.ErrNoJob) {
-		if err != nil {
-			return err
-		}
-		return standing.Clash("table", "cipherfleet job ls shows it: wait for its end, or cancel it", "a job over %s has not ended", table)
+	if err := noJob(ctx, q, d.Standing); err != nil {
+		return err
 	}
 	if d.With, err = d.Leaving(ctx, q); err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
-	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -63,12 +62,5 @@ func (l *Ladder) hold(ctx context.Context, tx pg.Tx, s standing.Standing) error 
 
 // noJob refuses while a job is at work on the table.
 func noJob(ctx context.Context, q pg.Querier, s standing.Standing) error {
-	_, err := work.LiveOver(ctx, q, s.Relid)
-	if errors.Is(err, work.ErrNoJob) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return standing.Clash("table", "cipherfleet job ls shows it: wait for its end, or cancel it", "a job over %s has not ended", s.Relation.Table())
+	return standing.CheckFree(ctx, q, s.Relid, s.Relation.Table())
 }

@@ -127,7 +127,7 @@ func (p *look) checkMovable(ctx context.Context, field string, from lifecycle.Co
 		return err
 	}
 	if at := slices.IndexFunc(job.Spec.Columns, func(c work.Column) bool { return c.ID == from.ID }); err == nil && at >= 0 {
-		return standing.Clash(field+".source", "cipherfleet job ls shows it: wait for its end, or cancel it", "a job over %q has not ended", from.Source)
+		return standing.Occupied(field+".source", job, fmt.Sprintf("a job over %q has not ended", from.Source))
 	}
 	return standing.CheckUnindexed(ctx, p.q, field+".source", from)
 }

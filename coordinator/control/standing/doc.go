@@ -4,5 +4,6 @@
 // plaintext and cells, under today's names; a [Refusal] is a precondition that does not hold, and has changed nothing; a
 // [Dependent] is what reads a column, or speaks of it, and would mean something else after a swap of names; a [Cutover]
 // is what the last one moved, as its event keeps it; capture is the triggers that notice writes which miss the target.
-// To read is to have a transaction that cannot write, to be patient is to wait for locks briefly and often.
+// To read is to have a transaction that cannot write, to be patient is to wait for locks briefly and often; a [Patience] is
+// for jobs that the fleet began by itself.
 package standing

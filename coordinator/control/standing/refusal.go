@@ -15,11 +15,12 @@ type Refusal struct {
 	Field   string // of the request, as in "columns[0].source"; "" when it is about the server
 	Message string
 	Hint    string // what to do about it; never empty
+	Job     string // what stands in the way, if the fleet began it by itself; see [Occupied]
 }
 
 // Problem is the refusal as it goes over the wire.
 func (r *Refusal) Problem() *messages.Problem {
-	return &messages.Problem{Code: r.Kind, Field: r.Field, Message: r.Message, Hint: r.Hint}
+	return &messages.Problem{Code: r.Kind, Field: r.Field, Message: r.Message, Hint: r.Hint, Job: r.Job}
 }
 
 // Error is the message, with the field if there is one.
@@ -30,30 +31,30 @@ func (r *Refusal) Unwrap() error { return r.Problem() }
 
 // Refuse is a precondition that does not hold.
 func Refuse(field, hint, format string, args ...any) error {
-	return &Refusal{app.CodeRefused, messages.CodeRefused, field, fmt.Sprintf(format, args...), hint}
+	return &Refusal{Code: app.CodeRefused, Kind: messages.CodeRefused, Field: field, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Deny is a right that is missing.
 func Deny(field, hint, format string, args ...any) error {
-	return &Refusal{app.CodeDenied, messages.CodeDenied, field, fmt.Sprintf(format, args...), hint}
+	return &Refusal{Code: app.CodeDenied, Kind: messages.CodeDenied, Field: field, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Lack is a name that nothing has.
 func Lack(field, hint, format string, args ...any) error {
-	return &Refusal{app.CodeRefused, messages.CodeNotFound, field, fmt.Sprintf(format, args...), hint}
+	return &Refusal{Code: app.CodeRefused, Kind: messages.CodeNotFound, Field: field, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Clash is something else that stands in the way.
 func Clash(field, hint, format string, args ...any) error {
-	return &Refusal{app.CodeRefused, messages.CodeConflict, field, fmt.Sprintf(format, args...), hint}
+	return &Refusal{Code: app.CodeRefused, Kind: messages.CodeConflict, Field: field, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Postpone is a gate that waits for a person or for time.
 func Postpone(field, hint, format string, args ...any) error {
-	return &Refusal{app.CodeWaiting, messages.CodeWaiting, field, fmt.Sprintf(format, args...), hint}
+	return &Refusal{Code: app.CodeWaiting, Kind: messages.CodeWaiting, Field: field, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // Reject is a request that makes no sense on any server.
 func Reject(field, hint, format string, args ...any) error {
-	return &Refusal{app.CodeUsage, messages.CodeInvalid, field, fmt.Sprintf(format, args...), hint}
+	return &Refusal{Code: app.CodeUsage, Kind: messages.CodeInvalid, Field: field, Message: fmt.Sprintf(format, args...), Hint: hint}
 }

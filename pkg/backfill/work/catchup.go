@@ -77,7 +77,8 @@ func (s *Jobs) CatchUp(ctx context.Context, id string, leaves, indexed []uint32)
 			}
 		}
 		job.Pass, job.State = job.Pass+1, Sweeping
-		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'sweeping', pass = $2 WHERE id = $1`, id, job.Pass); err != nil {
+		job.Spec.Unasked = true
+		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'sweeping', pass = $2, spec = jsonb_set(spec, '{unasked}', 'true') WHERE id = $1`, id, job.Pass); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, nextPassSQL, id, job.Pass, time.Duration(0), leaves, whole)

@@ -31,8 +31,8 @@ func TestAJobThatIsDoneSweepsWhatBecameUncoveredSince(t *testing.T) {
 			k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text)`+tail)
 			k.DB.Run(t, `INSERT INTO public.items SELECT i, 'secret ' || i FROM generate_series(1, 2000) i`)
 			k.Start(ctx, 300)
-			if job := k.Finish(ctx); job.State != work.Done {
-				t.Fatalf("the job ended %s", job.State)
+			if job := k.Finish(ctx); job.State != work.Done || k.Job.Passing() {
+				t.Fatalf("the job ended %s; as if the fleet had begun it by itself: %t", job.State, k.Job.Passing())
 			}
 			k.Index()
 			k.DB.Run(t, `UPDATE public.items SET secret = 'missed' WHERE id IN (500, 1500)`)
@@ -40,6 +40,9 @@ func TestAJobThatIsDoneSweepsWhatBecameUncoveredSince(t *testing.T) {
 				job := must(k.Jobs.CatchUp(ctx, k.Job.ID, k.Leaves(), k.Leaves()))(t)
 				if job.State != work.Sweeping || k.phase() != lifecycle.PhaseBackfilling {
 					t.Fatalf("the job is %s, the column %s", job.State, k.phase())
+				}
+				if stored := must(k.Jobs.Load(ctx, job.ID))(t); !job.Passing() || !stored.Passing() {
+					t.Error("nobody would know that the fleet began it by itself")
 				}
 				if n := testenv.One[int](t, k.DB, `SELECT count(*) FROM cipherfleet.ranges WHERE state = 'pending'`); n != len(k.Leaves()) {
 					t.Errorf("%d ranges, want one for each of %d leaves", n, len(k.Leaves()))

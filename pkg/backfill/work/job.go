@@ -38,6 +38,10 @@ func (j Job) Events() []lifecycle.Event {
 	return list
 }
 
+// Passing says that the job is at work because the fleet began it by itself: rows were left without a cell or a token, and
+// get theirs. That is a moment's work, as a rule. One that is paused ends nothing by itself.
+func (j Job) Passing() bool { return j.Spec.Unasked && !j.State.Ended() && j.State != Paused }
+
 // Under is the job with the schemes that its columns are to be sealed under now: a job that goes on, or sweeps again, when
 // its column has another scheme writes that one. Rotations keep the one they were asked for.
 func (j Job) Under(active map[uint32]cell.Scheme) Job {

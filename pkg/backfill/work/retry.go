@@ -45,8 +45,8 @@ func (s *Jobs) Retry(ctx context.Context, id, actor string, leaves []uint32) (Jo
 		if _, err := tx.Exec(ctx, bumpSQL, id); err != nil {
 			return err
 		}
-		job.StoppedBy = ""
-		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'running', stopped_by = NULL WHERE id = $1`, id); err != nil {
+		job.StoppedBy, job.Spec.Unasked = "", false
+		if _, err := tx.Exec(ctx, `UPDATE cipherfleet.jobs SET state = 'running', stopped_by = NULL, spec = spec - 'unasked' WHERE id = $1`, id); err != nil {
 			return err
 		}
 		if job.Pass == 0 { // it is swept after its first pass

@@ -35,11 +35,15 @@ func TestRowsInQuarantineAreTriedAgain(t *testing.T) {
 	if rows, err := k.Jobs.Retriable(t.Context(), k.Job.ID); err != nil || rows != 2 {
 		t.Errorf("%d rows can be tried again, %v", rows, err)
 	}
+	k.DB.Run(t, `UPDATE cipherfleet.jobs SET spec = jsonb_set(spec, '{unasked}', 'true')`) // the fleet's own sweep had failed
 	for _, mended := range []bool{false, true} {
 		if mended {
 			k.DB.Run(t, `DROP TRIGGER never ON public.items`)
 		}
 		job := must(k.Retry())(t)
+		if job.Passing() || must(k.Jobs.Load(t.Context(), job.ID))(t).Passing() {
+			t.Error("somebody asked for it, and it passes for one that the fleet began by itself")
+		}
 		if job.State != work.Sweeping || job.StoppedBy != "" || k.Quarantined(t) != 0 {
 			t.Fatalf("the job is %+v with %d rows in quarantine", job, k.Quarantined(t))
 		}

@@ -16,6 +16,7 @@ type Spec struct {
 	UserTriggers string   `json:"user_triggers,omitempty"` // fire or skip
 	Budget       int      `json:"quarantine_budget"`
 	Compared     bool     `json:"compared,omitempty"` // a pass has compared the cells of every column that asks for it
+	Unasked      bool     `json:"unasked,omitempty"`  // the fleet began it, or its last sweep, by itself
 }
 
 // Column is one column of a job. The attribute numbers are those of the table, or of the partitions' root.
