@@ -26,7 +26,9 @@ func occupy(t *testing.T, spec string) (db *testenv.DB, job string, ask func() e
 	db.Run(t, `CREATE TABLE busy (id int)`)
 	job = testenv.One[string](t, db, `INSERT INTO cipherfleet.jobs (relid, spec, state, total) VALUES ('busy'::regclass, $1::jsonb, 'sweeping', 1) RETURNING id::text`, spec)
 	relation := testenv.One[uint32](t, db, `SELECT 'busy'::regclass::oid`)
-	return db, job, func() error { return standing.CheckFree(t.Context(), db, relation, pg.Table{Schema: "public", Name: "busy"}) }
+	return db, job, func() error {
+		return standing.CheckFree(t.Context(), db, relation, pg.Table{Schema: "public", Name: "busy"})
+	}
 }
 
 const unasked = `{"unasked": true}`
