@@ -112,9 +112,14 @@ func (o *residueOptions) run(c *cobra.Command, args []string, read settings) err
 		err = page.Residue(c.OutOrStdout(), report.Report, o.accept)
 	}
 	if err == nil && report.Left > 0 {
-		err = &app.Fail{Code: app.CodeWaiting, Err: fmt.Errorf("plaintext of %s.%s is left, or may be: %d findings", report.Table, report.Column, report.Left), Hint: o.hint(report)}
+		err = &app.Fail{Code: app.CodeWaiting, Err: left(report), Hint: o.hint(report)}
 	}
 	return err
+}
+
+// left says that something may be left, and how much.
+func left(r residueReport) error {
+	return fmt.Errorf("%s of %s.%s %s left, or may be: %d findings", r.Before(), r.Table, r.Column, isOrAre(r.Before()), r.Left)
 }
 
 // tidy cleans, or says what it would do.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -188,7 +189,7 @@ func TestStatusKeepsToFullVerifications(t *testing.T) {
 	s.must("verify", "--table", "users")
 	before := s.column().Verified
 	s.must("verify", "--table", "users", "--sample", "10")
-	if after := s.column().Verified; before == nil || after == nil || *after != *before {
+	if after := s.column().Verified; before == nil || !reflect.DeepEqual(after, before) {
 		t.Errorf("verified was %+v and is %+v", before, after)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
 // Indexes is a table of every blind index a column ever had.
@@ -19,7 +20,7 @@ func Indexes(w io.Writer, list index.List) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "INDEX\tGENERATION\tSTATE\tTOKENS\tNORMALISE\tBYTES\tUNIQUE\tBUILT\tUNCOVERED\tKEY\tCREATED")
 	for _, x := range list.Indexes {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%d\t%t\t%s\t%s\t%d\t%s\n", x.Name, x.Generation, x.State, dash(x.Token), x.Normalise, x.Bytes, x.Unique, x.Built, rowsWord(x), x.Key, x.Created.UTC().Format(time.DateOnly))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%d\t%t\t%s\t%s\t%d\t%s\n", x.Name, x.Generation, x.State, dash(x.Token), x.Normalise, x.Bytes, x.Unique, builtWord(x), rowsWord(x), x.Key, x.Created.UTC().Format(time.DateOnly))
 	}
 	return t.Flush()
 }
@@ -29,6 +30,14 @@ func dash(word string) string {
 		return "-"
 	}
 	return word
+}
+
+// builtWord is what stands of the index that lookups use: of one that was dropped nothing is to stand.
+func builtWord(x index.Index) string {
+	if x.State == lifecycle.IndexDropped && x.Built == index.BuiltMissing {
+		return "-"
+	}
+	return x.Built
 }
 
 func rowsWord(x index.Index) string {
@@ -41,7 +50,7 @@ func rowsWord(x index.Index) string {
 // Index describes one in several lines.
 func Index(w io.Writer, x index.Index) error {
 	_, err := fmt.Fprintf(w, "index      %s, generation %d, %s\ntokens     %s; in column %s\nkey        %d, wrapped by %s\nbuilt      %s\nmissed     %d rows were left without a token since it is there\nuncovered  %s\ncreated    %s\n",
-		x.Name, x.Generation, x.State, IndexLine(x), dash(x.Token), x.Key, dash(x.KEK), x.Built, x.Missed, rowsWord(x), x.Created.UTC().Format(time.RFC3339))
+		x.Name, x.Generation, x.State, IndexLine(x), dash(x.Token), x.Key, dash(x.KEK), builtWord(x), x.Missed, rowsWord(x), x.Created.UTC().Format(time.RFC3339))
 	return err
 }
 

@@ -188,6 +188,9 @@ func at(f Finding) func(pgx.CollectableRow) (Finding, error) {
 	}
 }
 
+// Before is what stands, or stood, in the plaintext's column, in a sentence.
+func (r Report) Before() string { return r.standing.Before() }
+
 // Left are the findings that are not accepted.
 func (r Report) Left(accepted []string) (left []Finding) {
 	for _, f := range r.Findings {

@@ -152,7 +152,7 @@ func (l *Look) describe() {
 		l.Status.Reach = &l.Wanted.Reach
 	}
 	if f, has := v.found[id]; has && !l.State.Verified.IsZero() {
-		l.Status.Verified = &Verified{At: f.at, Proven: f.Proven, NoneWrong: f.Sound()}
+		l.Status.Verified = &Verified{At: f.at, Proven: f.Proven, NoneWrong: f.Sound(), Unproven: f.Unproven}
 	}
 	l.Status.EQL = orNull(v.eql.of(l.Table, []string{l.Column.Source, l.Column.Target, l.Plain.Name, l.Sealed.Name}, l.isEQL()))
 	l.Status.Strict = standing.IsStrict(l.Relation, id)

@@ -64,7 +64,8 @@ type Index struct {
 type Verified struct {
 	At        time.Time `json:"at"`
 	Proven    bool      `json:"proven"`
-	NoneWrong bool      `json:"none_wrong"` // no cell was of another value; rows may have been uncovered
+	NoneWrong bool      `json:"none_wrong"`                 // no cell was of another value; rows may have been uncovered
+	Unproven  []string  `json:"unproven_indexes,omitempty"` // blind indexes with tokens that were wrong, missing or not to be judged
 }
 
 // Job is how the last job over a column stands, or ended.

@@ -225,7 +225,8 @@ type Finding struct {
 	Repeated      int64            `json:"repeated_nonces,omitempty"`
 	Digest        string           `json:"digest,omitempty"`
 	PlaintextGone bool             `json:"plaintext_gone,omitempty"`
-	Missed        int64            `json:"missed"` // writes that capture had caught when it began
+	Unproven      []string         `json:"unproven_indexes,omitempty"` // names of blind indexes
+	Missed        int64            `json:"missed"`                     // writes that capture had caught when it began
 	Seconds       float64          `json:"seconds"`
 
 	at time.Time

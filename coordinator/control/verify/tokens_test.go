@@ -89,6 +89,9 @@ func found(t *testing.T, s *testenv.Sealed, what string, right, missing, wrong i
 	if !r.Proven || !c.Proven || c.Covered != 20 || c.Digest == "" || c.Nonces.Cells != 19 || len(c.Examples) != 0 {
 		t.Errorf("%s: the column suffers: %+v", what, c)
 	}
+	if noted := testenv.One[bool](t, s.DB, `SELECT details->'unproven_indexes' IS NOT NULL FROM cipherfleet.events WHERE event = 'verified' ORDER BY id DESC LIMIT 1`); noted == proven {
+		t.Errorf("%s: the log says that tokens were not proven: %t", what, noted)
+	}
 	state, err := lifecycle.Latest(t.Context(), s, "public.items", "secret")
 	if err != nil || !state.Proven || state.Suspect() {
 		t.Errorf("%s: the log says %+v, %v", what, state, err)

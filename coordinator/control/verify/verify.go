@@ -152,7 +152,13 @@ func (v *Verifier) record(ctx context.Context, t *tested, result Result) (Result
 		result.Seconds = result.Ended.Sub(result.Began).Seconds()
 		for _, p := range t.passes {
 			for i, c := range p.columns {
-				detail, err := json.Marshal(c.finding(p.reports[i], result))
+				finding := c.finding(p.reports[i], result)
+				for _, x := range p.indexReports(c.ID) {
+					if !x.Proven {
+						finding.Unproven = append(finding.Unproven, x.Index)
+					}
+				}
+				detail, err := json.Marshal(finding)
 				if err != nil {
 					return err
 				}
