@@ -43,12 +43,13 @@ func isClash(err error) bool {
 	return errors.As(err, &r) && r.Kind == messages.CodeConflict
 }
 
-// explained is err, or that the column was moved by somebody else meanwhile, which explains any error of the server's.
+// explained is err, or that the column was moved by somebody else meanwhile, which explains any error but a refusal.
 func (l *Ladder) explained(ctx context.Context, s standing.Standing, err error) error {
-	if pg.Code(err) == "" {
+	var refusal *standing.Refusal
+	if err == nil || ctx.Err() != nil || errors.As(err, &refusal) {
 		return err
 	}
-	state, lookErr := lifecycle.Latest(context.WithoutCancel(ctx), l.DB, s.Column.Table.String(), s.Source)
+	state, lookErr := lifecycle.Latest(ctx, l.DB, s.Column.Table.String(), s.Source)
 	if lookErr != nil && !errors.Is(lookErr, lifecycle.ErrImpossible) || state.Phase == s.State.Phase {
 		return err
 	}

@@ -235,6 +235,43 @@ func TestARollbackUnderALockThatIsLetGo(t *testing.T) {
 	}
 }
 
+// TestARollbackGoesOnAfterADeadlock: its index waits for a transaction that then asks for what the build has, and Postgres
+// ends the build. The transaction of an application's must not be who pays, so it is told to look for deadlocks later.
+func TestARollbackGoesOnAfterADeadlock(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	r, before := cutOver(t, db)
+	db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''3s''', current_database()); END $$`)
+	r.DB = testenv.Open(t, db.URL)
+	holder := holding(t, db, `LOCK TABLE users IN ROW EXCLUSIVE MODE`)
+	if _, err := holder.Exec(t.Context(), `SET LOCAL deadlock_timeout = '10min'`); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.rollback(t.Context(), r.ladder())
+		ended <- err
+	}()
+	testenv.Eventually(t, time.Minute, func() error {
+		if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'virtualxid'`); n == 0 {
+			return errors.New("no index waits for the transaction")
+		}
+		return nil
+	})
+	if _, err := holder.Exec(t.Context(), `LOCK TABLE users IN SHARE UPDATE EXCLUSIVE MODE`); err != nil { // for as long as the build has not been ended
+		t.Fatal(err)
+	}
+	if err := holder.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if have := everything(t, db); !slices.Equal(have, before) {
+		t.Errorf("have %q\nwant %q", have, before)
+	}
+}
+
 // A drop that was begun left a constraint that would refuse every write after a rollback.
 func TestARollbackTakesTheConstraintOfADropAway(t *testing.T) {
 	t.Parallel()

@@ -79,7 +79,7 @@ const reverseIndexSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FR
 // writers; it waits for their transactions, for half a minute each. An index that a killed attempt left invalid is built
 // anew.
 func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
-	return whileIndexing(ctx, db, c, func(conn *pg.Conn) error {
+	return whileIndexing(ctx, db, c, "30s", func(conn *pg.Conn) error {
 		for _, leaf := range leaves {
 			valid, err := pg.Values[bool](ctx, db, reverseIndexSQL, leaf.OID, c.ReverseIndexName(leaf.Named))
 			step := c.ReverseUncoveredIndex(leaf.Named)
@@ -99,7 +99,7 @@ func indexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf
 
 // unindexReverse drops those indexes: the rollback is refused, and nothing is to be left of it.
 func unindexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Leaf) error {
-	return whileIndexing(ctx, db, c, func(conn *pg.Conn) error {
+	return whileIndexing(ctx, db, c, "30s", func(conn *pg.Conn) error {
 		for _, leaf := range leaves {
 			if _, err := conn.Exec(ctx, c.ReverseUncoveredIndex(leaf.Named).Undo[0]); err != nil {
 				return fmt.Errorf("drop an index of %s: %w", leaf.Table(), err)
@@ -109,19 +109,20 @@ func unindexReverse(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Le
 	})
 }
 
-// whileIndexing hands out a connection that waits for others' transactions, while nobody else indexes the column.
-func whileIndexing(ctx context.Context, db *pg.DB, c ddl.Column, f func(*pg.Conn) error) error {
+// whileIndexing hands out a connection that waits so long for others' transactions, while nobody else indexes the column. A
+// deadlock is no end: f is done again.
+func whileIndexing(ctx context.Context, db *pg.DB, c ddl.Column, patience string, f func(*pg.Conn) error) error {
 	conn, err := db.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Discard(context.WithoutCancel(ctx)) // with its settings
-	const limitsSQL = `SELECT pg_catalog.set_config('lock_timeout', '30s', false), pg_catalog.set_config('statement_timeout', '0', false)`
-	if _, err := conn.Exec(ctx, limitsSQL); err != nil {
+	const limitsSQL = `SELECT pg_catalog.set_config('lock_timeout', $1, false), pg_catalog.set_config('statement_timeout', '0', false)`
+	if _, err := conn.Exec(ctx, limitsSQL, patience); err != nil {
 		return err
 	}
 	if err := standing.IndexTurn(ctx, conn, c.ID); err != nil {
 		return err
 	}
-	return f(conn)
+	return standing.Undeadlocked(ctx, func() error { return f(conn) })
 }

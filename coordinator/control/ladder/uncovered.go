@@ -59,31 +59,22 @@ func indexUncovered(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Le
 	if !c.Indexable() {
 		return nil
 	}
-	conn, err := db.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Discard(context.WithoutCancel(ctx)) // with its settings
-	if _, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('lock_timeout', '0', false), pg_catalog.set_config('statement_timeout', '0', false)`); err != nil {
-		return err
-	}
-	if err := standing.IndexTurn(ctx, conn, c.ID); err != nil {
-		return err
-	}
-	for _, leaf := range leaves {
-		there, valid, err := hasUncoveredIndex(ctx, db, c, leaf.Named)
-		step := c.UncoveredIndex(leaf.Named)
-		if err == nil && there && !valid {
-			_, err = conn.Exec(ctx, step.Undo[0])
+	return whileIndexing(ctx, db, c, "0", func(conn *pg.Conn) error {
+		for _, leaf := range leaves {
+			there, valid, err := hasUncoveredIndex(ctx, conn, c, leaf.Named)
+			step := c.UncoveredIndex(leaf.Named)
+			if err == nil && there && !valid {
+				_, err = conn.Exec(ctx, step.Undo[0])
+			}
+			if err == nil && !valid {
+				_, err = conn.Exec(ctx, step.Do[0])
+			}
+			if err != nil {
+				return fmt.Errorf("index the uncovered rows of %s: %w", leaf.Table(), err)
+			}
 		}
-		if err == nil && !valid {
-			_, err = conn.Exec(ctx, step.Do[0])
-		}
-		if err != nil {
-			return fmt.Errorf("index the uncovered rows of %s: %w", leaf.Table(), err)
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // errUnindexed says that a leaf has no usable index on uncovered rows: it is new.
