@@ -24,6 +24,12 @@ func Transforms() []string {
 // TargetTypes are the types that a missing target may be added with; cells go into all but the last.
 func TargetTypes() []string { return []string{"bytea", "text", "jsonb", "eql_v2_encrypted"} }
 
+// EveryRow is the condition that every row meets.
+const EveryRow = "true"
+
+// NoCondition says what a text lacks that is to be a condition and is not [IsExpression].
+const NoCondition = "must be one condition of SQL: every bracket, quote and comment in it closed, no semicolon"
+
 // ColumnRequest names one column to encrypt, where the result goes, and who makes it.
 type ColumnRequest struct {
 	Source    string    `json:"source"`
@@ -69,7 +75,7 @@ func (c ColumnRequest) validateTransform(field string) error {
 	case c.Where != "" && c.Transform != "" && c.Transform != TransformEncrypt:
 		return invalid(field+".where", "is only for transform encrypt: where another transform makes the values, every row has one")
 	case c.Where != "" && !IsExpression(c.Where):
-		return invalid(field+".where", "must be one condition of SQL: every bracket, quote and comment in it closed, no semicolon")
+		return invalid(field+".where", NoCondition)
 	case c.Made():
 		return c.validateMade(field)
 	case c.Expression != "":

@@ -53,7 +53,7 @@ func (r StartRequest) validateMade() error {
 	versions := map[string]bool{}
 	for i, c := range r.Columns {
 		switch {
-		case c.Where != "" && r.Strict:
+		case c.Where != "" && c.Where != EveryRow && r.Strict:
 			return invalid("strict", "lets every write fail that misses a cell, and rows outside the condition need none: leave it out")
 		case !c.Made():
 		case r.Strict:

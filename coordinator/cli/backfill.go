@@ -19,6 +19,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 const backfillLong = `Encrypt columns of one table in place, while applications go on using it.
@@ -41,7 +43,8 @@ The same engine makes values of values inside Postgres, without any key: with --
 expression over the row, with --transform copy the source's own. docs/transforms.md says which rows are done, and how.
 
 With --where, or where: in the manifest, only rows that meet a condition are encrypted. It must be immutable; rows that
-come to meet it later are noticed and swept, and such a column cannot cut over. --where true is every row again.
+come to meet it later are noticed and swept, and such a column cannot cut over. --where true is every row again, and so
+is a manifest that names the column without a where:. With neither the last job's condition holds.
 
 Names are literal: upper and lower case differ, and nothing is quoted.
 
@@ -196,15 +199,39 @@ func rungs(p preflight.Plan, strict bool) []string {
 			list = append(list, madeRungs(c)...)
 			continue
 		}
-		list = append(list,
-			fmt.Sprintf("add a CHECK to %s that lets only NULL and %s in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name, letIn(c)),
-			"validate it (SHARE UPDATE EXCLUSIVE; reads the table beside readers and writers)",
-			fmt.Sprintf("create three capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", c.Target.Name))
+		list = append(append(list, checkRungs(p, c)...), captureRung(p, c))
 	}
 	if strict {
 		list = append(list, "create two triggers that let writes fail which miss a target (SHARE ROW EXCLUSIVE, for a moment)")
 	}
 	return append(list, "each of them waits for its lock one second at a time, and gives up after 30")
+}
+
+// checkRungs are the changes that let only cells into a target; none where that is proven.
+func checkRungs(p preflight.Plan, c preflight.Column) (list []string) {
+	at := slices.IndexFunc(p.Relation.Checks, func(k pg.Check) bool {
+		return c.Registered.ID != 0 && !c.Add && k.Name == ddl.CheckName(c.Registered.ID)
+	})
+	if at < 0 {
+		list = append(list, fmt.Sprintf("add a CHECK to %s that lets only NULL and %s in, NOT VALID (ACCESS EXCLUSIVE, for a moment)", c.Target.Name, letIn(c)))
+	}
+	if at < 0 || !p.Relation.Checks[at].Validated {
+		list = append(list, "validate it (SHARE UPDATE EXCLUSIVE; reads the table beside readers and writers)")
+	}
+	return list
+}
+
+// captureRung is the change that has missed writes noticed. Where another condition was in force, cells are compared then.
+func captureRung(p preflight.Plan, c preflight.Column) string {
+	number := "two"
+	if c.Where != nil {
+		number = "three"
+	}
+	text := fmt.Sprintf("create %s capture triggers that notice writes which miss %s (SHARE ROW EXCLUSIVE, for a moment)", number, c.Target.Name)
+	if c.Registered.ID != 0 && !c.Where.Same(c.Was) {
+		text += "; the cells that are there are compared with their sources"
+	}
+	return text
 }
 
 // inFleet starts the job in the fleet and follows it.

@@ -36,7 +36,7 @@ func (m *maker) flags(f *pflag.FlagSet) {
 	f.StringVar(&m.done.Version, "done-version", "", "with --transform expression or copy: the column whose number says which rows are done; the job sets it")
 	f.Int64Var(&m.done.Number, "done-number", 0, "with --done-version: rows with this number or more are done")
 	f.StringVar(&m.done.When, "done-when", "", "with --transform expression or copy: the SQL condition under which a row is done (default: its target is what the expression makes)")
-	f.StringVar(&m.where, "where", "", "with --transform encrypt: the immutable SQL condition of rows that need a cell; true is every row (default: as the last job, else the manifest, else every row)")
+	f.StringVar(&m.where, "where", "", "with --transform encrypt: the immutable SQL condition of rows that need a cell; true is every row (default: as the manifest has it, else the last job, else every row)")
 }
 
 // fill puts the flags into every column of a request. Targets are those that flags name: where an expression makes the
@@ -84,6 +84,9 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 		wanted := file.Tables[at].Columns[in]
 		if c.Where == "" {
 			c.Where = file.Tables[at].Where
+		}
+		if c.Where == "" && wanted.Transform == messages.TransformEncrypt {
+			c.Where = messages.EveryRow
 		}
 		if m.transform != "" {
 			continue
@@ -180,14 +183,28 @@ func schemeWords(p preflight.Plan) string {
 	if !slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return c.Sealed() }) {
 		return ""
 	}
+	if slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return c.Registered.ID != 0 }) {
+		return "; under the scheme that is active"
+	}
 	return "; scheme 1, XAES-256-GCM, bound to the row"
 }
 
-// whereWords say which rows are encrypted.
+// whereWords say which rows are encrypted, and if those were others by the last job, which.
 func whereWords(p preflight.Plan) string {
 	for _, c := range p.Columns {
+		words := ""
 		if c.Where != nil {
-			return "; rows for which " + c.Where.SQL
+			words = "; rows for which " + c.Where.SQL
+		}
+		switch {
+		case c.Registered.ID == 0 || c.Where.Same(c.Was):
+		case c.Was == nil:
+			words += ", no longer every row"
+		default:
+			words = cmp.Or(words, "; every row") + ", no longer those for which " + c.Was.SQL
+		}
+		if words != "" {
+			return words
 		}
 	}
 	return ""

@@ -19,10 +19,10 @@ way. Nothing is changed, and it works before anything is installed.
 
 For each column of the manifest: the steps to the phase that it is to reach, each with the command that takes it and
 the lock that it needs, columns of a table that are ready for their backfill with one command together; what the
-manifest wants otherwise than it is (type, target, key, scheme, indexes); what a backfill costs; blockers, that is
-everything that backfill or cutover would refuse; and the flags that status has too. Registered columns that the
-manifest does not name are listed. No step leads backward: where the manifest wants less than there is, a warning says
-so.
+manifest wants otherwise than it is (type, target, key, scheme, indexes; a where: is a step); what a backfill costs;
+blockers, that is everything that backfill or cutover would refuse, a where: that Postgres does not take among it; and
+the flags that status has too. Registered columns that the manifest does not name are listed. No step leads backward:
+where the manifest wants less than there is, a warning says so.
 
 Rows and widths come from a sample, or from the server's statistics. WAL counts a new version of each row, its index
 entries, and one full image of each page. Disk is what is there twice until vacuum has run. Time is rows at the rate of

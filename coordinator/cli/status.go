@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 )
 
@@ -17,16 +18,17 @@ are covered, what its job does, how many writes missed the target and whose they
 
 Coverage is an estimate: of a sample of the table where it may be read, else of how far the job is. --exact counts every
 row, which reads the whole table. Neither opens a cell; that is verify's. No more is needed than the right to read the
-tables of schema cipherfleet. Nothing is written, but for one event: a plaintext that is gone after its cutover is
+tables of schema cipherfleet; a where: of the manifest that is not, letter by letter, the last job's is read on a
+temporary copy of the table's shape, by whoever may make one. Nothing is written, but for one event: a plaintext that is gone after its cutover is
 recorded as dropped, if the role may do that.
 
 Flags say what differs from what was prepared, or from the manifest: not-in-database, table-missing, table-renamed,
 source-missing, source-renamed, source-type, target-missing, target-renamed, target-type, plaintext-missing,
 phase-contradicted, check-missing, check-altered, check-not-validated, capture-missing, capture-altered,
-capture-disabled, capture-not-always, unwatched, key-missing, key-changed, index-missing, index-unwanted,
-index-differs, index-not-ready, index-invalid, index-uncovered, uncovered, stale, plaintext-written, quarantined,
-scheme-mix, job-idle, eql-not-registered, eql-pending, eql-not-ready. docs/operations.md says what each means and what
-to do about it.
+capture-disabled, capture-not-always, unwatched, where-differs, key-missing, key-changed, index-missing,
+index-unwanted, index-differs, index-not-ready, index-invalid, index-uncovered, uncovered, stale, plaintext-written,
+quarantined, scheme-mix, job-idle, eql-not-registered, eql-pending, eql-not-ready. docs/operations.md says what each
+means and what to do about it.
 
 --watch draws again and again, every two seconds or as often as it says, until SIGINT: in place on a terminal, else one
 line for each column and each time.
@@ -70,6 +72,7 @@ func runStatus(c *cobra.Command, request status.Request, every time.Duration, as
 		return err
 	}
 	defer s.close(c.Context())
+	request.Read = preflight.ReadCondition
 	show := func(status status.Report) error { return page.Status(c.OutOrStdout(), status) }
 	if asJSON {
 		show = func(status status.Report) error { return json.NewEncoder(c.OutOrStdout()).Encode(status) }

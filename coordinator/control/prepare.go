@@ -133,7 +133,7 @@ func (p *Plane) refuseAnother(ctx context.Context, plan preflight.Plan) error {
 	}
 	for _, c := range plan.Columns {
 		is := standing.SpecIn(job, c.Registered.ID)
-		other := is.ID == 0 || is.Reverse || is.Rotate || is.Index != nil || !reflect.DeepEqual(is.Where, c.Where) ||
+		other := is.ID == 0 || is.Reverse || is.Rotate || is.Index != nil || !is.Where.Same(c.Where) ||
 			(is.Made() || c.Made()) && !reflect.DeepEqual(is.Expression, c.Expression)
 		if err == nil && other {
 			return occupied(job)

@@ -189,6 +189,8 @@ func (c Column) Capture() Step {
 		within := c.WithinFunction()
 		step.Do = slices.Concat([]string{home}, within.Do, []string{back}, step.Do)
 		step.Undo = append(step.Undo, within.Undo...)
+	} else {
+		step.Do = append(step.Do, dropWithin(c.ID)) // of a condition that was
 	}
 	return step
 }

@@ -32,7 +32,8 @@ type Column struct {
 type Step struct{ Do, Undo []string }
 
 // AddTarget adds the target column: nullable, and stored uncompressed where it holds cells, for those never compress. It
-// takes an ACCESS EXCLUSIVE lock for a moment and rewrites nothing. Undone, the column is gone with whatever it holds.
+// takes an ACCESS EXCLUSIVE lock for a moment and rewrites nothing. Undone, the column is gone with whatever it holds, and
+// with it what was left of a condition.
 func (c Column) AddTarget() Step {
 	target := pg.Ident(c.Target)
 	add := fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.%s, ALTER COLUMN %s SET STORAGE EXTERNAL", c.Table.SQL(), target, c.Form, target)
@@ -41,7 +42,7 @@ func (c Column) AddTarget() Step {
 	}
 	return Step{
 		Do:   []string{add},
-		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", c.Table.SQL(), target)},
+		Undo: []string{fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", c.Table.SQL(), target), dropWithin(c.ID)},
 	}
 }
 

@@ -123,13 +123,15 @@ func (c Column) expressionCapture() Step {
 	return step
 }
 
-// AnyCapture takes away whatever capture stands, whoever was to make the target.
+// AnyCapture takes away whatever capture stands, whoever was to make the target. What [Column.Within] calls stays as long
+// as the target does: it says which of the rows without a cell lack one.
 func (c Column) AnyCapture() Step {
+	c.Where = nil
 	undo := c.Capture().Undo
 	for _, name := range AnyCaptureTriggers(c.ID) {
 		undo = append(undo, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", pg.Ident(name), c.Table.SQL()))
 	}
-	for _, function := range []string{"cipherfleet." + captureFunction(c.ID), "cipherfleet." + followFunction(c.ID), valueFunction(c.ID), madeFunction(c.ID), doneFunction(c.ID), withinFunction(c.ID)} {
+	for _, function := range []string{"cipherfleet." + captureFunction(c.ID), "cipherfleet." + followFunction(c.ID), valueFunction(c.ID), madeFunction(c.ID), doneFunction(c.ID)} {
 		undo = append(undo, "DROP FUNCTION IF EXISTS "+function)
 	}
 	return Step{Undo: undo}

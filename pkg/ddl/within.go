@@ -13,10 +13,32 @@ import (
 type Condition struct {
 	SQL   string  `json:"sql"`
 	Reads []Input `json:"reads"`
+	Text  string  `json:"text,omitempty"` // as somebody wrote it; two texts may be one condition
 }
+
+// Same says that two conditions, each of which may be nil, let the same rows in, however they were written.
+func (w *Condition) Same(o *Condition) bool {
+	if w == nil || o == nil {
+		return w == o
+	}
+	return w.SQL == o.SQL && slices.Equal(w.Reads, o.Reads)
+}
+
+// Stands says that each column that the condition reads is still there under its name; of nil it is true.
+func (w *Condition) Stands(r pg.Relation) bool {
+	return w == nil || !slices.ContainsFunc(w.Reads, func(in Input) bool {
+		c, found := r.Column(in.Name)
+		return !found || c.Attnum != in.Attnum
+	})
+}
+
+// digest changes with the condition, and not with how it was written.
+func (w *Condition) digest() string { return digest(Condition{SQL: w.SQL, Reads: w.Reads}) }
 
 // withinFunction is made as those of an expression are. Its answer is never NULL.
 func withinFunction(id uint32) string { return fmt.Sprintf("cipherfleet.within_%d", id) }
+
+func dropWithin(id uint32) string { return "DROP FUNCTION IF EXISTS " + withinFunction(id) }
 
 // Names are the columns that the condition reads; none of nil.
 func (w *Condition) Names() (list []string) {
@@ -35,6 +57,14 @@ func (c Column) Within(alias string) string {
 		return "true"
 	}
 	return withinFunction(c.ID) + "(" + fields(alias, c.Where.Reads) + ")"
+}
+
+// Asked is the query for whether [Column.Within] can be asked of the table: one bool. After a rollback that kept the
+// target the function is there, and a column may have got another type since. Its parameter lists the types of the
+// columns that the condition reads.
+func (c Column) Asked() string {
+	return fmt.Sprintf("SELECT coalesce((SELECT (f.proargtypes::pg_catalog.oid[])[0:] OPERATOR(pg_catalog.=) $1::pg_catalog.int8[]::pg_catalog.oid[] FROM pg_catalog.pg_proc f"+
+		" WHERE f.oid OPERATOR(pg_catalog.=) pg_catalog.to_regproc('%s')), false)", withinFunction(c.ID))
 }
 
 // WithinFunction makes what [Column.Within] calls, under [pg.Home].
@@ -57,7 +87,7 @@ const withinBody = `  BEGIN -- %s
 func (c Column) captureBody() string {
 	within := ""
 	if c.Where != nil {
-		within = fmt.Sprintf(withinBody, digest(c.Where), c.Within("NEW"))
+		within = fmt.Sprintf(withinBody, c.Where.digest(), c.Within("NEW"))
 	}
 	return captureBodyOf(c.ID, within)
 }

@@ -38,6 +38,9 @@ func printColumn(b *strings.Builder, c status.Column) {
 		fmt.Fprintf(b, "\n  %-9s %s", name, fmt.Sprintf(format, args...))
 	}
 	line("covered", "%s", coverageLine(c.Coverage))
+	if c.Where != nil {
+		line("where", "%s", *c.Where)
+	}
 	if c.MovesFrom != nil {
 		line("moves", "from the cells in %s", *c.MovesFrom)
 	}

@@ -17,6 +17,9 @@ func Verification(w io.Writer, v verify.Result) error {
 	for _, c := range v.Columns {
 		fmt.Fprintf(&b, "%s.%s in %s: %s\n", v.Table, c.Column, c.Target, verdict(v, c))
 		fmt.Fprintf(&b, "  %d rows: %d covered, %d uncovered, %d stale, %d broken\n", c.Rows, c.Covered, c.Uncovered, c.Stale, c.Broken)
+		if c.Where != "" {
+			fmt.Fprintf(&b, "  rows for which %s is not true need no cell: without one they are covered\n", c.Where)
+		}
 		if c.Ahead > 0 {
 			fmt.Fprintf(&b, "  %d of the covered were written since the cutover, and their plaintext is not there yet\n", c.Ahead)
 		}

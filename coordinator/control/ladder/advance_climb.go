@@ -50,7 +50,7 @@ func (p *AdvancePlan) rungs() []PlannedStep {
 func unnumbered(sql string) string {
 	none := cell.Prefix(0)
 	at := len(none) - 4 // where the id begins
-	return strings.NewReplacer("cipherfleet_0_", "cipherfleet_<id>_", "capture_0", "capture_<id>", "misses_0", "misses_<id>", "misses_insert_0", "misses_insert_<id>", "strict_0", "strict_<id>", "missed_0", "missed_<id>", "VALUES (0,", "VALUES (<id>,",
+	return strings.NewReplacer("cipherfleet_0_", "cipherfleet_<id>_", "capture_0", "capture_<id>", "misses_0", "misses_<id>", "misses_insert_0", "misses_insert_<id>", "strict_0", "strict_<id>", "within_0", "within_<id>", "missed_0", "missed_<id>", "VALUES (0,", "VALUES (<id>,",
 		fmt.Sprintf("%x", none), fmt.Sprintf("%x<id>", none[:at])).Replace(sql)
 }
 

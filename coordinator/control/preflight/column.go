@@ -52,7 +52,7 @@ func (p *look) checkColumns(ctx context.Context) error {
 		}
 		column, err := p.column(ctx, i, external, made, origin, from)
 		if err == nil {
-			column.where, err = p.checkWhere(ctx, i, column, registered)
+			column.where, err = p.checkWhere(ctx, i, &column, registered)
 		}
 		if err == nil {
 			err = p.checkRegistry(i, &column, registered)

@@ -38,6 +38,7 @@ type Column struct {
 	Expression *ddl.Expression // what makes the values inside Postgres; nil: something else, or it was not read
 
 	Where *ddl.Condition // which rows need a cell; nil: all, or it was not read
+	Was   *ddl.Condition // which did by the last job
 
 	where      string    // the same as it was asked for
 	form       cell.Form // of cells in the target

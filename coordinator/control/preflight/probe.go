@@ -72,6 +72,9 @@ func (b *probe) run(ctx context.Context, c *Column) error {
 			return fmt.Errorf("begin to read an expression: %w", err)
 		}
 	}
+	if r := b.plan.Relation; !r.Privileges.Version { // which is the right to read all of it
+		return standing.Deny("table", "GRANT SELECT ON TABLE "+r.Table().SQL()+" TO "+pg.Ident(r.Server.User), "role %q may not read %s, of which expressions are read on a copy", r.Server.User, r.Table())
+	}
 	if _, err := b.tx.Exec(ctx, "CREATE TEMPORARY TABLE cipherfleet_row (LIKE "+b.plan.Relation.Table().SQL()+") ON COMMIT DROP"); err != nil {
 		if pg.ClassOf(err) == pg.ClassDenied {
 			s := b.plan.Relation.Server
@@ -236,6 +239,10 @@ func (b *probe) refusal(part string, err error) error {
 		why, hint = "it names a column that the table does not have", "names are taken literally by nobody but Postgres: quote those with upper case"
 	case "42883", "42725":
 		why, hint = "it calls a function or an operator that is not there for these types", "write the schema before functions of your own, and cast what needs it"
+	case "42P02":
+		why, hint = "it holds a parameter: nothing is put in its place", "write the value itself"
+	case "42P10":
+		why, hint = "it reads a system column", "name columns of the table"
 	case "42P01":
 		why, hint = "it names a table", "it reads one row of the table: name its columns alone"
 	case "42803", "42P20", "0A000":

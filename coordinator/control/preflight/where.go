@@ -6,33 +6,50 @@ import (
 	"slices"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// everyRow is the condition that every row meets.
-const everyRow = "true"
+// ReadCondition has a condition read as [Check] does for a column of this source and target, which need not be there yet.
+// nil is every row.
+func ReadCondition(ctx context.Context, db *pg.DB, r pg.Relation, source, target, where string) (*ddl.Condition, error) {
+	switch {
+	case where == messages.EveryRow:
+		return nil, nil
+	case !messages.IsExpression(where):
+		return nil, standing.Reject("where", "mend the manifest", "where %s", messages.NoCondition)
+	}
+	c := Column{where: where}
+	c.Source, _ = r.Column(source)
+	if c.Target, _ = r.Column(target); c.Target.Attnum == 0 {
+		c.Target.Name, c.Add = target, true
+	}
+	p := &look{plan: Plan{Relation: r, Columns: []Column{c}}}
+	err := p.readExpressions(ctx, db)
+	return p.plan.Columns[0].Where, err
+}
 
-// checkWhere settles which rows of a column need a cell: those that are asked for, else those of the last job.
-func (p *look) checkWhere(ctx context.Context, i int, c Column, registered []lifecycle.Column) (string, error) {
+// checkWhere settles which rows of a column need a cell: those that are asked for, else those of the last job; "" is all.
+func (p *look) checkWhere(ctx context.Context, i int, c *Column, registered []lifecycle.Column) (where string, err error) {
 	where, field := p.request.Columns[i].Where, columnsField(i)+".where"
 	at := slices.IndexFunc(registered, func(r lifecycle.Column) bool { return r.SourceNum == c.Source.Attnum })
-	if at >= 0 && where == "" {
+	if at >= 0 {
 		last, _, err := p.maker(ctx, registered[at].ID)
 		if err != nil {
 			return "", err
 		}
-		if last.Where != nil {
+		if c.Was = last.Where; last.Where != nil && where == "" {
 			where = last.Where.SQL
 		}
+	}
+	if where == messages.EveryRow {
+		where = ""
 	}
 	strict := at >= 0 && standing.IsStrict(p.plan.Relation, registered[at].ID)
 	switch {
 	case where == "":
-	case where == everyRow && !c.Sealed(): // as it is anyway
-		return "", nil
-	case where == everyRow:
 	case !c.Sealed() || c.Origin != nil:
 		return "", standing.Refuse(field, "leave the condition out, or put those rows into a table or partition of their own",
 			"the values of %q are not encrypted from plaintext by cipherfleet: every row needs one", c.Source.Name)
@@ -49,13 +66,16 @@ func (b *probe) readWhere(ctx context.Context, c *Column) error {
 		return err
 	}
 	field := b.field + ".where"
-	c.Where = &ddl.Condition{SQL: sql, Reads: reads}
+	c.Where = &ddl.Condition{SQL: sql, Reads: reads, Text: c.where}
+	if c.Where.Same(c.Was) && c.where == c.Was.SQL { // nobody wrote it anew
+		c.Where.Text = c.Was.Text
+	}
 	switch {
 	case volatile:
 		return mutable(field)
 	case slices.Contains(c.Where.Names(), c.Target.Name):
 		return standing.Refuse(field, "name other columns", "it reads %q, where the cells go", c.Target.Name)
-	case sql == everyRow:
+	case sql == messages.EveryRow:
 		c.Where = nil
 		return nil
 	}

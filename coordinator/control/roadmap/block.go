@@ -92,6 +92,20 @@ func unable(l *status.Look) (list []Obstacle) {
 	return list
 }
 
+// condition is what stands in the way of the manifest's condition: Postgres, or a job that works by another one.
+func (m *mapper) condition(l *status.Look) (list []Obstacle) {
+	refused, is := asObstacle("preflight", l.Condition.Refused)
+	switch {
+	case is:
+		return []Obstacle{refused}
+	case l.Condition.Refused != nil:
+		m.roadmap.Unknown = append(m.roadmap.Unknown, fmt.Sprintf("the condition of %s: it could not be read (%v)", l.Table, l.Condition.Refused))
+	case l.Status.Job != nil && slices.Contains(l.Status.Flags, status.FlagWhereDiffers) && !l.Survey.Jobs[l.Column.ID].State.Ended():
+		list = append(list, Obstacle{"job", fmt.Sprintf("job %s works by another condition", l.Status.Job.ID), "wait for its end, or end it with `cipherfleet job cancel " + l.Status.Job.ID + "`"})
+	}
+	return list
+}
+
 // elsewhere says that the column's values are to be no cells of ours.
 func elsewhere(l *status.Look) bool {
 	return l.Wanted.Transform == messages.TransformExternal || l.Wanted.Transform == messages.TransformProxy || l.Wanted.Made()

@@ -104,7 +104,7 @@ func Read(ctx context.Context, db *pg.DB, r Request) (Roadmap, error) {
 	if r.Table != "" && len(looks) == 0 {
 		return Roadmap{}, standing.Lack("table", "names are taken literally", "the manifest names no column of a table %q, and none is registered", r.Table)
 	}
-	if err := status.Cover(ctx, db, looks, false); err != nil {
+	if err := status.Cover(ctx, db, looks, status.Covering{Wanted: true, Read: preflight.ReadCondition}); err != nil {
 		return Roadmap{}, err
 	}
 	m := &mapper{survey: v, request: r, roadmap: Roadmap{V: messages.Version, At: v.At, Steps: []Step{}, Columns: []Column{}, Unlisted: []Unlisted{},
@@ -175,7 +175,7 @@ func (m *mapper) column(ctx context.Context, q pg.Querier, l *status.Look) (Colu
 	if absent, is := absent(l); is && c.Phase.Rung() < c.Reach.Rung() {
 		c.Blockers = append(c.Blockers, absent)
 	}
-	c.Blockers = append(append(c.Blockers, changed(l)...), undivided(l)...)
+	c.Blockers = slices.Concat(c.Blockers, changed(l), undivided(l), m.condition(l))
 	if len(c.Steps) == 0 {
 		return c, nil
 	}

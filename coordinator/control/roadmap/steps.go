@@ -84,14 +84,11 @@ func before(l *status.Look) string {
 
 // fills is what a backfill of the column does.
 func fills(l *status.Look) string {
-	within := ""
-	if l.Within.Where != "" {
-		within = " of the rows that meet the condition"
-	}
+	within := withinWords(l)
 	switch {
 	case l.Wanted.Made():
 		return "make the values of rows that are not done"
-	case unwatched(l):
+	case unwatched(l) || slices.Contains(l.Status.Flags, status.FlagWhereDiffers):
 		return "encrypt what is not covered" + within + ", and what is covered by a cell of another value"
 	}
 	if l.Wanted.From.Own() {
@@ -103,13 +100,31 @@ func fills(l *status.Look) string {
 	return "encrypt what is not covered" + within
 }
 
+// withinWords say which rows the backfill is about, and which the last one was.
+func withinWords(l *status.Look) (words string) {
+	switch {
+	case l.Condition.Wanted != nil:
+		words = " of the rows for which " + l.Condition.Wanted.SQL
+	case !l.Condition.Every() && l.Within.Where != "":
+		words = " of the rows that meet the condition"
+	}
+	if !slices.Contains(l.Status.Flags, status.FlagWhereDiffers) {
+		return words
+	}
+	was := "every row"
+	if l.Condition.Has != nil {
+		was = "those for which " + l.Condition.Has.SQL
+	}
+	return cmp.Or(words, " of every row") + " (until now " + was + ")"
+}
+
 // unwatched says that a job, or a verification, has cells to compare.
 func unwatched(l *status.Look) bool { return slices.Contains(l.Status.Flags, status.FlagUnwatched) }
 
 // mends says that the backfill's preparation, or a sweep, has something to put right.
 func mends(l *status.Look) bool {
 	return slices.ContainsFunc(l.Status.Flags, func(flag string) bool {
-		return slices.Contains([]string{status.FlagUncovered, status.FlagTargetMissing, status.FlagCheckMissing, status.FlagCheckNotValidated, status.FlagCaptureMissing, status.FlagCaptureAltered,
+		return slices.Contains([]string{status.FlagUncovered, status.FlagWhereDiffers, status.FlagTargetMissing, status.FlagCheckMissing, status.FlagCheckNotValidated, status.FlagCaptureMissing, status.FlagCaptureAltered,
 			status.FlagCaptureDisabled, status.FlagCaptureNotAlways, status.FlagKeyMissing}, flag)
 	})
 }

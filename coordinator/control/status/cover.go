@@ -47,17 +47,29 @@ const (
 	countedAtOnce  = 50 // columns in one statement
 )
 
+// Covering says how rows are counted. The zero one estimates by what the last jobs asked for.
+type Covering struct {
+	Exact  bool          // every row is read
+	Wanted bool          // by the manifest's conditions, as far as they are known
+	Read   ReadCondition // nil: what a manifest's condition means is not looked at
+}
+
 // Cover counts, or estimates by the best that may be read cheaply: a sample of the table, else the progress of the job.
-func Cover(ctx context.Context, db *pg.DB, looks []*Look, exact bool) error {
+// Before that it finds the columns' conditions.
+func Cover(ctx context.Context, db *pg.DB, looks []*Look, r Covering) error {
+	if err := settleConditions(ctx, db, looks, r.Read); err != nil {
+		return err
+	}
 	var sampled []*Look
 	for _, l := range looks {
+		l.wanting = r.Wanted
 		if f, has := l.Survey.found[l.Column.ID]; has && l.Status.Verified != nil {
 			l.Status.Coverage.Stale = &f.Stale
 		}
 		switch {
 		case l.Column.ID == 0 || l.Plain.Attnum == 0 && l.State.Phase != lifecycle.PhaseDropped || l.Sealed.Attnum == 0:
 			l.byProgress()
-		case exact:
+		case r.Exact:
 			if err := l.counts(100).run(ctx, db, withoutTimeout); err != nil {
 				return fmt.Errorf("read the status of %s.%s: %w", l.Table, l.Column.Source, err)
 			}
@@ -144,11 +156,7 @@ func (c count) sql(number int) string {
 	if l.made() {
 		sealed, plain, scheme = l.madeSQL(sealed, plain)
 	}
-	outside := "false"
-	if c := l.ddl(); c.Where != nil {
-		outside = fmt.Sprintf("NOT (%s OR %s)", sealed, c.Within("t"))
-	}
-	return fmt.Sprintf(countSQL, number, plain, sealed, scheme, from, sample, outside)
+	return fmt.Sprintf(countSQL, number, plain, sealed, scheme, from, sample, l.Condition.outside(l.ddl(), sealed, l.wanting))
 }
 
 // madeSQL is the same where an expression makes the values: a row counts as sealed if it is done. After a cutover, when

@@ -38,6 +38,7 @@ const (
 	FlagCaptureDisabled   = "capture-disabled"    // the same, by ALTER TABLE ... DISABLE TRIGGER
 	FlagCaptureNotAlways  = "capture-not-always"  // the same for replicated writes, or for all others
 	FlagUnwatched         = "unwatched"           // cells are beside a source that may change, or could, and nothing compares them
+	FlagWhereDiffers      = "where-differs"       // the manifest has another condition for the table's rows than the last job
 	FlagKeyMissing        = "key-missing"         // no scheme is active, or its data key is gone
 	FlagKeyChanged        = "key-changed"         // no usable key of the table is the one that cells are bound to
 	FlagIndexMissing      = "index-missing"       // the manifest wants it
@@ -77,6 +78,7 @@ func (l *Look) SetFlags() {
 		l.flagCheck()
 		c := l.ddl()
 		l.flagCapture(slices.Collect(maps.Keys(c.Guards())), c.IsGuard)
+		l.flag(FlagWhereDiffers, l.whereDiffers())
 		l.flag(FlagUnwatched, (l.State.Unnoticed || l.State.Uncompared && !l.foreign()) && l.hasValues())
 		l.flagKeys()
 	case lifecycle.PhaseSchemaAdded:
@@ -255,7 +257,7 @@ func captures(t pg.Trigger, id uint32) bool {
 func (l *Look) flagRows() {
 	c := l.Status.Coverage
 	complete := l.State.Phase == lifecycle.PhaseBackfilled || l.State.Phase == lifecycle.PhaseCutOver
-	l.flag(FlagUncovered, complete && l.Counted && c.Uncovered > 0)
+	l.flag(FlagUncovered, complete && l.Counted && c.Uncovered > 0 && !(l.wanting && l.whereDiffers()))
 	if l.State.Phase == lifecycle.PhaseDropped {
 		return
 	}

@@ -29,6 +29,8 @@ type Look struct {
 	contradictory bool  // the log holds what cannot have happened
 	Counted       bool  // the coverage is of rows, not of a job's progress
 	paired        int64 // counted rows with a value in both columns
+	Condition     Condition
+	wanting       bool // rows are counted by what the manifest wants
 }
 
 // Looks are the registered columns by the names of their tables, and behind them those that only the manifest names.
@@ -232,14 +234,6 @@ func (l *Look) expression() *ddl.Expression {
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Expression
 }
 
-// where says which rows need a cell, by the column's newest job; nil: all, or what the job asked is taken back.
-func (l *Look) where() *ddl.Condition {
-	if l.State.Phase.Rung() < lifecycle.PhaseDualWriting.Rung() {
-		return nil
-	}
-	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Where
-}
-
 // origin is who encrypted the column's source, as its newest job knew it, if somebody else did.
 func (l *Look) origin() *work.Origin {
 	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).OriginAt(l.Column.SourceNum)
@@ -258,6 +252,6 @@ func (l *Look) inPlace() bool { return l.Sealed.Attnum != 0 && l.Sealed.Attnum =
 
 // ddl is the column as package ddl takes it.
 func (l *Look) ddl() ddl.Column {
-	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression(), Where: l.where(),
+	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression(), Where: l.Condition.Has,
 		Types: ddl.TypesOf(l.Relation.Columns...)}
 }

@@ -27,10 +27,11 @@ type Column struct {
 	Table     string              `json:"table"`
 	Column    string              `json:"column"`
 	Target    string              `json:"target"`
-	MovesFrom *string             `json:"moves_from"` // the column whose cells move into this one's; null: none
-	Plaintext *string             `json:"plaintext"`  // today's name of the plaintext column where it is another one; null: it is not
-	Phase     lifecycle.Phase     `json:"phase"`      // "": nothing has happened yet
-	Reach     *string             `json:"reach"`      // the phase that the manifest wants; null: it does not name the column
+	MovesFrom *string             `json:"moves_from"`      // the column whose cells move into this one's; null: none
+	Plaintext *string             `json:"plaintext"`       // today's name of the plaintext column where it is another one; null: it is not
+	Phase     lifecycle.Phase     `json:"phase"`           // "": nothing has happened yet
+	Reach     *string             `json:"reach"`           // the phase that the manifest wants; null: it does not name the column
+	Where     *string             `json:"where,omitempty"` // the condition of rows that need a cell, as Postgres prints it; left out: all do
 	Coverage  Coverage            `json:"coverage"`
 	Schemes   []SchemeRows        `json:"schemes"`
 	EQL       *string             `json:"eql"` // null: EQL has nothing to do with it; else not-registered, pending, encrypting or active
@@ -88,6 +89,7 @@ type Request struct {
 	Table    string            // name, or schema.name; empty: every table
 	Exact    bool              // count every row instead of estimating
 	Manifest manifest.Manifest // what is wanted of the columns; may be empty
+	Read     ReadCondition     // nil: the manifest's conditions are not compared with those of jobs
 }
 
 // Read reads where columns stand, in read-only transactions, and with a number of statements that does not grow
@@ -103,7 +105,7 @@ func Read(ctx context.Context, db *pg.DB, r Request) (Report, error) {
 	if r.Table != "" && len(looks) == 0 {
 		return Report{}, standing.Lack("table", "cipherfleet status lists every column; names are taken literally", "no column of a table %q is registered", r.Table)
 	}
-	if err := Cover(ctx, db, looks, r.Exact); err != nil {
+	if err := Cover(ctx, db, looks, Covering{Exact: r.Exact, Read: r.Read}); err != nil {
 		return Report{}, err
 	}
 	s := Report{V: messages.Version, At: v.At, Columns: []Column{}}

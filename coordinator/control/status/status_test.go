@@ -224,7 +224,7 @@ func TestAManifestIsMatchedByTheNamesOfTodayAndOfThen(t *testing.T) {
 	if len(looks) != 2 || looks[0].Wanted == nil || looks[0].Name() != "hidden" || looks[1].Column.ID != 0 || looks[1].Column.Source != "nowhere" {
 		t.Fatalf("%d looks: %+v", len(looks), looks[0].Status)
 	}
-	if err := status.Cover(t.Context(), s.DB.DB, looks, false); err != nil {
+	if err := status.Cover(t.Context(), s.DB.DB, looks, status.Covering{}); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{status.FlagSourceRenamed, status.FlagNotInDatabase} {

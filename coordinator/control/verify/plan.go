@@ -157,8 +157,8 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 			}
 			continue
 		}
-		if state.Phase == lifecycle.PhaseSchemaAdded { // taken back, and with it the function of the condition
-			spec.Where = nil
+		if spec.Where, err = standing.Within(ctx, q, relation, c.ID, state.Phase, spec.Where); err != nil {
+			return nil, err
 		}
 		origin := spec.OriginAt(c.SourceNum)
 		if origin == nil {

@@ -47,6 +47,8 @@ type ColumnReport struct {
 	Foreign bool `json:"foreign,omitempty"`
 	// Made says that an expression made the values: Postgres compared them, and none was read.
 	Made bool `json:"made,omitempty"`
+	// Where is the condition of rows that need a cell, as Postgres prints it; the others are covered without one. "": all do.
+	Where string `json:"where,omitempty"`
 	proof.Report
 	Proven  bool          `json:"proven"`
 	Indexes []IndexReport `json:"indexes"` // those that are filling or ready
@@ -88,6 +90,9 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
 	for _, pass := range t.passes {
 		for i, c := range pass.columns {
 			report := ColumnReport{Indexes: pass.indexReports(c.ID), Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Made: c.expression != nil, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			if c.where != nil {
+				report.Where = c.where.SQL
+			}
 			result.Columns, result.Proven = append(result.Columns, report), result.Proven && report.Proven
 			result.TokensProven = result.TokensProven && !slices.ContainsFunc(report.Indexes, func(x IndexReport) bool { return !x.Proven })
 		}

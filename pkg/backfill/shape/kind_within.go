@@ -22,10 +22,8 @@ func openLimited(relation pg.Relation, c work.Column, k kind) (kind, error) {
 	if c.Where == nil {
 		return k, nil
 	}
-	for _, in := range c.Where.Reads {
-		if column, found := relation.Column(in.Name); !found || column.Attnum != in.Attnum {
-			return nil, fmt.Errorf("column %s of %s: %w", in.Name, relation.Table(), keyspace.ErrChanged)
-		}
+	if !c.Where.Stands(relation) {
+		return nil, fmt.Errorf("a column of %s, which the condition reads: %w", relation.Table(), keyspace.ErrChanged)
 	}
 	return limited{k, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Where: c.Where}}, nil
 }

@@ -57,6 +57,7 @@ CREATE OR REPLACE TRIGGER "~cipherfleet_4294967295_update" BEFORE UPDATE ON "My 
 WHEN (cipherfleet.misses_4294967295(new."e.mail $capture$ cell", old."e.mail $capture$ cell", new."Tenant", new."id;--", new."iv ""1""", new."salt", new."e'mail ""x""", old."Tenant", old."id;--", old."iv ""1""", old."salt", old."e'mail ""x"""))
 EXECUTE FUNCTION cipherfleet.capture_4294967295();
 ALTER TABLE "My ""Shop"""."or.ders\" ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_insert", ENABLE ALWAYS TRIGGER "~cipherfleet_4294967295_update";
+DROP FUNCTION IF EXISTS cipherfleet.within_4294967295;
 -- undo
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_insert" ON "My ""Shop"""."or.ders\";
 DROP TRIGGER IF EXISTS "~cipherfleet_4294967295_strict_update" ON "My ""Shop"""."or.ders\";
