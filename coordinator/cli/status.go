@@ -19,8 +19,8 @@ are covered, what its job does, how many writes missed the target and whose they
 Coverage is an estimate: of a sample of the table where it may be read, else of how far the job is. --exact counts every
 row, which reads the whole table. Neither opens a cell; that is verify's. No more is needed than the right to read the
 tables of schema cipherfleet; a where: of the manifest that is not, letter by letter, the last job's is read on a
-temporary copy of the table's shape, by whoever may make one. Nothing is written, but for one event: a plaintext that is gone after its cutover is
-recorded as dropped, if the role may do that.
+temporary copy of the table's shape, by whoever may make one. Nothing is written, but for one event: a plaintext that is
+gone after its cutover is recorded as dropped, if the role may do that.
 
 Flags say what differs from what was prepared, or from the manifest: not-in-database, table-missing, table-renamed,
 source-missing, source-renamed, source-type, target-missing, target-renamed, target-type, plaintext-missing,
