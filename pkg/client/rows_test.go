@@ -194,7 +194,7 @@ CREATE TABLE low PARTITION OF users FOR VALUES FROM (0) TO (100); CREATE TABLE h
 ALTER TABLE users ATTACH PARTITION high FOR VALUES FROM (100) TO (1000)`)
 	s.register()
 	s.dualWrite()
-	a := s.app(s.client())
+	a := s.app(s.still()) // Postgres drops the triggers of partitions in another order than whoever looks at them locks them
 	a.mustWrite(insertOne, 1, "low")
 	a.mustWrite(insertOne, 101, "high")
 	s.run(append(s.column().Capture().Undo, `ALTER TABLE users DROP COLUMN email`, `ALTER TABLE users RENAME email_encrypted TO email`))
