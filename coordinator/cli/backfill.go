@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -81,9 +83,9 @@ func newBackfill(read settings) *cobra.Command {
 	o.scope.targetFlags(f)
 	o.maker.flags(f)
 	f.StringSliceVar(&o.request.Key, "key", nil, "columns of the unique key to walk by (default: the primary key, else a NOT NULL unique index)")
-	f.IntVar(&o.request.ChunkRows, "chunk-rows", 0, "most rows in one transaction (default 5000)")
+	f.IntVar(&o.request.ChunkRows, "chunk-rows", 0, "most rows in one transaction (default: the manifest's fleet.chunk.rows, else 5000)")
 	f.BoolVar(&o.request.Prepare, "prepare", false, "add a target column that is missing")
-	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted")
+	f.StringVar(&o.request.UserTriggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted (default: as the manifest's fleet has it)")
 	f.BoolVar(&o.request.Strict, "strict", false, "from now on let a write fail that misses a target, with constraint cipherfleet_<id>_strict")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print the job as JSON when it has ended")
@@ -112,10 +114,29 @@ func (o *backfillOptions) run(c *cobra.Command, read settings) error {
 	if err == nil {
 		err = o.maker.fromManifest(&o.request, config.Manifest, o.scope.targets)
 	}
+	if err == nil {
+		err = o.fromFleet(config.Manifest)
+	}
 	if err != nil {
 		return err
 	}
 	return o.execute(c, config)
+}
+
+// fromFleet takes what flags leave out from the manifest's fleet. Without a manifest nothing happens.
+func (o *backfillOptions) fromFleet(path string) error {
+	file, err := loadManifest(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if rows := file.Fleet.Chunk.Rows; rows != manifest.Default().Fleet.Chunk.Rows {
+		o.request.ChunkRows = cmp.Or(o.request.ChunkRows, rows)
+	}
+	o.request.UserTriggers = cmp.Or(o.request.UserTriggers, file.Fleet.UserTriggers)
+	return nil
 }
 
 // execute checks the request and has the job done, in the fleet or here.

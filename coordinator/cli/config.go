@@ -100,17 +100,10 @@ func origin(given bool, path string) string {
 	return app.OriginDefault
 }
 
-// fleetSettings are the manifest's, by their paths in it.
+// fleetSettings are the manifest's that are heeded, by their paths in it.
 func fleetSettings(f manifest.Fleet) []app.Setting {
 	return []app.Setting{
-		{Name: "fleet.concurrency", Value: strconv.Itoa(f.Concurrency), Meaning: "ranges in work at once"},
 		{Name: "fleet.chunk.rows", Value: strconv.Itoa(f.Chunk.Rows), Meaning: "most rows in one transaction"},
-		{Name: "fleet.chunk.bytes", Value: strconv.FormatInt(f.Chunk.Bytes, 10), Meaning: "most bytes in one transaction"},
-		{Name: "fleet.chunk.time", Value: f.Chunk.Time.String(), Meaning: "how long a transaction is to take"},
-		{Name: "fleet.rows_per_second", Value: strconv.Itoa(f.RowsPerSecond), Meaning: "most rows a second; 0 is no cap"},
-		{Name: "fleet.lock_timeout", Value: f.LockTimeout.String(), Meaning: "how long a lock is waited for"},
-		{Name: "fleet.statement_timeout", Value: f.StatementTimeout.String(), Meaning: "how long a statement may take"},
-		{Name: "fleet.quarantine_budget", Value: strconv.Itoa(f.QuarantineBudget), Meaning: "rows that may be set aside before a job fails"},
 		{Name: "fleet.user_triggers", Value: f.UserTriggers, Meaning: "what becomes of a table's own triggers"},
 	}
 }

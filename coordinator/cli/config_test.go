@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
 // TestConfigShowsValuesAndOrigins, and never a secret.
@@ -30,7 +31,6 @@ func TestConfigShowsValuesAndOrigins(t *testing.T) {
 		"CIPHERFLEET_STATE_DIR":       {s.path(".local/state/cipherfleet"), "environment variable HOME"},
 		"CIPHERFLEET_NATS_CREDS":      {"", "default"},
 		"fleet.chunk.rows":            {"77", "manifest " + s.path("other.yaml")},
-		"fleet.chunk.time":            {"250ms", "default"},
 		"fleet.user_triggers":         {"fire", "manifest " + s.path("other.yaml")},
 	} {
 		if have := shown[name]; have.Value != want[0] || have.Origin != want[1] || have.Meaning == "" {
@@ -48,4 +48,33 @@ func TestConfigShowsValuesAndOrigins(t *testing.T) {
 	}
 	s.with("CIPHERFLEET_LEASE", "").write("bad.yaml", "version: 9\n", 0o644)
 	s.run("config", "show", "--manifest", s.path("bad.yaml")).refusedWith(t, app.CodeUsage, "bad.yaml", "")
+}
+
+// Who asks for a bound that nothing keeps is told so, and does not believe in it; those of the fleet that are kept are a
+// backfill's, unless a flag says otherwise.
+func TestTheFleetOfAManifestIsHeededOrRefused(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	db.Run(t, `CREATE TABLE users (id int PRIMARY KEY, email text); INSERT INTO users SELECT i, 'user' || i FROM generate_series(1, 50) i`)
+	s := newShell(t, db.URL).withKey()
+	fleet := func(text string) {
+		s.write("cipherfleet.yaml", "version: 1\nfleet: {"+text+"}\ntables:\n- {table: users, columns: [{source: email, schemes: {1: {}}}]}\n", 0o644)
+	}
+	for text, name := range map[string]string{"concurrency: 2": "fleet.concurrency", "rows_per_second: 1000, lock_timeout: 5s": "fleet.rows_per_second, fleet.lock_timeout",
+		"chunk: {time: 1s, bytes: 1MiB}": "fleet.chunk.bytes, fleet.chunk.time", "statement_timeout: 1s": "fleet.statement_timeout", "quarantine_budget: 1": "fleet.quarantine_budget"} {
+		fleet(text)
+		for _, command := range [][]string{{"plan"}, {"backfill", "--table", "users", "--column", "email", "--prepare"}, {"config", "show"}} {
+			s.run(command...).refusedWith(t, app.CodeUsage, "nothing heeds "+name+" yet", "leave it out")
+		}
+	}
+	fleet("concurrency: 8, chunk: {rows: 7}, user_triggers: fire")
+	s.must("backfill", "--table", "users", "--column", "email", "--prepare")
+	const specSQL = `SELECT concat_ws(' ', spec->'limits'->>'Rows', spec->'limits'->>'rows', spec->>'user_triggers') FROM cipherfleet.jobs ORDER BY created_at DESC LIMIT 1`
+	if have := testenv.One[string](t, db, specSQL); have != "7 fire" {
+		t.Errorf("the job has %q", have)
+	}
+	s.must("backfill", "--table", "users", "--column", "email", "--chunk-rows", "9", "--user-triggers", "skip")
+	if have := testenv.One[string](t, db, specSQL); have != "9 skip" {
+		t.Errorf("the job has %q", have)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,7 +62,29 @@ func loadManifest(path string) (manifest.Manifest, error) {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return m, &app.Fail{Code: app.CodeUsage, Err: err, Hint: "name the manifest's file with CIPHERFLEET_MANIFEST"}
 	}
+	if idle := unheeded(m.Fleet); err == nil && len(idle) > 0 {
+		return m, &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("%s: nothing heeds %s yet", path, strings.Join(idle, ", ")),
+			Hint: "leave it out: of fleet, chunk.rows and user_triggers are heeded; how much is done at once is up to the number of workers and their CIPHERFLEET_SLOTS"}
+	}
 	return m, err
+}
+
+// unheeded are the bounds that a manifest asks for and that the fleet does not keep: nobody should believe in them.
+func unheeded(f manifest.Fleet) (names []string) {
+	usual := manifest.Default().Fleet
+	for _, bound := range []struct {
+		name  string
+		asked bool
+	}{
+		{"concurrency", f.Concurrency != usual.Concurrency}, {"chunk.bytes", f.Chunk.Bytes != usual.Chunk.Bytes}, {"chunk.time", f.Chunk.Time != usual.Chunk.Time},
+		{"rows_per_second", f.RowsPerSecond != usual.RowsPerSecond}, {"lock_timeout", f.LockTimeout != usual.LockTimeout},
+		{"statement_timeout", f.StatementTimeout != usual.StatementTimeout}, {"quarantine_budget", f.QuarantineBudget != usual.QuarantineBudget},
+	} {
+		if bound.asked {
+			names = append(names, "fleet."+bound.name)
+		}
+	}
+	return names
 }
 
 // kekURI is the environment's, else the manifest's, else the file that init makes. Relative files begin at the manifest.
