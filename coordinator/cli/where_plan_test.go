@@ -210,6 +210,11 @@ func TestPlanOfAnotherConditionThanThatOfAJobAtWork(t *testing.T) {
 	if o := s.run(backfillUsers()...); o.code != app.CodeRefused || !strings.Contains(o.err, "another job over the same table has not ended") {
 		t.Errorf("%+v", o)
 	}
+	s.intent(limitedUsers("(id>5)")) // the same, written otherwise: the job goes on
+	s.must(backfillUsers()...)
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.jobs`); n != 1 {
+		t.Errorf("%d jobs", n)
+	}
 }
 
 // Two columns of a table are one pass, one UPDATE for each row, also where a condition says which rows; and each column
