@@ -124,7 +124,7 @@ func (p Prepared) isOf(job work.Job) bool {
 			return false
 		}
 		columns[i].Compare = columns[i].Compare || c.Compare // that were verified since it began
-		if c.Where.Same(columns[i].Where) { // whose text may be another
+		if c.Where.Same(columns[i].Where) {                  // whose text may be another
 			columns[i].Where = c.Where
 		}
 		if c.Index != nil && columns[i].Index != nil && c.Index.ID == columns[i].Index.ID {
