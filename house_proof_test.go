@@ -11,6 +11,7 @@ func TestRulesSee(t *testing.T) {
 	t.Parallel()
 	small := [][]string{1: {"low", "beside"}, 2: {"high"}, 5: {"pkg/testenv"}}
 	onFloors := func(all tree) []violation { return checkFloors(all, small) }
+	inRooms := func(all tree) []violation { return checkEmpty(all, small) }
 	atDoors := func(all tree) []violation {
 		return checkDoors(all, []door{
 			{to: "example.org/lib", open: []string{"low/..."}},
@@ -36,6 +37,9 @@ func TestRulesSee(t *testing.T) {
 		"floors: testenv from tests": {onFloors, sources("low/a_test.go", `import _ "M/pkg/testenv"`, "pkg/testenv/a.go", ``), nil},
 		"floors: a test goes up":     {onFloors, sources("low/a_test.go", `import _ "M/high"`, "high/a.go", ``), []string{"low/a_test.go"}},
 		"floors: testenv from code":  {onFloors, sources("low/a.go", `import _ "M/pkg/testenv"`, "pkg/testenv/a.go", ``), []string{"low/a.go"}},
+
+		"empty rooms: none": {inRooms, sources("low/a.go", ``, "beside/a.go", ``, "high/a.go", ``, "pkg/testenv/a.go", ``), nil},
+		"empty rooms: one":  {inRooms, sources("low/a.go", ``, "high/a.go", ``, "pkg/testenv/a.go", ``), []string{"beside"}},
 
 		"doors: open":              {atDoors, sources("low/a.go", `import _ "example.org/lib/v2"`), nil},
 		"doors: open below":        {atDoors, sources("low/er/a.go", `import _ "example.org/lib"`), nil},
@@ -131,7 +135,7 @@ func sources(pairs ...string) map[string]string {
 
 func TestEveryRuleIsProven(t *testing.T) {
 	t.Parallel()
-	if len(rules()) != 13 {
+	if len(rules()) != 14 {
 		t.Errorf("there are %d rules: show a new one a tree that breaks it in TestRulesSee, then change this number", len(rules()))
 	}
 }

@@ -133,6 +133,19 @@ func checkFloors(all tree, floors [][]string) []violation {
 	return found
 }
 
+// checkEmpty finds floors that name a package which is not there, so that the plan of the house stays one of the house.
+func checkEmpty(all tree, floors [][]string) []violation {
+	var found []violation
+	for _, packages := range floors {
+		for _, pkg := range packages {
+			if !slices.ContainsFunc(all, func(f file) bool { return f.pkg == pkg }) {
+				found = append(found, violation{pkg, "is on a floor, and there is no such package: take it out"})
+			}
+		}
+	}
+	return found
+}
+
 func checkDoors(all tree, doors []door) []violation {
 	var found []violation
 	for _, f := range all {

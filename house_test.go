@@ -19,10 +19,10 @@ const module = "github.com/cipherfleet/cipherfleet"
 func floors() [][]string {
 	return [][]string{
 		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/client/spell", "pkg/client/template", "pkg/embedded"},
-		2:  {"pkg/backfill/keyspace", "pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "pkg/client/exchange", "coordinator/throttle"},
+		2:  {"pkg/backfill/keyspace", "pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "pkg/client/exchange"},
 		3:  {"pkg/client/token", "pkg/client/lineage", "pkg/lifecycle/blind", "pkg/lifecycle/hint", "pkg/lifecycle/shred", "pkg/manifest", "pkg/app"},
 		4:  {"pkg/transform", "pkg/ddl"},
-		5:  {"pkg/backfill/work", "pkg/client", "pkg/migrate", "pkg/testenv"},
+		5:  {"pkg/backfill/work", "pkg/client", "pkg/testenv"},
 		6:  {"pkg/backfill/shape"},
 		7:  {"pkg/backfill/proof"},
 		8:  {"pkg/backfill"}, // its tests prove what it wrote
@@ -30,7 +30,7 @@ func floors() [][]string {
 		10: {"coordinator/control/preflight", "coordinator/control/status"},
 		11: {"coordinator/control/index", "coordinator/control/ladder", "coordinator/control/residue", "coordinator/control/roadmap", "coordinator/control/scheme", "coordinator/control/verify"},
 		12: {"coordinator/control", "coordinator/control/restore", "worker/runner"},
-		13: {"coordinator/web", "coordinator/demo", "coordinator/cli/page"},
+		13: {"coordinator/demo", "coordinator/cli/page"},
 		14: {"coordinator/cli", "worker/program"},
 		15: {"coordinator", "worker", "loadtest", "loadtest/chaos", "loadtest/leak", "deploy/postgres/find"},
 	}
@@ -88,6 +88,7 @@ func exceptions() []exception {
 func rules() map[string]func(tree) []violation {
 	return map[string]func(tree) []violation{
 		"floors":            func(t tree) []violation { return checkFloors(t, floors()) },
+		"empty rooms":       func(t tree) []violation { return checkEmpty(t, floors()) },
 		"doors":             func(t tree) []violation { return checkDoors(t, doors()) },
 		"walls":             func(t tree) []violation { return checkWalls(t, walls()) },
 		"environment":       checkEnvironment,
