@@ -7,6 +7,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // build is an index being built beside the leader's rounds, which takes as long as reading the table twice.
@@ -97,6 +98,14 @@ func (p *Plane) buildIndex(ctx context.Context, column uint32, step ddl.Step) er
 	if err := standing.IndexTurn(ctx, conn, column); err != nil {
 		return err
 	}
+	err = standing.Undeadlocked(ctx, func() error { return buildOn(ctx, conn, step) })
+	if err != nil {
+		p.takeAway(ctx, step)
+	}
+	return err
+}
+
+func buildOn(ctx context.Context, conn *pg.Conn, step ddl.Step) error {
 	const limitsSQL = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', $1, false)`
 	for _, part := range []struct {
 		patience string
@@ -107,7 +116,6 @@ func (p *Plane) buildIndex(ctx context.Context, column uint32, step ddl.Step) er
 		}
 		for _, statement := range part.does {
 			if _, err := conn.Exec(ctx, statement); err != nil {
-				p.takeAway(ctx, step)
 				return err
 			}
 		}

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -176,5 +179,40 @@ func TestAKeeperBuildsAnIndexAnewThatWasLeftHalfBuilt(t *testing.T) {
 	<-k.build.ended
 	if got := testenv.One[string](t, db, indexSQL); got != "true" || len(k.build.failed) > 0 {
 		t.Errorf("valid indexes: %q; failed: %v", got, k.build.failed)
+	}
+}
+
+// A deadlock is no end of an index either: Postgres ends the build, for the application's transaction looks for one later.
+func TestAKeeperBuildsAnIndexAgainAfterADeadlock(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	db.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''2s''', current_database()); END $$`)
+	k.plane.DB = testenv.Open(t, db.URL).DB
+	writer, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it is committed
+	run := func(sql string) {
+		t.Helper()
+		if _, err := writer.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(`SET LOCAL deadlock_timeout = '10min'; LOCK TABLE users IN ROW EXCLUSIVE MODE`)
+	k.begin(t.Context(), map[string]uint32{"late": 7}, map[string]ddl.Step{"late": {Do: []string{`CREATE INDEX CONCURRENTLY late ON users (email)`}, Undo: []string{`DROP INDEX CONCURRENTLY IF EXISTS late`}}})
+	testenv.Eventually(t, time.Minute, func() error {
+		if n := testenv.One[int](t, db, `SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE 'waiting for%'`); n == 0 {
+			return errors.New("the build does not wait")
+		}
+		return nil
+	})
+	run(`LOCK TABLE users IN SHARE UPDATE EXCLUSIVE MODE`) // for as long as the build has not been ended
+	if err := writer.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-k.build.ended
+	if valid := testenv.One[bool](t, db, `SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('late')`); !valid || len(k.build.failed) > 0 {
+		t.Errorf("valid: %t; failed: %v", valid, k.build.failed)
 	}
 }

@@ -201,12 +201,15 @@ func (r *Registry) make(ctx context.Context, p BuildPlan) error {
 }
 
 // create runs the statements that make one index, behind those that take away what stands of it.
-func (r *Registry) create(ctx context.Context, conn *pg.Conn, steps ddl.Step) (err error) {
-	for _, statement := range append(slices.Clone(steps.Undo), steps.Do...) {
-		if _, err = conn.Exec(ctx, statement); err != nil {
-			break
+func (r *Registry) create(ctx context.Context, conn *pg.Conn, steps ddl.Step) error {
+	err := standing.Undeadlocked(ctx, func() error {
+		for _, statement := range append(slices.Clone(steps.Undo), steps.Do...) {
+			if _, err := conn.Exec(ctx, statement); err != nil {
+				return err
+			}
 		}
-	}
+		return nil
+	})
 	if err == nil {
 		return nil
 	}

@@ -218,6 +218,23 @@ func TestAPartitionThatComesWhenTheOthersAreJoined(t *testing.T) {
 	o.holds("built", "6 0 0")
 }
 
+// TestADeadlockIsNoEndOfABuild: it waits for a transaction that then asks for what the build has, and Postgres ends the
+// build. The application's transaction must not be who pays, so it is told to look for deadlocks later.
+func TestADeadlockIsNoEndOfABuild(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''2s''', current_database()); END $$`)
+	o.r.DB = testenv.Open(t, o.URL).DB
+	writer, finish := o.heldBuildBy(t.Context())
+	for _, sql := range []string{`SET LOCAL deadlock_timeout = '10min'`, `LOCK TABLE "Other, one"."Low $1" IN SHARE UPDATE EXCLUSIVE MODE`} { // got when the build has been ended
+		_, err := writer.Exec(t.Context(), sql)
+		check(t, err)
+	}
+	check(t, finish())
+	o.stands("bidx/1 ready, valid, tokens, key")
+	o.holds("built", "6 0 0")
+}
+
 // TestABuildOfPartitionsThatIsCalledOff keeps what it has built, and nothing half built.
 func TestABuildOfPartitionsThatIsCalledOff(t *testing.T) {
 	t.Parallel()

@@ -58,6 +58,13 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 // table. Finish ends that transaction and says what became of the build.
 func (o *office) heldBuild(ctx context.Context) (finish func() error) {
 	o.t.Helper()
+	_, finish = o.heldBuildBy(ctx)
+	return finish
+}
+
+// heldBuildBy hands out that transaction, too.
+func (o *office) heldBuildBy(ctx context.Context) (writer pg.Tx, finish func() error) {
+	o.t.Helper()
 	writer, err := o.Begin(o.t.Context())
 	check(o.t, err)
 	o.t.Cleanup(func() { _ = writer.Rollback(context.WithoutCancel(o.t.Context())) })
@@ -66,7 +73,7 @@ func (o *office) heldBuild(ctx context.Context) (finish func() error) {
 	p, built := o.planBuild(0), make(chan error, 1)
 	go func() { _, err := o.r.Build(ctx, p, false); built <- err }()
 	o.waiting()
-	return func() error {
+	return writer, func() error {
 		check(o.t, writer.Rollback(context.WithoutCancel(o.t.Context())))
 		return <-built
 	}

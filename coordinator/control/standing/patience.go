@@ -19,8 +19,10 @@ const (
 )
 
 // Backoff is how long and how often locks are waited for.
-func Backoff() retry.Backoff {
-	return retry.WithMaxDuration(longest, retry.WithJitterPercent(30, retry.WithCappedDuration(2*time.Second, retry.NewExponential(firstPause))))
+func Backoff() retry.Backoff { return retry.WithMaxDuration(longest, pauses()) }
+
+func pauses() retry.Backoff {
+	return retry.WithJitterPercent(30, retry.WithCappedDuration(2*time.Second, retry.NewExponential(firstPause)))
 }
 
 // Patiently runs f in a transaction that waits for locks only briefly, and again for as long as somebody holds them.

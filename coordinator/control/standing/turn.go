@@ -36,11 +36,13 @@ func IndexTurn(ctx context.Context, conn *pg.Conn, column uint32) error {
 	return nil
 }
 
+const mostDeadlocks = 10 // that are no end of a build; it may have taken hours to each
+
 // Undeadlocked runs f, which builds or drops an index beside others and can be done again, until Postgres no longer breaks
-// a deadlock by ending it: who builds waits for every transaction that has the table, and one of them may ask for what only
-// one at a time may have.
+// a deadlock by ending it, or has done so too often: who builds waits for every transaction that has the table, and one of
+// them may ask for what only one at a time may have.
 func Undeadlocked(ctx context.Context, f func() error) error {
-	return retry.Do(ctx, Backoff(), func(context.Context) error {
+	return retry.Do(ctx, retry.WithMaxRetries(mostDeadlocks, pauses()), func(context.Context) error {
 		err := f()
 		if pg.ClassOf(err) == pg.ClassConflict {
 			return retry.RetryableError(err)
