@@ -23,9 +23,9 @@ without losing a value: in chunks, each committed together with its checkpoint, 
 
 Everything it needs is in its environment (docs/configuration.md); flags override it.
 
-Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 3 there is work to do, or a gate waits · 4 refused, nothing changed ·
-5 proof failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command resumes ·
-130 second signal`
+Exit codes: 0 done · 1 unexpected · 2 bad flag, environment or manifest · 3 there is work to do, or a gate waits · 4
+refused, nothing changed · 5 proof failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused, the same command
+resumes · 130 second signal`
 
 // Main runs the command line in the environment of this process and returns the exit code. kinds are the kinds of
 // key-encryption keys that this program is linked with beside the ones that every program knows.

@@ -18,8 +18,8 @@ import (
 )
 
 const indexBuildLong = `Make a blind index ready. First the fleet opens each cell whose row has no token, makes that of its value in its normal
-form, and writes it only if nobody else wrote the row meanwhile; a sweep proves that nothing is left. Then Postgres builds
-the index of the tokens, beside readers and writers; one that an earlier build left invalid is taken away before.
+form, and writes it only if nobody else wrote the row meanwhile; a sweep proves that nothing is left. Then Postgres
+builds the index of the tokens, beside readers and writers; one that an earlier build left invalid is taken away before.
 
 Of a partitioned table every partition's index is built, one after the other, and then joined into one under a lock that
 lets readers go on; killed in between, the same command goes on behind those that are done. Run it behind ATTACH

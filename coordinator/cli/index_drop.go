@@ -12,11 +12,12 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 )
 
-const indexDropLong = `Drop a blind index: its column of tokens, what Postgres has built of it, and its key, for good. The cells stay as they are.
+const indexDropLong = `Drop a blind index: its column of tokens, what Postgres has built of it, and its key, for good. The cells stay as they
+are.
 
-First nobody writes it or looks anything up in it any more, as soon as every program that holds a lease has heard of that;
-those that have not are named and waited for, at most for as long as --wait says. Killed or given up in between, the same
-command goes on; until then the index is retiring.
+First nobody writes it or looks anything up in it any more, as soon as every program that holds a lease has heard of
+that; those that have not are named and waited for, at most for as long as --wait says. Killed or given up in between,
+the same command goes on; until then the index is retiring.
 
 Of two generations the old one is dropped when the new one is ready, and not before.
 

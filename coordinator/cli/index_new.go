@@ -17,9 +17,9 @@ import (
 )
 
 const indexNewLong = `Make a blind index of a column: a column of tokens, named as the index, with a key of its own. The key is drawn, wrapped
-by the key-encryption key, committed, read back and proven; then the column comes, with a CHECK of its tokens' length and
-the triggers that take a token away when the cell beside it changes. Clients write tokens from now on; cipherfleet index
-build has the fleet write those of the rows that are there.
+by the key-encryption key, committed, read back and proven; then the column comes, with a CHECK of its tokens' length
+and the triggers that take a token away when the cell beside it changes. Clients write tokens from now on; cipherfleet
+index build has the fleet write those of the rows that are there.
 
 What it is like is said by the flags; where they are silent, by the manifest, if it lists an index of this name.
 

@@ -39,9 +39,9 @@ func newJob(read settings) *cobra.Command {
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	c.AddCommand(newJobList(read), newJobShow(read), newJobRetry(read),
-		newJobVerb(read, verb{"pause", "paused", lifecycle.KindJobPaused, "Let no more chunks of a job commit, until it is resumed", foreman.Pause}),
-		newJobVerb(read, verb{"resume", "resumed", lifecycle.KindJobResumed, "Let a paused job go on where it stood", foreman.Resume}),
-		newJobVerb(read, verb{"cancel", "cancelled", lifecycle.KindJobCancelled, "End a job for good; what it has written stays", foreman.Cancel}))
+		newJobVerb(read, verb{"pause", "paused", lifecycle.KindJobPaused, "Let no more chunks of a job commit, until it is resumed", atOnce, foreman.Pause}),
+		newJobVerb(read, verb{"resume", "resumed", lifecycle.KindJobResumed, "Let a paused job go on where it stood", goesOn, foreman.Resume}),
+		newJobVerb(read, verb{"cancel", "cancelled", lifecycle.KindJobCancelled, "End a job for good; what it has written stays", atOnce, foreman.Cancel}))
 	return c
 }
 
@@ -54,20 +54,26 @@ type foreman interface {
 
 // verb is one thing to do about a job.
 type verb struct {
-	name, done string
-	kind       lifecycle.Kind
-	short      string
-	do         func(foreman, context.Context, messages.JobRequest) (messages.Job, error)
+	name, done    string
+	kind          lifecycle.Kind
+	short, effect string
+	do            func(foreman, context.Context, messages.JobRequest) (messages.Job, error)
 }
 
-const verbLong = `%s. It takes effect at once: chunks in flight that have not committed are not committed any more.
+const (
+	verbLong = `%s.
+%s
 Asked for again, it changes nothing.
 
 Exit codes: as of cipherfleet job`
 
+	atOnce = "It takes effect at once: chunks in flight that have not committed are not committed any more."
+	goesOn = "Workers take it up at once where a coordinator leads; else it goes on when one does, or by the command that began it."
+)
+
 func newJobVerb(read settings, v verb) *cobra.Command {
 	dryRun, asJSON := false, false
-	c := &cobra.Command{Use: v.name + " JOB", Short: v.short, Long: fmt.Sprintf(verbLong, v.short), Example: "  cipherfleet job " + v.name + " 3f2a", Args: oneJob}
+	c := &cobra.Command{Use: v.name + " JOB", Short: v.short, Long: fmt.Sprintf(verbLong, v.short, v.effect), Example: "  cipherfleet job " + v.name + " 3f2a", Args: oneJob}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "check, say what would be done, and change nothing")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the job as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -18,9 +18,9 @@ if nothing resists any more. First mend what job show --quarantined names.
 With NATS_URL the fleet does it, and this command follows. Without, this process does it itself. SIGINT drains and
 pauses the job, which cipherfleet job resume lets go on.
 
-Exit codes: 0 done, nothing is left · 2 bad flag, name or environment · 4 refused, nothing changed: the job has not ended,
-has no row in quarantine, or a later job went over its columns · 5 rows are in quarantine again, or the job failed ·
-6 Postgres, NATS or key unavailable · 7 denied · 75 paused · 130 a second signal`
+Exit codes: 0 done, nothing is left · 2 bad flag, name or environment · 4 refused, nothing changed: the job has not
+ended, has no row in quarantine, or a later job went over its columns · 5 rows are in quarantine again, or the job
+failed · 6 Postgres, NATS or key unavailable · 7 denied · 75 paused · 130 a second signal`
 
 func newJobRetry(read settings) *cobra.Command {
 	o, quarantined := &backfillOptions{}, false

@@ -67,9 +67,9 @@ func newKeyList(read settings) *cobra.Command {
 	return c
 }
 
-const keyRewrapLong = `Wrap every data key anew under the same key-encryption key: under its newest version, where it has several, so that older
-ones can go. Each key is unwrapped, wrapped, proven, and only then replaced; no cell is touched, and programs need not
-be restarted.
+const keyRewrapLong = `Wrap every data key anew under the same key-encryption key: under its newest version, where it has several, so that
+older ones can go. Each key is unwrapped, wrapped, proven, and only then replaced; no cell is touched, and programs need
+not be restarted.
 
 Exit codes: as of cipherfleet key`
 
@@ -89,9 +89,9 @@ CIPHERFLEET_KEK or the manifest's. Each key is unwrapped with the present one, w
 only then replaced, if nobody else replaced it; proven once more as it was stored. Killed half-way, the same command
 goes on: keys that are under the other one already are skipped. --create makes the file of a file: key first.
 
-Programs whose CIPHERFLEET_KEK names both, with a comma between them, go on without a restart; docs/keys.md has the steps.
-Those that know the old one alone keep the keys they hold for twelve hours at most: restart them with the other one before
-that, and before the next scheme is made. They could not read it, and it is not activated over their heads.
+Programs whose CIPHERFLEET_KEK names both, with a comma between them, go on without a restart; docs/keys.md has the
+steps. Those that know the old one alone keep the keys they hold for twelve hours at most: restart them with the other
+one before that, and before the next scheme is made. They could not read it, and it is not activated over their heads.
 
 Exit codes: as of cipherfleet key`
 

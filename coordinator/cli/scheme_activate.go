@@ -12,8 +12,8 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 )
 
-const schemeActivateLong = `Have a column sealed with a scheme from now on, by the fleet and by every application. Cells of the schemes before it can be
-read as before; cipherfleet rotate seals them anew.
+const schemeActivateLong = `Have a column sealed with a scheme from now on, by the fleet and by every application. Cells of the schemes before it
+can be read as before; cipherfleet rotate seals them anew.
 
 It waits until every program that holds a lease can read the scheme, at most for as long as --wait says. Who cannot is
 named; then nothing was changed. A program that is gone holds its lease for a few seconds more.

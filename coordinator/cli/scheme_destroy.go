@@ -7,14 +7,14 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 )
 
-const schemeDestroyLong = `Delete the wrapped keys of a retired scheme, for good. What was ever sealed with it, in backups, replicas and logs, can then
-be opened by nobody; backups of the registry still have the keys.
+const schemeDestroyLong = `Delete the wrapped keys of a retired scheme, for good. What was ever sealed with it, in backups, replicas and logs, can
+then be opened by nobody; backups of the registry still have the keys.
 
 It is refused before the time is over for which the scheme's keys are retained, and unless Postgres has proved, and
 still guards, that no cell of the scheme is left in the table.
 
-The schemes of a column whose cells have moved into one of another type are retired when the old cells are dropped; --moved
-names that column, by the name it went by.
+The schemes of a column whose cells have moved into one of another type are retired when the old cells are dropped;
+--moved names that column, by the name it went by.
 
 Exit codes: as of cipherfleet scheme`
 

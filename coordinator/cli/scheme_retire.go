@@ -11,15 +11,16 @@ import (
 	"github.com/cipherfleet/cipherfleet/messages"
 )
 
-const schemeRetireLong = `Retire a scheme, proved by Postgres: a CHECK constraint that lets no cell of it in is added to the table without reading a
-row, and then validated beside readers and writers. While one such cell is left, that fails, the constraint is taken
+const schemeRetireLong = `Retire a scheme, proved by Postgres: a CHECK constraint that lets no cell of it in is added to the table without reading
+a row, and then validated beside readers and writers. While one such cell is left, that fails, the constraint is taken
 away, and nothing was changed. From then on whoever still writes one is refused, and nobody loads its keys any more.
 
-It must not be the scheme that is written with. It waits until every program that holds a lease has heard of that one, at
-most for as long as --wait says. Who has not is named; then nothing was changed.
+It must not be the scheme that is written with. It waits until every program that holds a lease has heard of that one,
+at most for as long as --wait says. Who has not is named; then nothing was changed.
 
 The two changes of the table take an ACCESS EXCLUSIVE lock for a moment each, waited for one second at a time; the
-validation reads every row under SHARE UPDATE EXCLUSIVE, which lets reads and writes go on, but no other DDL and no vacuum.
+validation reads every row under SHARE UPDATE EXCLUSIVE, which lets reads and writes go on, but no other DDL and no
+vacuum.
 
 The constraint stays. Later schemes need no other one, so rotating again does not alter the table.
 

@@ -48,7 +48,7 @@ type Proxy struct {
 
 // Fleet is what both programs agree on.
 type Fleet struct {
-	KEK         string `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH or vault://HOST:PORT/MOUNT/KEY" means:"URI of the key-encryption key; further kinds in docs/keys.md. Of several, with commas between them, the first wraps and each unwraps"`
+	KEK         string `env:"CIPHERFLEET_KEK" default:"the manifest's" accepts:"file:PATH or vault://HOST:PORT/MOUNT/KEY" means:"URI of the key-encryption key; further kinds in docs/keys.md. Of several, with commas between them, the first wraps and each unwraps. A worker reads no manifest: without this its key is cipherfleet.kek.json in the present folder"`
 	ForeignKeys string `env:"CIPHERFLEET_FOREIGN_KEYS" accepts:"file:PATH" means:"file with the keys of other systems whose values are re-encrypted, which nobody but its owner may read; docs/foreign.md describes it"`
 	Vault
 	Lease time.Duration `env:"CIPHERFLEET_LEASE" envDefault:"10s" accepts:"1s..10m" means:"how long a range is a worker's without a sign of life; renewed by each chunk and at every third of it"`

@@ -26,10 +26,13 @@ import (
 const usage = `cipherfleet-worker pulls ranges from NATS JetStream and encrypts their rows in Postgres.
 
 It takes no arguments; its environment is described in docs/configuration.md. Needed are
-DATABASE_URL, NATS_URL and CIPHERFLEET_KEK. The first SIGINT or SIGTERM drains: chunks in hand
-commit, the rest stays for others. A second one gives them up.
+DATABASE_URL, NATS_URL, and CIPHERFLEET_KEK unless the key is cipherfleet.kek.json in the present
+folder: a worker reads no manifest. The first SIGINT or SIGTERM drains: chunks in hand commit, the
+rest stays for others. A second one gives them up.
 
-Exit codes: 0 drained, 1 unexpected, 2 bad environment, 6 Postgres, NATS or key unavailable, 7 denied.
+Exit codes: 0 drained, 1 unexpected, 2 bad environment, 4 refused: the key does not fit, or the
+schema is newer, 6 Postgres, NATS or key unavailable, 7 denied, 75 draining took too long,
+130 a second signal.
 `
 
 // Main runs the worker in the environment of this process and returns the exit code. kinds are the kinds of
