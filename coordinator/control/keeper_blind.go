@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/index"
 	"github.com/cipherfleet/cipherfleet/messages"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 )
 
 // fill starts jobs over the blind indexes that rows have lost their tokens of since they were filled. While an index goes
@@ -52,8 +54,9 @@ func (k *keeper) fill(ctx context.Context) error {
 	return trouble
 }
 
-// list begins to build the index of the rows that lack a token, of a partitioned table one in each partition, unless a build is at work: the next time such rows are
-// filled nobody walks the table for them. Only a blind index that has lost tokens gets one.
+// list begins to build the index of the rows that lack a token, of a partitioned table one in each partition, unless a
+// build is at work: the next time such rows are filled nobody walks the table for them. Only a blind index that has lost
+// tokens gets one.
 func (k *keeper) list(ctx context.Context, id uint32) error {
 	if !k.built() {
 		return nil
@@ -62,11 +65,10 @@ func (k *keeper) list(ctx context.Context, id uint32) error {
 	if err != nil {
 		return fmt.Errorf("look for the index of rows without a token: %w", err)
 	}
+	maps.DeleteFunc(steps, func(name string, _ ddl.Step) bool { return time.Since(k.refused[name]) < indexRetry })
 	columns := map[string]uint32{}
 	for name := range steps {
-		if columns[name] = column; time.Since(k.refused[name]) < indexRetry {
-			delete(steps, name)
-		}
+		columns[name] = column
 	}
 	if len(steps) > 0 {
 		k.begin(ctx, columns, steps)
