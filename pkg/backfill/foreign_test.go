@@ -258,6 +258,44 @@ func TestAFewForeignValuesAreTriedThroughAPoolerToo(t *testing.T) {
 	}
 }
 
+// dialled is a server that does something before it opens.
+type dialled struct {
+	transit
+	before func(context.Context) error
+}
+
+func (d dialled) Unwrap(ctx context.Context, wrapped, context []byte) ([]byte, error) {
+	if err := d.before(ctx); err != nil {
+		return nil, err
+	}
+	return d.transit.Unwrap(ctx, wrapped, context)
+}
+
+// While a server opens a few values, which may take its time, nobody waits for the table.
+func TestNobodyWaitsForATableWhoseForeignValuesAreTried(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := formats()["transit"]
+	k := prepare(t, ctx, "CREATE TABLE public.items (id bigint PRIMARY KEY, "+f.columns+"); INSERT INTO public.items SELECT i, 'vault:v1:' || CASE WHEN i < 10 THEN repeat('-', 300000) ELSE repeat('b25l', 100000) END FROM generate_series(1, 200) i", from(f.origin, f.keys))
+	k.Start(ctx, 20) // values that are too much for what lies between the server and us
+	asked := 0
+	k.Secrets.Dial = func(context.Context, string) (readers.Unwrapper, error) {
+		return dialled{before: func(ctx context.Context) error {
+			asked++
+			return k.DB.InTx(ctx, func(tx pg.Tx) error {
+				_, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('lock_timeout', '5s', true)`)
+				if err == nil {
+					_, err = tx.Exec(ctx, `LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE`)
+				}
+				return err
+			})
+		}}, nil
+	}
+	if err := shape.Readable(ctx, k.DB.DB, must(k.Job.Reading(ctx, k.Secrets))(t)); err != nil || asked != 10 {
+		t.Errorf("%d values were asked for: %v", asked, err)
+	}
+}
+
 // Without the key nothing is read: the job is handed back for somebody who has it.
 func TestAJobWithoutItsForeignKeyIsHandedBack(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
@@ -14,6 +15,8 @@ import (
 const (
 	sampled = 20  // values of a column that are tried before anything begins
 	looked  = 200 // that are looked at for some that tell anything
+
+	mostBytes = 8 << 20 // of values of a leaf, and the last one's
 )
 
 // UnreadError says that of a few values of a source that somebody else encrypted none opens: the keys are others, or the
@@ -51,26 +54,36 @@ func Opens(ctx context.Context, db *pg.DB, relation pg.Relation, c work.Column) 
 	return failed
 }
 
-// opens tries the values of one leaf until one opens to what can be sealed. They are read as a chunk's are, in the format
-// that openers take, whatever way of asking the database's URL chooses.
+// opens tries the values of one leaf until one opens to what can be sealed, when they have all been read: a server that
+// opens them may take its time, and nobody is to wait for the table meanwhile.
 func opens(ctx context.Context, db *pg.DB, query string, opener transform.Opener, failed *UnreadError) (opened bool, err error) {
+	values, err := some(ctx, db, query, opener, sampled-failed.Tried)
+	for i := 0; i < len(values) && err == nil && !opened; i++ {
+		opened, err = failed.try(ctx, opener, values[i])
+	}
+	return opened, err
+}
+
+// some reads a few values that tell anything. They are read as a chunk's are, in the format that openers take, whatever
+// way of asking the database's URL chooses.
+func some(ctx context.Context, db *pg.DB, query string, opener transform.Opener, most int) (values [][]byte, err error) {
 	conn, err := db.Acquire(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer conn.Release()
-	statement := pg.Statement{SQL: query, Results: []int16{pg.Format(true)}}
+	statement, bytes := pg.Statement{SQL: query, Results: []int16{pg.Format(true)}}, 0
 	statement.AddText(strconv.Itoa(looked))
-	statement.Row = func(wire [][]byte) (err error) {
-		if !opened && failed.Tried < sampled && opener.Tells(wire[0]) {
-			opened, err = failed.try(ctx, opener, wire[0])
+	statement.Row = func(wire [][]byte) error {
+		if len(values) < most && bytes < mostBytes && opener.Tells(wire[0]) {
+			values, bytes = append(values, slices.Clone(wire[0])), bytes+len(wire[0])
 		}
-		return err
+		return nil
 	}
 	if err := conn.Read(ctx, pg.Pinned, statement); err != nil {
-		return false, fmt.Errorf("read a few values: %w", err)
+		return nil, fmt.Errorf("read a few values: %w", err)
 	}
-	return opened, nil
+	return values, nil
 }
 
 // try opens one value, and counts it if that is its own fault.
