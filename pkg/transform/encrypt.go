@@ -89,7 +89,7 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 		}
 	}
 	sealer, err := e.of(ctx, e.Key, v)
-	if v.Is != nil && !is.opens && errors.Is(err, ErrValue) && errors.Is(err, cell.ErrKeyDestroyed) { // nobody opens a cell of a tenant that was shredded, or seals another
+	if is.gone && errors.Is(err, ErrValue) && errors.Is(err, cell.ErrKeyDestroyed) { // nobody opens it any more, or seals another
 		v.Out, v.Kept = v.Is, true
 		return arena, nil
 	}

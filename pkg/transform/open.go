@@ -25,20 +25,20 @@ func openCell(ctx context.Context, keyring *cell.Keyring, learn func(context.Con
 	return plain, header, nil
 }
 
-// held is what is known of something that is stored already.
-type held struct{ opens, same bool }
+// held is what is known of something that is stored already. Gone says that nobody can tell: its key was destroyed.
+type held struct{ same, gone bool }
 
-// holds says whether what is stored is a cell that opens, in its very row, and of this plaintext, and leaves in dst what it
-// holds. That a key was taken away is an error: nobody knows then.
+// holds says whether what is stored is a cell of this plaintext, in its very row, and leaves in dst what it holds. That a
+// key was taken away is an error: nobody knows then, and may know later.
 func holds(ctx context.Context, keyring *cell.Keyring, learn func(context.Context, error) bool, dst []byte, stored *Value, plain []byte) ([]byte, held, error) {
 	opened, _, err := openCell(ctx, keyring, learn, dst, stored)
 	if errors.Is(err, ErrValue) {
-		return dst, held{}, nil
+		return dst, held{gone: errors.Is(err, cell.ErrKeyDestroyed)}, nil
 	}
 	if err != nil {
 		return dst, held{}, fmt.Errorf("open what is stored: %w", err)
 	}
-	return opened, held{true, bytes.Equal(opened, plain)}, nil
+	return opened, held{same: bytes.Equal(opened, plain)}, nil
 }
 
 func isUnknown(err error) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
@@ -91,10 +92,19 @@ func TestWhatIsStoredUnderASchemeThatIsLearntStays(t *testing.T) {
 	}
 }
 
-// Of a tenant that was shredded nothing can be sealed, and what is stored cannot be told from what would be.
+// Of a tenant that was shredded nothing can be sealed, and what is stored cannot be told from what would be: unless it does
+// not open for another reason than that its key is gone.
 func TestWhatIsStoredOfATenantThatWasShreddedStays(t *testing.T) {
 	t.Parallel()
 	ring, scheme := keyring(t)
+	tenants := scheme
+	tenants.KeyID = 4
+	gone := sealedIn(t, ring, another(t, ring, tenants), cell.FormBytes, 1, "one")
+	cache, err := cell.NewCache(ring, nil, cell.Lifetimes{Soft: time.Hour, Hard: time.Hour}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache.Withhold(tenants, cell.ErrKeyDestroyed)
 	e, err := transform.NewEncrypt(ring, scheme)
 	if err != nil {
 		t.Fatal(err)
@@ -102,12 +112,12 @@ func TestWhatIsStoredOfATenantThatWasShreddedStays(t *testing.T) {
 	e.Key = func(context.Context, string) (cell.Scheme, error) {
 		return cell.Scheme{}, fmt.Errorf("the tenant was shredded: %w", cell.ErrKeyDestroyed)
 	}
-	other := sealedIn(t, ring, scheme, cell.FormBytes, 2, "one")
-	values := []transform.Value{{Address: address(1), In: []byte("one"), Tenant: []byte("t"), Is: other}}
-	if err := e.Apply(t.Context(), values); err != nil || !values[0].Kept || !bytes.Equal(values[0].Out, other) {
+	values := []transform.Value{{Address: address(1), In: []byte("one"), Tenant: []byte("t"), Is: gone}}
+	if err := e.Apply(t.Context(), values); err != nil || !values[0].Kept || !bytes.Equal(values[0].Out, gone) {
 		t.Errorf("it did not stay: %v", err)
 	}
-	for name, is := range map[string][]byte{"without a cell": nil, "with a cell that opens to another value": sealedIn(t, ring, scheme, cell.FormBytes, 1, "another")} {
+	for name, is := range map[string][]byte{"without a cell": nil, "with a cell that opens to another value": sealedIn(t, ring, scheme, cell.FormBytes, 1, "another"),
+		"with a cell of another row": sealedIn(t, ring, scheme, cell.FormBytes, 2, "one"), "with what is no cell": []byte("no cell")} {
 		values[0].Is = is
 		if err := e.Apply(t.Context(), values); !errors.Is(err, transform.ErrValue) {
 			t.Errorf("%s it gave %v", name, err)

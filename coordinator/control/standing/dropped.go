@@ -47,10 +47,10 @@ func RecordDropped(ctx context.Context, db *pg.DB) ([]lifecycle.Column, error) {
 			did, err = recordDropped(ctx, tx, c)
 			return err
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			trouble = errors.Join(trouble, fmt.Errorf("record that %s.%s is dropped: %w", c.Table, c.Source, err))
-		}
-		if did {
+		case did:
 			recorded = append(recorded, c)
 		}
 	}

@@ -77,3 +77,15 @@ func TestDroppedIsRecordedOnce(t *testing.T) {
 		t.Errorf("it was recorded %d times", n)
 	}
 }
+
+// A column whose event was taken back at the commit is not recorded, and is not said to be.
+func TestWhatDidNotCommitIsNotRecorded(t *testing.T) {
+	t.Parallel()
+	db := registered(t)
+	db.Run(t, `ALTER TABLE users DROP email;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON cipherfleet.events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	if recorded, err := standing.RecordDropped(t.Context(), db.DB); err == nil || len(recorded) > 0 {
+		t.Errorf("it recorded %+v, %v", recorded, err)
+	}
+}
