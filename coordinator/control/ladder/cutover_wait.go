@@ -43,10 +43,11 @@ func isClash(err error) bool {
 	return errors.As(err, &r) && r.Kind == messages.CodeConflict
 }
 
-// explained is err, or that the column was moved by somebody else meanwhile, which explains any error but a refusal.
+// explained is err, or that the column was moved by somebody else meanwhile, which explains any error but a refusal, and
+// but the loss of a connection: that may have moved the column itself.
 func (l *Ladder) explained(ctx context.Context, s standing.Standing, err error) error {
 	var refusal *standing.Refusal
-	if err == nil || ctx.Err() != nil || errors.As(err, &refusal) {
+	if err == nil || ctx.Err() != nil || errors.As(err, &refusal) || pg.ClassOf(err) == pg.ClassUnavailable {
 		return err
 	}
 	state, lookErr := lifecycle.Latest(ctx, l.DB, s.Column.Table.String(), s.Source)
