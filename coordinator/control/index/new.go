@@ -233,6 +233,9 @@ func (r *Registry) New(ctx context.Context, p NewPlan) (Index, error) {
 			if now, err := p.column.now(ctx, tx, x); err != nil || now != lifecycle.IndexPrepared {
 				return err // somebody else was quicker
 			}
+			if err := standing.LockAlone(ctx, tx, p.column.Relation.Table()); err != nil {
+				return err
+			}
 			steps := p.column.steps(x, x.Token, nil)
 			if err := each(ctx, tx, append(steps.Add().Do, steps.Capture().Do...)); err != nil {
 				return fmt.Errorf("add the column of tokens: %w", err)

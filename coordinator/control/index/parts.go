@@ -146,7 +146,7 @@ func (r *Registry) unjoin(ctx context.Context, p BuildPlan) error {
 		if state, err := built(ctx, tx, p.column, p.row); err != nil || state != BuiltInvalid {
 			return err
 		}
-		return each(ctx, tx, p.steps.Join().Undo)
+		return standing.Briefly(ctx, tx, p.steps.Join().Undo...)
 	})
 }
 
@@ -156,7 +156,7 @@ var errUnbuilt = errors.New("a partition has no index of its tokens yet")
 // join makes the index over all partitions, once each has its own.
 func (r *Registry) join(ctx context.Context, p BuildPlan) error {
 	return standing.Patiently(ctx, r.DB, func(tx pg.Tx) error {
-		if _, err := tx.Exec(ctx, p.steps.HoldParts()); err != nil {
+		if err := standing.Briefly(ctx, tx, p.steps.HoldParts()); err != nil {
 			return err
 		}
 		leaves, err := standing.Leaves(ctx, tx, p.column.Relation.OID)

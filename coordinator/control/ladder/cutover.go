@@ -108,44 +108,6 @@ func (l *Ladder) look(ctx context.Context, r CutoverRequest, trusted string) (g 
 // errAltered says that the table, or what depends on it, is not what it was before the lock was got.
 var errAltered = errors.New("the table was altered meanwhile")
 
-// lockSQL keeps everybody out; lockShapeSQL only those who would alter the table, and nobody who reads or writes rows.
-func lockSQL(t pg.Table) string { return "LOCK TABLE " + t.SQL() + " IN ACCESS EXCLUSIVE MODE" }
-func lockShapeSQL(t pg.Table) string {
-	return "LOCK TABLE " + t.SQL() + " IN SHARE UPDATE EXCLUSIVE MODE"
-}
-
-// limitSQL limits how long one statement may wait, all locks of all partitions together.
-const limitSQL = `SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', '0', true)`
-
-// patientSQL is longer than deadlock_timeout, after which Postgres lets an autovacuum give way to whoever waits.
-const patientSQL = `SELECT (1000 + extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000)::bigint::text`
-
-// lockShape waits as long as that takes: only who would alter the table queues behind it.
-func lockShape(ctx context.Context, tx pg.Tx, t pg.Table) error {
-	limit := ""
-	if err := tx.QueryRow(ctx, patientSQL).Scan(&limit); err != nil {
-		return err
-	}
-	return lockFor(ctx, tx, limit, lockShapeSQL(t))
-}
-
-// lockAlone waits briefly: everybody queues behind it, and before deadlock_timeout nobody is made a deadlock's victim.
-func lockAlone(ctx context.Context, tx pg.Tx, t pg.Table) error {
-	return lockFor(ctx, tx, "500", lockSQL(t))
-}
-
-// lockFor takes a lock within so many milliseconds.
-func lockFor(ctx context.Context, tx pg.Tx, limit, sql string) error {
-	if _, err := tx.Exec(ctx, limitSQL, limit); err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, sql); err != nil {
-		return err
-	}
-	_, err := tx.Exec(ctx, standing.TimeoutsSQL)
-	return err
-}
-
 // attempt is the transaction.
 func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted string) error {
 	if err := standing.Reading(ctx, l.DB, "30s", func(tx pg.Tx) error { return covered(ctx, tx, g.column, g.Relation.Leaves) }); err != nil {
@@ -156,7 +118,7 @@ func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted
 		return err
 	}
 	return l.Transition(ctx, g.Standing, lifecycle.Event{Kind: lifecycle.KindCutOver, Detail: detail}, func(tx pg.Tx) error {
-		if err := lockShape(ctx, tx, g.Relation.Table()); err != nil {
+		if err := standing.LockShape(ctx, tx, g.Relation.Table()); err != nil {
 			return err
 		}
 		now, err := l.gates(ctx, tx, r, trusted) // readers and writers go on
@@ -166,7 +128,7 @@ func (l *Ladder) attempt(ctx context.Context, r CutoverRequest, g Gated, trusted
 		if !reflect.DeepEqual(now.Detail, g.Detail) || !reflect.DeepEqual(now.column, g.column) {
 			return errAltered
 		}
-		if err := lockAlone(ctx, tx, g.Relation.Table()); err != nil {
+		if err := standing.LockAlone(ctx, tx, g.Relation.Table()); err != nil {
 			return err
 		}
 		if _, err := now.checkDependents(ctx, tx, standing.BoundDependents, r.Despite); err != nil { // all that can have come since then and is kept away now

@@ -81,8 +81,8 @@ func (p *CutoverPlan) before(ctx context.Context, q pg.Querier, g Gated) error {
 }
 
 func (p *CutoverPlan) during(g Gated) {
-	p.add("cutover", lockShareUpdateExclusive, lockShapeSQL(g.Relation.Table()))
-	p.add("cutover", lockAccessExclusive, lockSQL(g.Relation.Table()))
+	p.add("cutover", lockShareUpdateExclusive, standing.ShapeSQL(g.Relation.Table()))
+	p.add("cutover", lockAccessExclusive, standing.AloneSQL(g.Relation.Table()))
 	for _, leaf := range g.Relation.Leaves {
 		if g.column.Indexable() {
 			p.add("cutover", lockAccessExclusive, g.column.Uncovered(leaf.Named))
