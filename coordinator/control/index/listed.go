@@ -19,7 +19,7 @@ func mindTheList(ctx context.Context, tx pg.Querier) error {
 
 // hasLists says that indexes hold the rows without a token, of every partition, and has the planner take them.
 func (c column) hasLists(ctx context.Context, tx pg.Querier, steps ddl.Token) (bool, error) {
-	missing, _, err := lacking(ctx, tx, parts(c.Relation, steps), ddl.Token.ListName)
+	missing, err := unlisted(ctx, tx, parts(c.Relation, steps))
 	if err != nil || len(missing) > 0 {
 		return false, err
 	}

@@ -192,6 +192,9 @@ func (p *NewPlan) check(ctx context.Context, q pg.Querier, w Wanted) error {
 	case d.Bytes < 1 || d.Bytes > 32:
 		return standing.Reject("bytes", "16 tell every two values apart", "bytes was %d; accepted is 1 to 32", d.Bytes)
 	}
+	if len(d.Token) > mostName {
+		return standing.Reject("name", "make an index of a shorter name, and drop this one when that is ready", "the column of tokens of generation %d would have a name of %d bytes; Postgres takes %d", d.Generation, len(d.Token), mostName)
+	}
 	if _, taken := c.Relation.Column(d.Token); taken {
 		return standing.Refuse("name", "name the index otherwise", "%s has a column %q already", c.Relation.Table(), d.Token)
 	}

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,9 +43,9 @@ type part struct {
 
 // partsAt are the parts as they are now: partitions come and go while indexes are built.
 func (c column) partsAt(ctx context.Context, q pg.Querier, steps ddl.Token) ([]part, error) {
-	now, err := pg.Inspect(ctx, q, c.Relation.Schema, c.Relation.Name)
+	now, err := standing.Inspect(ctx, q, c.Relation.Schema, c.Relation.Name)
 	if err == nil && now.OID != c.Relation.OID {
-		err = fmt.Errorf("%s is another table now", c.Relation.Table())
+		err = standing.Clash("table", "ask for the same again, under the table's present name", "%s is another table now", c.Relation.Table())
 	}
 	if err != nil {
 		return nil, err
@@ -52,32 +53,21 @@ func (c column) partsAt(ctx context.Context, q pg.Querier, steps ddl.Token) ([]p
 	return parts(now, steps), nil
 }
 
-const statesSQL = `SELECT p.name, i.indisvalid AND i.indisready AND i.indislive FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.text[])) AS p (relid, name)
- JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) p.relid JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) i.indexrelid AND r.relname OPERATOR(pg_catalog.=) p.name::pg_catalog.name`
+const listsSQL = `SELECT p.name FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.text[])) AS p (relid, name)
+ JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) p.relid JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) i.indexrelid AND r.relname OPERATOR(pg_catalog.=) p.name::pg_catalog.name
+ WHERE i.indisvalid AND i.indisready AND i.indislive`
 
-// lacking are the parts whose index of that name is not there, or not valid, and what stands of each.
-func lacking(ctx context.Context, q pg.Querier, all []part, name func(ddl.Token) string) (list []part, states []string, err error) {
+// unlisted are the parts whose index of the rows that lack their token is not there, or not valid.
+func unlisted(ctx context.Context, q pg.Querier, all []part) ([]part, error) {
 	relations, names := make([]uint32, len(all)), make([]string, len(all))
 	for i, one := range all {
-		relations[i], names[i] = one.relation, name(one.Token)
+		relations[i], names[i] = one.relation, one.ListName()
 	}
-	rows, err := q.Query(ctx, statesSQL, relations, names)
+	valid, err := pg.Values[string](ctx, q, listsSQL, relations, names)
 	if err != nil {
-		return nil, nil, fmt.Errorf("look for the indexes of partitions: %w", pg.Safe(err))
+		return nil, fmt.Errorf("look for the indexes of partitions: %w", err)
 	}
-	there, valid, is := map[string]bool{}, false, ""
-	if _, err = pgx.ForEachRow(rows, []any{&is, &valid}, func() error { there[is] = valid; return nil }); err != nil {
-		return nil, nil, fmt.Errorf("look for the indexes of partitions: %w", pg.Safe(err))
-	}
-	for i, one := range all {
-		switch valid, is := there[names[i]]; {
-		case !is:
-			list, states = append(list, one), append(states, BuiltMissing)
-		case !valid:
-			list, states = append(list, one), append(states, BuiltInvalid)
-		}
-	}
-	return list, states, nil
+	return slices.DeleteFunc(all, func(one part) bool { return slices.Contains(valid, one.ListName()) }), nil
 }
 
 // statements are what makes the index that lookups use, as far as it is not there.
@@ -91,19 +81,65 @@ func (p *BuildPlan) statements(ctx context.Context, q pg.Querier) (list []string
 		}
 		return append(list, p.steps.Build().Do...), nil
 	}
-	missing, states := parts(p.column.Relation, p.steps), []string(nil)
 	if p.Index.Built == BuiltInvalid {
 		list = append(list, p.steps.Join().Undo...) // and every partition's with it
-	} else if missing, states, err = lacking(ctx, q, missing, ddl.Token.IndexName); err != nil {
+	}
+	missing, states, err := p.unbuilt(ctx, q, parts(p.column.Relation, p.steps))
+	if err != nil {
 		return nil, err
 	}
 	for i, one := range missing {
-		if states != nil && states[i] == BuiltInvalid {
+		if states[i] == BuiltInvalid {
 			list = append(list, one.Build().Undo...)
 		}
 		list = append(list, one.Build().Do...)
 	}
 	return append(list, p.steps.Join().Do...), nil
+}
+
+// indexedSQL are the indexes that Postgres would make parts of the one over all partitions, whatever their names: those of
+// the tokens alone, that no index over all partitions has already. Alone: part of none.
+const indexedSQL = `SELECT i.indrelid, n.nspname::text, r.relname::text, i.indisvalid AND i.indisready AND i.indislive, NOT r.relispartition FROM pg_partition_tree($1) t
+ JOIN pg_constraint k ON k.conrelid = t.relid AND k.contype = 'c' AND k.conname = $2 JOIN pg_index i ON i.indrelid = t.relid AND i.indnatts = 1 AND i.indkey[0] = k.conkey[1] AND i.indpred IS NULL AND NOT i.indisunique
+ JOIN pg_class r ON r.oid = i.indexrelid JOIN pg_namespace n ON n.oid = r.relnamespace JOIN pg_am m ON m.oid = r.relam AND m.amname = 'btree'
+ JOIN pg_index top ON top.indexrelid = coalesce(pg_partition_root(i.indexrelid), i.indexrelid) WHERE top.indrelid <> $1`
+
+// unbuilt are the parts that have no index yet which can be one of the index over all partitions, and what stands of each.
+// A [*standing.Refusal] if somebody else's would be taken that is not valid: that over all would not be valid either.
+func (p *BuildPlan) unbuilt(ctx context.Context, q pg.Querier, all []part) (list []part, states []string, err error) {
+	rows, err := q.Query(ctx, indexedSQL, p.column.Relation.OID, ddl.TokenCheckName(p.row.ID))
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for the indexes of partitions: %w", pg.Safe(err))
+	}
+	var of uint32
+	var index pg.Table
+	var valid, alone bool
+	state, wrong := map[uint32]string{}, ""
+	_, err = pgx.ForEachRow(rows, []any{&of, &index.Schema, &index.Name, &valid, &alone}, func() error {
+		ours := slices.ContainsFunc(all, func(one part) bool { return one.relation == of && one.IndexName() == index.Name })
+		switch {
+		case valid:
+			state[of] = BuiltValid
+		case ours && state[of] == "":
+			state[of] = BuiltInvalid
+		case !ours && alone:
+			wrong = index.SQL()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for the indexes of partitions: %w", pg.Safe(err))
+	}
+	if wrong != "" {
+		return nil, nil, standing.Refuse("index", "DROP INDEX "+wrong+" takes it away; if somebody builds it just now, wait for its end. Then ask for the same again",
+			"index %s of the same tokens is not valid: the one over all partitions would take it, and not be valid either", wrong)
+	}
+	for _, one := range all {
+		if is := state[one.relation]; is != BuiltValid {
+			list, states = append(list, one), append(states, cmp.Or(is, BuiltMissing))
+		}
+	}
+	return list, states, nil
 }
 
 // makeParts has every partition get its index, one after the other, beside readers and writers, and then the table the
@@ -118,7 +154,7 @@ func (r *Registry) makeParts(ctx context.Context, conn *pg.Conn, p BuildPlan) er
 		if err != nil {
 			return err
 		}
-		missing, _, err := lacking(ctx, conn, all, ddl.Token.IndexName)
+		missing, _, err := p.unbuilt(ctx, conn, all)
 		if err != nil {
 			return err
 		}
@@ -127,17 +163,20 @@ func (r *Registry) makeParts(ctx context.Context, conn *pg.Conn, p BuildPlan) er
 				return err
 			}
 		}
-		err = r.join(ctx, p)
-		if !errors.Is(err, errUnbuilt) {
-			return standing.Settled(p.column.Standing, err)
+		if err = r.join(ctx, p); errors.Is(err, errUnbuilt) {
+			continue
 		}
+		if _, gone := p.column.partsAt(ctx, r.DB, p.steps); err != nil && gone != nil {
+			return gone
+		}
+		return standing.Settled(p.column.Standing, err)
 	}
 }
 
-// left says that a partition is none of the table's any more.
+// left says that a partition is none of the table's any more, or has another name.
 func (r *Registry) left(ctx context.Context, p BuildPlan, one part) bool {
 	all, err := p.column.partsAt(ctx, r.DB, p.steps)
-	return err == nil && !slices.ContainsFunc(all, func(now part) bool { return now.relation == one.relation })
+	return err == nil && !slices.ContainsFunc(all, func(now part) bool { return now.relation == one.relation && now.Table == one.Table })
 }
 
 // unjoin takes away an index over all partitions that is not valid: nothing makes it so again.
@@ -167,7 +206,7 @@ func (r *Registry) join(ctx context.Context, p BuildPlan) error {
 		for _, oid := range leaves {
 			all = append(all, part{p.steps.On(pg.Named{OID: oid}), oid})
 		}
-		missing, _, err := lacking(ctx, tx, all, ddl.Token.IndexName)
+		missing, _, err := p.unbuilt(ctx, tx, all)
 		if err == nil && len(missing) > 0 {
 			err = errUnbuilt
 		}
@@ -202,7 +241,7 @@ func Unlisted(ctx context.Context, db *pg.DB, id uint32) (column uint32, steps m
 		if err != nil {
 			return err
 		}
-		missing, _, err := lacking(ctx, tx, parts(c.Relation, c.steps(x, tokens, key.Names())), ddl.Token.ListName)
+		missing, err := unlisted(ctx, tx, parts(c.Relation, c.steps(x, tokens, key.Names())))
 		column, steps = x.Column, map[string]ddl.Step{}
 		for _, one := range missing {
 			steps[one.ListName()] = one.List()

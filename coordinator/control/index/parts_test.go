@@ -173,6 +173,8 @@ func TestPartitionsComeAndGoDuringABuild(t *testing.T) {
 		"comes":    {`CREATE TABLE late (LIKE users INCLUDING CONSTRAINTS); ALTER TABLE users ATTACH PARTITION late FOR VALUES FROM (200) TO (300)`, "7 0 0"},
 		"detached": {`ALTER TABLE mid DETACH PARTITION mid_1`, "5 0 1"},
 		"dropped":  {`DROP TABLE mid_1`, "5 0 0"},
+		"renamed":  {`ALTER TABLE mid_1 RENAME TO "Mid 1"; ALTER TABLE mid RENAME TO middle; CREATE SCHEMA far; ALTER TABLE rest SET SCHEMA far`, "6 0 0"},
+		"swapped":  {`ALTER TABLE mid_1 RENAME TO x; ALTER TABLE mid_0 RENAME TO mid_1; ALTER TABLE x RENAME TO mid_0`, "6 0 0"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -185,6 +187,85 @@ func TestPartitionsComeAndGoDuringABuild(t *testing.T) {
 			}
 			o.stands("bidx/1 ready, valid, tokens, key")
 			o.holds("built", c.want)
+		})
+	}
+}
+
+// TestATableIsRenamedDuringABuild: that is said, and under its name the same goes on.
+func TestATableIsRenamedDuringABuild(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	writer := o.writes(`"Other, one"."Low $1"`)
+	p, built := o.planBuild(0), make(chan error, 1)
+	go func() { _, err := o.r.Build(t.Context(), p, false); built <- err }()
+	o.waiting()
+	o.Run(t, `ALTER TABLE users RENAME TO people`)
+	check(t, writer.Rollback(t.Context()))
+	err := <-built
+	if code, hint := app.Explain(err); code != app.CodeUsage && code != app.CodeRefused || hint == "" {
+		t.Errorf("exit code %d, %v, hint %q", code, err, hint)
+	}
+	o.Run(t, `ALTER TABLE people RENAME TO users`)
+	if left := o.planBuild(0).Statements; len(left) != 1 {
+		t.Errorf("what is left to do: %q", left)
+	}
+	o.build(0)
+	o.holds("built", "6 0 0")
+}
+
+// TestAnIndexBySomebodyElse is taken if it is valid; if it is not, nothing is built before it is gone, for Postgres would
+// take it all the same.
+func TestAnIndexBySomebodyElse(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		sql  string
+		left int // statements
+	}{
+		"of a partition":  {`CREATE INDEX byhand ON mid_1 (bidx DESC)`, 4},
+		"of several":      {`CREATE INDEX byhand ON mid (bidx)`, 3},
+		"of all":          {`CREATE INDEX byhand ON users (bidx)`, 5},
+		"of another kind": {`CREATE INDEX byhand ON mid_1 (bidx) WHERE id > 0; CREATE INDEX hashed ON mid_0 USING hash (bidx); CREATE INDEX more ON rest (bidx, id); CREATE UNIQUE INDEX own ON rest (bidx)`, 5},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			o := parted(t)
+			o.Run(t, c.sql)
+			if left := o.planBuild(0).Statements; len(left) != c.left {
+				t.Errorf("what is left to do: %q", left)
+			}
+			o.build(0)
+			o.stands("bidx/1 ready, valid, tokens, key")
+			o.holds("built", "6 0 0")
+		})
+	}
+	for what, sql := range map[string]string{
+		"half built": `CREATE INDEX "By hand" ON mid_1 (bidx); UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"By hand"'::regclass`,
+		"of none":    `CREATE INDEX "By hand" ON ONLY mid (bidx)`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			o := parted(t)
+			planned := o.planBuild(0)
+			o.Run(t, sql)
+			for _, build := range []func() error{
+				func() error { _, err := o.r.PlanBuild(t.Context(), o.name, "bidx", 0); return err },
+				func() error { _, err := o.r.Build(t.Context(), planned, false); return err }, // it came since
+			} {
+				o.refuses(what, build)
+				if err := build(); !strings.Contains(fmt.Sprint(err), `"public"."By hand"`) {
+					t.Error(err)
+				}
+			}
+			o.Run(t, `DROP INDEX "By hand"`)
+			for _, statement := range o.planBuild(0).Statements[:4] {
+				o.Run(t, statement)
+			}
+			planned = o.planBuild(0)
+			o.Run(t, sql)
+			o.refuses("when they are joined", func() error { _, err := o.r.Build(t.Context(), planned, false); return err })
+			o.Run(t, `DROP INDEX "By hand"`)
+			o.build(0)
+			o.holds("built", "6 0 0")
 		})
 	}
 }

@@ -50,6 +50,27 @@ func TestWhatIsNoIndexIsRefused(t *testing.T) {
 	o.refuses("a job is at work", plan(func(*index.Wanted) {}))
 }
 
+// TestALongNameHasNoNextGeneration: Postgres would cut the name of its column, and a key would be left over.
+func TestALongNameHasNoNextGeneration(t *testing.T) {
+	t.Parallel()
+	o := backfilled(t)
+	w := wanted()
+	w.Name = strings.Repeat("é", 31)
+	o.make(w)
+	w.Next = true
+	o.refuses("64 bytes", func() error { _, err := o.r.PlanNew(t.Context(), o.name, w); return err })
+	p, err := o.r.PlanDrop(t.Context(), o.name, w.Name, 0)
+	check(t, err)
+	_, err = o.r.Drop(t.Context(), p, time.Minute)
+	check(t, err)
+	w.Next = false
+	o.refuses("the same name again", func() error { _, err := o.r.PlanNew(t.Context(), o.name, w); return err })
+	w.Name = w.Name[2:]
+	o.make(w)
+	w.Next = true
+	o.make(w)
+}
+
 // TestNothingIsMadeOfNoCells: before its rung has cells a column gets no index, and none is built before every row has its own.
 func TestNothingIsMadeOfNoCells(t *testing.T) {
 	t.Parallel()
