@@ -26,6 +26,9 @@ func History(w io.Writer, h status.History) error {
 		if e.Checkpoints > 0 {
 			event = fmt.Sprintf("%d checkpoints", e.Checkpoints)
 		}
+		if e.Checkpoints == 1 {
+			event = "1 checkpoint"
+		}
 		if e.Quarantined > 1 {
 			event = fmt.Sprintf("%d rows set aside", e.Quarantined)
 		}
@@ -70,6 +73,9 @@ func detailNotes(kind lifecycle.Kind, detail map[string]any) (notes []string) {
 			notes = append(notes, text)
 		}
 	}
+	if kind == lifecycle.KindSchemeChanged {
+		notes = append([]string{changeNote(detail)}, notes...)
+	}
 	if kind == lifecycle.KindVerified {
 		word := "NOT proven"
 		if detail["proven"] == true {
@@ -81,6 +87,21 @@ func detailNotes(kind lifecycle.Kind, detail map[string]any) (notes []string) {
 		notes = append(notes, word)
 	}
 	return notes
+}
+
+// changeNote says of which scheme, blind index or key a change tells, and what it was.
+func changeNote(detail map[string]any) string {
+	name := fmt.Sprintf("scheme %v", detail["scheme"])
+	switch {
+	case detail["index"] != nil:
+		name = fmt.Sprintf("%v, generation %v", detail["index"], detail["generation"])
+	case detail["scheme"] == nil:
+		name = fmt.Sprintf("key %v", detail["key"])
+	}
+	if what, is := detail["what"].(string); is {
+		return name + ": " + what
+	}
+	return fmt.Sprintf("%s is %v", name, detail["to"])
 }
 
 // oneLine keeps text that people wrote from breaking the table.

@@ -43,6 +43,11 @@ func (p *RollbackPlan) planPrepared(ctx context.Context, q pg.Querier, r Rollbac
 		return fmt.Errorf("look for what was prepared: %w", err)
 	}
 	drop := r.DropTarget && p.Sealed.Attnum != 0
+	if drop {
+		if err := standing.CheckUnneeded(ctx, q, "drop-target", p.Column); err != nil {
+			return err
+		}
+	}
 	if (p.State.Phase == lifecycle.PhaseSchemaAdded || p.State.Phase == "") && guards == 0 && !drop {
 		p.Already = true
 		return nil
@@ -74,7 +79,7 @@ func (l *Ladder) undoPrepared(ctx context.Context, p RollbackPlan, r RollbackReq
 		}
 		for _, step := range steps {
 			if err := undo(ctx, tx, step); err != nil {
-				return err
+				return p.needed(err)
 			}
 		}
 		if err := dropIndexes(ctx, tx, p.Relation.Leaves, p.column.UncoveredIndexName); err != nil {
@@ -83,6 +88,15 @@ func (l *Ladder) undoPrepared(ctx context.Context, p RollbackPlan, r RollbackReq
 		result.Locked = milliseconds(time.Since(since))
 		return nil
 	})
+}
+
+// needed is the refusal that Postgres's own amounts to where something depends on the target.
+func (p RollbackPlan) needed(err error) error {
+	if pg.Code(err) != "2BP01" {
+		return err
+	}
+	return standing.Refuse("drop-target", "change or drop first what stands on it, such as a view, or leave --drop-target out; nothing was changed",
+		"column %s of %s cannot be dropped, because something depends on it", p.Sealed.Name, p.Relation.Table())
 }
 
 // dropIndexes drops an index of ours on each leaf, under the lock that is held anyway.

@@ -152,6 +152,15 @@ func RetireMoved(ctx context.Context, tx pg.Tx, c lifecycle.Column) error {
 
 // CheckUnindexed refuses to move cells that blind indexes are made of: a token belongs to the column that it was made for.
 func CheckUnindexed(ctx context.Context, q pg.Querier, field string, c lifecycle.Column) error {
+	return checkUnindexed(ctx, q, field, c, "; once the cells have moved, cipherfleet index new and index build make it of the new ones")
+}
+
+// CheckUnneeded refuses to drop cells that blind indexes are made of.
+func CheckUnneeded(ctx context.Context, q pg.Querier, field string, c lifecycle.Column) error {
+	return checkUnindexed(ctx, q, field, c, "; then ask for the same again")
+}
+
+func checkUnindexed(ctx context.Context, q pg.Querier, field string, c lifecycle.Column, then string) error {
 	known, err := lifecycle.KnownIndexes(ctx, q)
 	if err != nil {
 		return err
@@ -161,6 +170,6 @@ func CheckUnindexed(ctx context.Context, q pg.Querier, field string, c lifecycle
 		return nil
 	}
 	n := Name{Schema: c.Table.Schema, Table: c.Table.Name, Column: c.Source}
-	return Refuse(field, n.Command("index drop")+" "+Quoted(known[at].Name)+" first; once the cells have moved, cipherfleet index new and index build make it of the new ones",
+	return Refuse(field, n.Command("index drop")+" "+Quoted(known[at].Name)+" first"+then,
 		"blind index %q is made of the cells of %s", known[at].Name, n)
 }
