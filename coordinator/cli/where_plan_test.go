@@ -51,6 +51,9 @@ var refusedConditions = map[string]string{
 	"spaces":                "  ",
 	"no function":           "eu(id)",
 	"no type":               "id = 7::euro",
+	"the copy":              "id > 'cipherfleet_row'::regclass::oid::bigint",
+	"a row of the copy":     "(NULL::pg_temp.cipherfleet_row) IS NULL",
+	"a function of ours":    "cipherfleet.within_1(id)",
 }
 
 // What backfill refuses a condition for, plan says in the same words, before a column is prepared and after; and a

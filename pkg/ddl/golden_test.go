@@ -49,7 +49,7 @@ func TestGolden(t *testing.T) {
 		"shredded": c.Shredded([]uint32{7, 3, 7}), "fence": c.Fence([]uint16{9, 2, 1, 2}), "validate_fence": c.ValidateFence(), "raise_fence": c.RaiseFence(),
 		"left_behind": {Do: []string{c.LeftBehind(65535, 1000)}}, "census": {Do: []string{c.Census()}},
 
-		"missed": {Do: []string{ddl.Missed(c.ID)}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},
+		"missed": {Do: []string{ddl.Missed(c.ID)}}, "conditions": {Do: []string{ddl.Conditions()}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},
 	} {
 		text := strings.Join(step.Do, ";\n") + ";\n"
 		if len(step.Undo) > 0 {

@@ -32,6 +32,22 @@ func (w *Condition) Stands(r pg.Relation) bool {
 	})
 }
 
+// Today is the condition with the names that its columns have now: to be asked, not to be installed. Of nil it is nil;
+// nil and false say that one of the columns is gone.
+func (w *Condition) Today(r pg.Relation) (*Condition, bool) {
+	if w.Stands(r) {
+		return w, true
+	}
+	today := *w
+	today.Reads = slices.Clone(w.Reads)
+	for i, in := range w.Reads {
+		if today.Reads[i].Name = r.ColumnAt(in.Attnum).Name; today.Reads[i].Name == "" {
+			return nil, false
+		}
+	}
+	return &today, true
+}
+
 // digest changes with the condition, and not with how it was written.
 func (w *Condition) digest() string { return digest(Condition{SQL: w.SQL, Reads: w.Reads}) }
 
@@ -59,12 +75,12 @@ func (c Column) Within(alias string) string {
 	return withinFunction(c.ID) + "(" + fields(alias, c.Where.Reads) + ")"
 }
 
-// Asked is the query for whether [Column.Within] can be asked of the table: one bool. After a rollback that kept the
-// target the function is there, and a column may have got another type since. Its parameter lists the types of the
-// columns that the condition reads.
-func (c Column) Asked() string {
-	return fmt.Sprintf("SELECT coalesce((SELECT (f.proargtypes::pg_catalog.oid[])[0:] OPERATOR(pg_catalog.=) $1::pg_catalog.int8[]::pg_catalog.oid[] FROM pg_catalog.pg_proc f"+
-		" WHERE f.oid OPERATOR(pg_catalog.=) pg_catalog.to_regproc('%s')), false)", withinFunction(c.ID))
+// Conditions is the query for what [Column.Within] calls: of each column that has such a function, its id and the types of
+// what is handed over, as bigint and bigint[].
+func Conditions() string {
+	return `SELECT pg_catalog.substring(f.proname::pg_catalog.text, '[0-9]+')::pg_catalog.int8, (f.proargtypes::pg_catalog.oid[])[0:]::pg_catalog.int8[]` +
+		` FROM pg_catalog.pg_proc f WHERE f.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('cipherfleet')::pg_catalog.oid` +
+		` AND f.proname::pg_catalog.text OPERATOR(pg_catalog.~) '^within_[0-9]{1,10}$'`
 }
 
 // WithinFunction makes what [Column.Within] calls, under [pg.Home].

@@ -45,6 +45,13 @@ func (p *look) readExpressions(ctx context.Context, db *pg.DB) error {
 		}
 		seemed := c.Guarded
 		c.Guarded = c.Registered.ID != 0 && !c.Add && guarded(p.plan.Relation, c.Steps(p.plan, c.Registered.ID))
+		if c.Guarded && c.Where != nil {
+			conditions, err := standing.ReadConditions(ctx, db)
+			if err != nil {
+				return err
+			}
+			c.Guarded = conditions.Within(p.plan.Relation, c.Registered.ID, c.Where) != nil
+		}
 		if seemed && !c.Guarded && !p.plan.Relation.Privileges.Owner {
 			return standing.Deny("table", "run this once as the owner of the table: it makes the triggers of another expression or condition",
 				"role %q may not alter %s", p.plan.Relation.Server.User, p.plan.Relation.Table())
@@ -108,12 +115,32 @@ func (b *probe) readExpression(ctx context.Context, c *Column) error {
 		return err
 	}
 	c.Expression = e
+	return b.rehearse(ctx, "expression", c)
+}
+
+// ownSQL is whether a function of this session refers to the copy, or to what is made for a column: the one is gone with
+// the transaction, and the other when it is made anew.
+const ownSQL = `SELECT EXISTS (SELECT FROM pg_depend d JOIN pg_proc f ON f.oid = d.objid
+  LEFT JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+  LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+ WHERE d.classid = 'pg_proc'::regclass AND f.pronamespace = pg_my_temp_schema()
+  AND coalesce(c.relnamespace, t.typnamespace, p.pronamespace) IN (pg_my_temp_schema(), to_regnamespace('cipherfleet')::oid))`
+
+// rehearse makes the functions that hold what was read, for this transaction.
+func (b *probe) rehearse(ctx context.Context, part string, c *Column) error {
 	steps := c.Steps(b.plan, c.Registered.ID)
 	steps.Table = probeRow()
 	for _, sql := range steps.Rehearse() {
 		if _, err := b.tx.Exec(ctx, sql); err != nil {
-			return b.refusal("expression", err)
+			return b.refusal(part, err)
 		}
+	}
+	own := false
+	if err := b.tx.QueryRow(ctx, ownSQL).Scan(&own); err != nil {
+		return fmt.Errorf("look at what an expression refers to: %w", err)
+	}
+	if own {
+		return standing.Refuse(b.field+"."+part, "name columns of the table, and functions and types of your own", "it names what is cipherfleet's own")
 	}
 	return nil
 }

@@ -40,7 +40,12 @@ func (p *look) checkWhere(ctx context.Context, i int, c *Column, registered []li
 		if err != nil {
 			return "", err
 		}
-		if c.Was = last.Where; last.Where != nil && where == "" {
+		c.Was = last.Where
+		if last.Where != nil && where == "" {
+			if !last.Where.Stands(p.plan.Relation) {
+				return "", standing.Refuse(field, "write it anew, with the names that its columns have now",
+					"a column that the condition of the last job reads is gone, or has another name: %s", last.Where.SQL)
+			}
 			where = last.Where.SQL
 		}
 	}
@@ -91,14 +96,7 @@ func (b *probe) readWhere(ctx context.Context, c *Column) error {
 			return fmt.Errorf("add a target to the shape of %s: %w", b.plan.Relation.Table(), err)
 		}
 	}
-	steps := c.Steps(b.plan, c.Registered.ID)
-	steps.Table = probeRow()
-	for _, sql := range steps.Rehearse() {
-		if _, err := b.tx.Exec(ctx, sql); err != nil {
-			return b.refusal("where", err)
-		}
-	}
-	return nil
+	return b.rehearse(ctx, "where", c)
 }
 
 // mutable refuses a condition that may be true of a row that nobody writes to.

@@ -3,32 +3,51 @@ package standing
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
-	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-// Within is the condition of a column's newest job as far as it can be asked: of a column that was taken back only while
-// the table has the columns that it reads, under the same names and with the same types. nil: every row needs a cell.
-func Within(ctx context.Context, q pg.Querier, r pg.Relation, column uint32, phase lifecycle.Phase, where *ddl.Condition) (*ddl.Condition, error) {
-	if where == nil || phase.Rung() >= lifecycle.PhaseDualWriting.Rung() {
-		return where, nil
+// Conditions are those that can be asked: by the ids of columns, the types of what each is asked with. After a rollback
+// that kept the target a column may have got another type since, and nobody keeps a user from taking a function away.
+type Conditions map[uint32][]uint32
+
+// ReadConditions reads them all, with one statement.
+func ReadConditions(ctx context.Context, q pg.Querier) (Conditions, error) {
+	rows, err := q.Query(ctx, ddl.Conditions())
+	if err != nil {
+		return nil, fmt.Errorf("look for conditions: %w", err)
 	}
-	if !where.Stands(r) {
-		return nil, nil
+	list := Conditions{}
+	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (id uint32, err error) {
+		var types []uint32
+		err = row.Scan(&id, &types)
+		list[id] = types
+		return id, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for conditions: %w", pg.Safe(err))
 	}
-	types := []int64{}
-	for _, name := range where.Names() {
+	return list, nil
+}
+
+// Within is the condition of a column's newest job, under today's names, as far as it can be asked: while the table has
+// the columns that it reads, with the types that they had. nil: every row needs a cell.
+func (l Conditions) Within(r pg.Relation, column uint32, where *ddl.Condition) *ddl.Condition {
+	today, there := where.Today(r)
+	if today == nil || !there {
+		return nil
+	}
+	var types []uint32
+	for _, name := range today.Names() {
 		c, _ := r.Column(name)
-		types = append(types, int64(c.TypeOID))
+		types = append(types, c.TypeOID)
 	}
-	asked := false
-	if err := q.QueryRow(ctx, ddl.Column{ID: column}.Asked(), types).Scan(&asked); err != nil {
-		return nil, fmt.Errorf("look for the condition of %s: %w", r.Table(), err)
+	if asked, has := l[column]; !has || !slices.Equal(asked, types) {
+		return nil
 	}
-	if !asked {
-		return nil, nil
-	}
-	return where, nil
+	return today
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -30,20 +31,16 @@ type ReadCondition func(ctx context.Context, db *pg.DB, r pg.Relation, source, t
 // settleConditions finds the conditions of columns. The text that the newest job was asked with is not read again;
 // without read, no text is.
 func settleConditions(ctx context.Context, db *pg.DB, looks []*Look, read ReadCondition) error {
-	for _, l := range looks {
-		last := standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Where
-		if l.State.Phase.Rung() >= lifecycle.PhaseDualWriting.Rung() {
-			l.Condition.Has = last
-		} else if last != nil && !l.Gone {
-			err := standing.Reading(ctx, db, sampleTimeout, func(tx pg.Tx) (err error) {
-				l.Condition.Has, err = standing.Within(ctx, tx, l.Relation, l.Column.ID, l.State.Phase, last)
-				return err
-			})
-			if err != nil {
-				return err
-			}
+	conditions := standing.Conditions{}
+	if slices.ContainsFunc(looks, func(l *Look) bool { return l.last() != nil }) {
+		var err error
+		if conditions, err = standing.ReadConditions(ctx, db); err != nil {
+			return err
 		}
-		if l.Condition.Has != nil {
+	}
+	for _, l := range looks {
+		last := l.last()
+		if l.Condition.Has = conditions.Within(l.Relation, l.Column.ID, last); l.Condition.Has != nil {
 			l.Status.Where = &l.Condition.Has.SQL
 		}
 		switch where := l.wantedWhere(); {
@@ -60,6 +57,11 @@ func settleConditions(ctx context.Context, db *pg.DB, looks []*Look, read ReadCo
 		}
 	}
 	return nil
+}
+
+// last is the condition of the newest job, under the names that it was read with.
+func (l *Look) last() *ddl.Condition {
+	return standing.SpecIn(l.Survey.Jobs[l.Column.ID], l.Column.ID).Where
 }
 
 // outside is the condition, of a row of alias t, that it needs no cell and has none.
@@ -99,5 +101,5 @@ func (l *Look) whereDiffers() bool {
 	if errors.As(l.Condition.Refused, &refused) {
 		return refused.Kind != messages.CodeDenied
 	}
-	return l.Condition.known && !l.Condition.Has.Same(l.Condition.Wanted)
+	return l.Condition.known && !l.last().Same(l.Condition.Wanted)
 }

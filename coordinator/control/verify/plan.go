@@ -136,6 +136,10 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 	if err != nil {
 		return nil, err
 	}
+	conditions, err := standing.ReadConditions(ctx, q)
+	if err != nil {
+		return nil, err
+	}
 	var found []testColumn
 	for _, c := range wanted {
 		source, target := relation.ColumnAt(c.SourceNum), relation.ColumnAt(c.TargetNum)
@@ -157,14 +161,11 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 			}
 			continue
 		}
-		if spec.Where, err = standing.Within(ctx, q, relation, c.ID, state.Phase, spec.Where); err != nil {
-			return nil, err
-		}
 		origin := spec.OriginAt(c.SourceNum)
 		if origin == nil {
 			origin = standing.MovedFrom(registered, c)
 		}
-		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: origin, expression: spec.Expression, where: spec.Where, cutOver: cutOver})
+		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: origin, expression: spec.Expression, where: conditions.Within(relation, c.ID, spec.Where), cutOver: cutOver})
 	}
 	if len(found) == 0 {
 		return nil, standing.Refuse("table", "cipherfleet status shows where they stand", "no column of %s has anything that its values could be compared with", relation.Table())

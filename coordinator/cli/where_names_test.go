@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
+	"github.com/cipherfleet/cipherfleet/pkg/app"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// A condition goes on being asked of the columns that it was made of, whatever they are called by now and whatever has
+// their names; capture, which finds them by name, is said to be another, and nobody takes the one for the other.
+func TestAConditionWhoseColumnsHaveOtherNames(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 20) // two have no e-mail
+	db.Run(t, `UPDATE users SET note = 'out' WHERE id > 12`)
+	s := newShell(t, db.URL).withKey()
+	s.must(append(backfillUsers(), "--where", "note = 'n'")...)
+	check := func(when string, outside, uncovered int64, flags ...string) {
+		t.Helper()
+		if c := s.column("--exact"); c.Coverage.Outside != outside || c.Coverage.Uncovered != uncovered || !slices.Equal(c.Flags, flags) {
+			t.Errorf("%s: %+v, flags %v", when, c.Coverage, c.Flags)
+		}
+	}
+	check("backfilled", 8, 0)
+	for _, alter := range []string{`ALTER TABLE users RENAME note TO remark`, `ALTER TABLE users ADD note text`} {
+		db.Run(t, alter)
+		check(alter, 8, 0, status.FlagCaptureAltered)
+		s.must("verify", "--table", "users")
+		unchanged(t, db, func() {
+			o := s.run("backfill", "--table", "users", "--column", "email")
+			o.err = strings.TrimSpace(o.err) + "\n"
+			o.refusedWith(t, app.CodeRefused, "is gone, or has another name: (note = 'n'::text)", "names that its columns have now")
+		})
+	}
+	db.Run(t, `INSERT INTO users (id, email, remark) VALUES (21, 'late', 'n'); UPDATE users SET remark = 'n' WHERE id = 13; UPDATE users SET note = 'n' WHERE id = 14`)
+	check("two came in", 7, 2, status.FlagCaptureAltered, status.FlagUncovered)
+	if o := s.run("verify", "--table", "users"); o.code != app.CodeUnproven || !strings.Contains(o.out, "2 uncovered") {
+		t.Errorf("%+v", o)
+	}
+	s.must("backfill", "--table", "users", "--column", "email", "--where", "remark = 'n'")
+	check("said anew", 7, 0)
+	s.must("verify", "--table", "users")
+
+	db.Run(t, `ALTER TABLE users DROP remark CASCADE`)
+	check("a column is gone", 0, 6, status.FlagCaptureAltered, status.FlagUncovered) // one of the seven has no e-mail
+	if o := s.run("verify", "--table", "users"); o.code != app.CodeUnproven || !strings.Contains(o.out, "6 uncovered") {
+		t.Errorf("%+v", o)
+	}
+}
+
+// Without its trigger nothing keeps a column of a condition from having another type; then every row counts.
+func TestAConditionWhoseColumnHasAnotherType(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 20)
+	db.Run(t, `ALTER TABLE users ADD tenant int; UPDATE users SET tenant = id % 2`)
+	s := newShell(t, db.URL).withKey()
+	s.must(append(backfillUsers(), "--where", "tenant = 1")...)
+	if _, err := db.Exec(t.Context(), `ALTER TABLE users ALTER tenant TYPE bigint`); err == nil {
+		t.Error("capture does not keep the type")
+	}
+	db.Run(t, dropCapture+`ALTER TABLE users ALTER tenant TYPE bigint`)
+	if c := s.column("--exact"); c.Coverage.Outside != 0 || c.Coverage.Uncovered != 8 || !slices.Contains(c.Flags, status.FlagCaptureMissing) {
+		t.Errorf("%+v, flags %v", c.Coverage, c.Flags)
+	}
+	if o := s.run("verify", "--table", "users"); o.code != app.CodeUnproven || !strings.Contains(o.out, "8 uncovered") {
+		t.Errorf("%+v", o)
+	}
+	s.must("backfill", "--table", "users", "--column", "email")
+	if c := s.column("--exact"); c.Coverage.Outside != 10 || c.Coverage.Uncovered != 0 || len(c.Flags) > 0 {
+		t.Errorf("%+v, flags %v", c.Coverage, c.Flags)
+	}
+}
+
+// A condition whose function somebody took away, with one of his own that it called, cannot be asked any more: every row
+// counts, and the next job makes it again.
+func TestAConditionWhoseFunctionIsGone(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 20)
+	db.Run(t, `CREATE FUNCTION eu(bigint) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 < 6'`)
+	s := newShell(t, db.URL).withKey()
+	again := append(backfillUsers(), "--where", "public.eu(id)")
+	s.must(again...)
+	db.Run(t, `DROP FUNCTION eu(bigint) CASCADE; INSERT INTO users VALUES (0, 'late', 'n')`)
+	if c := s.column("--exact"); c.Coverage.Outside != 0 || c.Coverage.Uncovered != 14 || *c.Missed != 1 || !slices.Equal(c.Flags, []string{status.FlagCaptureAltered, status.FlagUncovered}) {
+		t.Errorf("%+v, %d missed, flags %v", c.Coverage, *c.Missed, c.Flags)
+	}
+	if o := s.run("verify", "--table", "users"); o.code != app.CodeUnproven || !strings.Contains(o.out, "14 uncovered") {
+		t.Errorf("%+v", o)
+	}
+	if o := s.run("backfill", "--table", "users", "--column", "email"); o.code != app.CodeRefused || !strings.Contains(o.err, "42883") {
+		t.Errorf("%+v", o)
+	}
+	db.Run(t, `CREATE FUNCTION eu(bigint) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 < 6'`)
+	s.must(again...)
+	if c := s.column("--exact"); c.Coverage.Outside != 15 || c.Coverage.Uncovered != 0 || len(c.Flags) > 0 {
+		t.Errorf("%+v, flags %v", c.Coverage, c.Flags)
+	}
+	s.must("verify", "--table", "users")
+}

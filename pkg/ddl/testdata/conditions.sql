@@ -1,0 +1,1 @@
+SELECT pg_catalog.substring(f.proname::pg_catalog.text, '[0-9]+')::pg_catalog.int8, (f.proargtypes::pg_catalog.oid[])[0:]::pg_catalog.int8[] FROM pg_catalog.pg_proc f WHERE f.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('cipherfleet')::pg_catalog.oid AND f.proname::pg_catalog.text OPERATOR(pg_catalog.~) '^within_[0-9]{1,10}$';
