@@ -33,7 +33,7 @@ func TestAConditionWhoseColumnsHaveOtherNames(t *testing.T) {
 		unchanged(t, db, func() {
 			o := s.run("backfill", "--table", "users", "--column", "email")
 			o.err = strings.TrimSpace(o.err) + "\n"
-			o.refusedWith(t, app.CodeRefused, "is gone, or has another name: (note = 'n'::text)", "names that its columns have now")
+			o.refusedWith(t, app.CodeRefused, "reads note, of which one is gone, or has another name", "names that its columns have now")
 		})
 	}
 	db.Run(t, `INSERT INTO users (id, email, remark) VALUES (21, 'late', 'n'); UPDATE users SET remark = 'n' WHERE id = 13; UPDATE users SET note = 'n' WHERE id = 14`)
@@ -102,4 +102,35 @@ func TestAConditionWhoseFunctionIsGone(t *testing.T) {
 		t.Errorf("%+v, flags %v", c.Coverage, c.Flags)
 	}
 	s.must("verify", "--table", "users")
+}
+
+// Who may not read the table cannot have rows asked whether they are outside: status does not say that they have cells.
+func TestAConditionThatNobodyMayAsk(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 20)
+	owner := newShell(t, db.URL).withKey()
+	owner.must(append(backfillUsers(), "--where", "id < 6")...)
+	_, at := role(t, db, "watches", `GRANT USAGE ON SCHEMA cipherfleet TO %s`, `GRANT SELECT ON ALL TABLES IN SCHEMA cipherfleet TO %s`)
+	s := newShell(t, at)
+	check := func() {
+		t.Helper()
+		if c := s.column(); !c.Coverage.OutsideIn || c.Coverage.Exact || len(c.Schemes) > 0 || *c.Where != "(id < 6)" {
+			t.Errorf("%+v, schemes %v", c.Coverage, c.Schemes)
+		}
+		if page := s.must("status").out; !strings.Contains(page, "rows (100.0 %), with those outside the condition\n") {
+			t.Error(page)
+		}
+		if c := owner.column(); c.Coverage.OutsideIn || c.Coverage.Outside != 15 || len(c.Schemes) != 1 {
+			t.Errorf("%+v, schemes %v", c.Coverage, c.Schemes)
+		}
+	}
+	check()
+	owner.must("scheme", "new", "users.email")
+	owner.must("rotate", "users.email")
+	check()
+	owner.must("backfill", "--table", "users", "--column", "email", "--where", "true")
+	if c := s.column(); c.Coverage.OutsideIn || len(c.Schemes) != 1 || c.Where != nil {
+		t.Errorf("%+v, schemes %v", c.Coverage, c.Schemes)
+	}
 }

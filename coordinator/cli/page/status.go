@@ -124,6 +124,9 @@ func coverageLine(c status.Coverage) string {
 	if c.Uncovered > 0 {
 		text += fmt.Sprintf(", %d uncovered", c.Uncovered)
 	}
+	if c.OutsideIn {
+		text += ", with those outside the condition"
+	}
 	if c.Outside > 0 {
 		text += fmt.Sprintf(", %d outside the condition", c.Outside)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -44,7 +45,7 @@ func (p *look) checkWhere(ctx context.Context, i int, c *Column, registered []li
 		if last.Where != nil && where == "" {
 			if !last.Where.Stands(p.plan.Relation) {
 				return "", standing.Refuse(field, "write it anew, with the names that its columns have now",
-					"a column that the condition of the last job reads is gone, or has another name: %s", last.Where.SQL)
+					"the condition of the last job reads %s, of which one is gone, or has another name", strings.Join(last.Where.Names(), ", "))
 			}
 			where = last.Where.SQL
 		}

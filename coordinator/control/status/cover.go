@@ -25,11 +25,12 @@ type Coverage struct {
 	Total       int64     `json:"total"`
 	Covered     int64     `json:"covered"`
 	Uncovered   int64     `json:"uncovered"`
-	Behind      *int64    `json:"plaintext_behind"`  // rows whose cell has no plaintext: what a rollback would decrypt first; null: before a cutover, or not counted
-	Outside     int64     `json:"outside,omitempty"` // rows without a cell that need none, by the condition of the column; not in the total
-	Quarantined int64     `json:"quarantined"`       // of the uncovered; by the last job
-	Stale       *int64    `json:"stale"`             // null: only a verification can tell, and none counts any more
-	Exact       bool      `json:"exact"`             // every row was counted; else it is an estimate
+	Behind      *int64    `json:"plaintext_behind"`           // rows whose cell has no plaintext: what a rollback would decrypt first; null: before a cutover, or not counted
+	Outside     int64     `json:"outside,omitempty"`          // rows without a cell that need none, by the condition of the column; not in the total
+	OutsideIn   bool      `json:"outside_in_total,omitempty"` // nobody could ask the condition: they are counted in the total, and as covered by whoever passed them
+	Quarantined int64     `json:"quarantined"`                // of the uncovered; by the last job
+	Stale       *int64    `json:"stale"`                      // null: only a verification can tell, and none counts any more
+	Exact       bool      `json:"exact"`                      // every row was counted; else it is an estimate
 	AsOf        time.Time `json:"as_of"`
 }
 
@@ -330,6 +331,7 @@ func (l *Look) byProgress() {
 		return
 	}
 	p := l.Survey.passed[job.ID]
+	c.OutsideIn = l.last() != nil
 	switch {
 	case job.State == work.Done:
 		c.Covered = c.Total
@@ -339,7 +341,7 @@ func (l *Look) byProgress() {
 	c.Covered = max(0, c.Covered-c.Quarantined)
 	c.Uncovered = c.Total - c.Covered
 	for _, column := range job.Spec.Columns {
-		if column.ID == l.Column.ID && c.Covered > 0 {
+		if column.ID == l.Column.ID && c.Covered > 0 && !c.OutsideIn {
 			l.Status.Schemes = append(l.Status.Schemes, SchemeRows{int(column.Scheme), c.Covered})
 		}
 	}
@@ -348,6 +350,7 @@ func (l *Look) byProgress() {
 // byPhase is for a column whose last job sealed its cells anew, which says nothing of rows without a cell.
 func (l *Look) byPhase() {
 	c := &l.Status.Coverage
+	c.OutsideIn = l.last() != nil
 	if l.State.Phase == lifecycle.PhaseBackfilled {
 		c.Covered = max(0, c.Total-c.Quarantined)
 	}
