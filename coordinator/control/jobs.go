@@ -78,13 +78,15 @@ type Quarantined struct {
 	Hash    string    `json:"key_hash"`
 	Table   string    `json:"table"` // the partition it is in
 	Columns []string  `json:"columns"`
+	Failed  []string  `json:"failed"` // of these, those that the reason is about; the others wait
 	Reason  string    `json:"reason"`
 	At      time.Time `json:"at"`
 	Key     []string  `json:"key,omitempty"` // data; only when it was asked for by name
 }
 
 // quarantineSQL reads the key only if $2 says so: who may not see that column may see the rest.
-const quarantineSQL = `SELECT q.key_hash, coalesce(min(n.nspname || '.' || t.relname), 'a table that is gone'), array_agg(coalesce(c.source, '') ORDER BY c.id), min(q.reason), min(q.at), %s
+const quarantineSQL = `SELECT q.key_hash, coalesce(min(n.nspname || '.' || t.relname), 'a table that is gone'), array_agg(coalesce(c.source, '') ORDER BY c.id),
+  coalesce(array_agg(coalesce(c.source, '') ORDER BY c.id) FILTER (WHERE q.reason <> $3), '{}'), coalesce(min(q.reason) FILTER (WHERE q.reason <> $3), $3), min(q.at), %s
   FROM cipherfleet.quarantine q LEFT JOIN cipherfleet.columns c ON c.id = q.column_id
   LEFT JOIN pg_catalog.pg_class t ON t.oid = q.relid LEFT JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
  WHERE q.job_id = $1 AND q.resolved_at IS NULL GROUP BY q.relid, q.key_hash ORDER BY min(q.at), q.key_hash LIMIT $2`
@@ -95,12 +97,12 @@ func (s *Jobs) Quarantine(ctx context.Context, job string, keys bool, limit int)
 	if keys {
 		key = `min(q.key)`
 	}
-	rows, err := s.DB.Query(ctx, fmt.Sprintf(quarantineSQL, key), job, limit)
+	rows, err := s.DB.Query(ctx, fmt.Sprintf(quarantineSQL, key), job, limit, work.ReasonBeside)
 	if err != nil {
 		return nil, fmt.Errorf("read the quarantine: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (q Quarantined, err error) {
-		err = row.Scan(&q.Hash, &q.Table, &q.Columns, &q.Reason, &q.At, &q.Key)
+		err = row.Scan(&q.Hash, &q.Table, &q.Columns, &q.Failed, &q.Reason, &q.At, &q.Key)
 		return q, err
 	})
 	if err != nil {

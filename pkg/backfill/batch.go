@@ -14,6 +14,7 @@ type row struct {
 	key    [][]byte // wire values
 	xmin   [4]byte
 	reason string // why it was refused; "": its value cannot be transformed
+	fault  int    // one more than the place of the column that it was refused for; 0: for all of them
 
 	suspect bool // it is covered, and its cells are to be compared
 }

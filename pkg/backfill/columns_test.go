@@ -1,13 +1,18 @@
 package backfill_test
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv/engine"
+	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
 // people have an email, a phone, both, or neither.
@@ -84,4 +89,47 @@ CREATE TRIGGER refuse BEFORE UPDATE ON public.people FOR EACH ROW EXECUTE FUNCTI
 	if n := testenv.One[int64](t, k.DB, `SELECT count(DISTINCT column_name) FROM cipherfleet.events WHERE event = 'row_quarantined'`); n != 2 {
 		t.Errorf("the events of %d columns tell of it, want 2", n)
 	}
+}
+
+// A value that cannot be transformed is its own column's fault, and the other one's cell waits: whoever mends it is told
+// which. A cell whose key was destroyed does not count against the budget, nor does what waits beside it.
+func TestQuarantineTellsWhoseValueItIs(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, people, engine.On(pg.Table{Schema: "public", Name: "people"}, "email", "phone"), func(k *engine.Kit) {
+		k.Budget = 2
+		k.Wrap = func(inner transform.Transform) transform.Transform {
+			return &picky{inner: inner}
+		}
+	})
+	k.DB.Run(t, `UPDATE public.people SET phone = '\xdead' WHERE id IN (6, 12); UPDATE public.people SET email = 'gone' WHERE id IN (18, 24)`)
+	k.Start(ctx, 5000)
+	if job := k.Finish(ctx); job.State != work.Failed || job.StoppedBy != "4 rows are in quarantine" {
+		t.Errorf("the job ended %s: %s", job.State, job.StoppedBy)
+	}
+	const whoseSQL = `SELECT concat_ws(' ', q.key[1], c.source, q.reason) FROM cipherfleet.quarantine q JOIN cipherfleet.columns c ON c.id = q.column_id ORDER BY q.key[1]::int, c.source`
+	const value, gone = "the value cannot be transformed", "the key of its cell was destroyed"
+	want := []string{"6 email " + work.ReasonBeside, "6 phone " + value, "12 email " + work.ReasonBeside, "12 phone " + value,
+		"18 email " + gone, "18 phone " + work.ReasonBeside, "24 email " + gone, "24 phone " + work.ReasonBeside}
+	if have := testenv.Column[string](t, k.DB, whoseSQL); !slices.Equal(have, want) {
+		t.Errorf("have %q", have)
+	}
+	if n := testenv.One[int](t, k.DB, `SELECT count(DISTINCT details->>'key_hash') FROM cipherfleet.events WHERE event = 'row_quarantined' AND column_name = 'phone' AND details->>'reason' = $1`, value); n != 2 {
+		t.Errorf("%d events of phone say why", n)
+	}
+}
+
+// picky cannot transform two values.
+type picky struct{ inner transform.Transform }
+
+func (p *picky) Apply(ctx context.Context, values []transform.Value) error {
+	for _, v := range values {
+		switch string(v.In) {
+		case "\xde\xad":
+			return transform.ErrValue
+		case "gone":
+			return fmt.Errorf("%w: %w", transform.ErrValue, cell.ErrKeyDestroyed)
+		}
+	}
+	return p.inner.Apply(ctx, values)
 }

@@ -49,7 +49,8 @@ func (w *writer) one(ctx context.Context, r row) error {
 		case pg.ClassOf(err) == pg.ClassData:
 			return w.quarantine(ctx, r, reasonRefused+pg.Code(err))
 		case errors.Is(err, transform.ErrValue):
-			return w.quarantine(ctx, r, reasonOf(err))
+			r = r.at(err)
+			return w.quarantine(ctx, r, r.reason)
 		case errors.Is(err, errAltered):
 			return w.quarantine(ctx, r, reasonAltered)
 		case err != nil:

@@ -35,11 +35,12 @@ ON CONFLICT (job_id, column_id, relid, key_hash) DO UPDATE SET reason = excluded
 
 // overBudgetSQL says whether more rows resist than $2. One whose key was destroyed does not count: somebody wanted that, it
 // tells nothing of the other rows, and of a tenant it may be many. Nor does an encrypted NULL: it opens, and there may be
-// many.
+// many. What only waits beside another column counts as that does.
 const overBudgetSQL = `SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) $2 FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine
- WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL AND reason OPERATOR(pg_catalog.<>) ALL (ARRAY['` + reasonDestroyed + `', '` + reasonNull + `']::pg_catalog.text[])) q`
+ WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL AND reason OPERATOR(pg_catalog.<>) ALL (ARRAY['` + reasonDestroyed + `', '` + reasonNull + `', '` + work.ReasonBeside + `']::pg_catalog.text[])) q`
 
-// quarantine sets one row aside, in its own transaction under the claim, so that the range can go on without it.
+// quarantine sets one row aside, in its own transaction under the claim, so that the range can go on without it. All of its
+// columns are: a row is written once, or not at all.
 func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
 	key, err := w.keyText(ctx, r)
 	if err != nil {
@@ -48,6 +49,10 @@ func (w *writer) quarantine(ctx context.Context, r row, reason string) error {
 	over := false
 	err = w.transact(ctx, func(tx pg.Tx) (keyspace.Key, error) {
 		for i, c := range w.shape.Columns {
+			reason := reason
+			if r.fault > 0 && r.fault != i+1 {
+				reason = work.ReasonBeside
+			}
 			if _, err := tx.Exec(ctx, quarantineSQL, w.claim.Job, c.ID, w.shape.Leaf, []string(key), keyspace.Hash(key), reason); err != nil {
 				return nil, err
 			}

@@ -11,12 +11,21 @@ import (
 
 var errOutOfOrder = errors.New("a transform lost, doubled or reordered rows")
 
+// faultError says of which column's values a transform's error is.
+type faultError struct {
+	column int
+	error
+}
+
+// Unwrap is the error itself.
+func (e *faultError) Unwrap() error { return e.error }
+
 // seal runs every column's transform over the span and checks that each row came back, once, in order.
 func seal(ctx context.Context, transforms []transform.Transform, s span) error {
 	for c, t := range transforms {
 		values := s.values[c]
 		if err := t.Apply(ctx, values); err != nil {
-			return err
+			return &faultError{c, err}
 		}
 		if len(values) != len(s.rows) {
 			return errOutOfOrder
@@ -50,8 +59,7 @@ func sealOrRefuse(ctx context.Context, transforms []transform.Transform, s span)
 	refused := s.refused
 	for i, r := range s.rows {
 		if why := bad[i]; why != nil {
-			r.reason = reasonOf(why)
-			refused = append(refused, r)
+			refused = append(refused, r.at(why))
 			continue
 		}
 		keep = append(keep, i)
@@ -81,6 +89,16 @@ func isolate(ctx context.Context, transforms []transform.Transform, s span, offs
 		}
 	}
 	return nil
+}
+
+// at is the row with why it is set aside, and for which column.
+func (r row) at(why error) row {
+	r.reason, r.fault = reasonOf(why), 0
+	var of *faultError
+	if errors.As(why, &of) {
+		r.fault = of.column + 1
+	}
+	return r
 }
 
 // reasonOf is why a row whose value cannot be transformed is set aside.

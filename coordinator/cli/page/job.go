@@ -110,7 +110,11 @@ func Job(w io.Writer, j Shown, quarantined bool) error {
 		line("aside", "no row is in quarantine")
 	}
 	for _, q := range j.Quarantine {
-		line("aside", "%s of %s, since %s: %s%s", q.Hash, q.Table, q.At.UTC().Format(time.RFC3339), q.Reason, j.keyOf(q))
+		reason := q.Reason
+		if len(q.Failed) < len(q.Columns) {
+			reason = strings.Join(q.Failed, ", ") + ": " + reason
+		}
+		line("aside", "%s of %s, since %s: %s%s", q.Hash, q.Table, q.At.UTC().Format(time.RFC3339), reason, j.keyOf(q))
 	}
 	if int64(len(j.Quarantine)) < j.Quarantined && quarantined {
 		line("", "and %d more", j.Quarantined-int64(len(j.Quarantine)))

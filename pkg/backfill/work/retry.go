@@ -150,4 +150,8 @@ func (s *Jobs) restarted(ctx context.Context, tx pg.Tx, job Job, actor string, r
 	return nil
 }
 
+// ReasonBeside is why a column of a row is in quarantine for which nothing is known against it: another one's value cannot
+// be transformed.
+const ReasonBeside = "its row waits for another column"
+
 const quarantinedSQL = `SELECT pg_catalog.count(*) FROM (SELECT DISTINCT relid, key FROM cipherfleet.quarantine WHERE job_id OPERATOR(pg_catalog.=) $1 AND resolved_at IS NULL) q`
