@@ -65,7 +65,7 @@ func (k *keeper) look(ctx context.Context) error {
 			trouble = errors.Join(trouble, fmt.Errorf("look after what job %s has covered: %w", job.ID, err))
 		}
 	}
-	return errors.Join(trouble, k.fill(ctx))
+	return errors.Join(trouble, k.apart(ctx), k.fill(ctx))
 }
 
 // tend sweeps the table of a job that is done, if rows have become uncovered since.

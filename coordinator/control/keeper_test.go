@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -214,5 +215,32 @@ func TestAKeeperBuildsAnIndexAgainAfterADeadlock(t *testing.T) {
 	<-k.build.ended
 	if valid := testenv.One[bool](t, db, `SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('late')`); !valid || len(k.build.failed) > 0 {
 		t.Errorf("valid: %t; failed: %v", valid, k.build.failed)
+	}
+}
+
+// Columns that were one pass come apart when a later job goes over one of them, or when it is moved: a rotation is no such
+// job, and while any job is at work over the table nothing is looked after.
+func TestColumnsOfOneJobComeApart(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	const second = `UPDATE cipherfleet.jobs SET spec = jsonb_set(spec, '{columns,1}', '{"id": 8, "source": "phone", "target": "phone_cell", "log_table": "public.users", "log_column": "phone"}', true);
+INSERT INTO cipherfleet.events (table_name, column_name, event, phase, job_id) SELECT table_name, 'phone', event, phase, job_id FROM cipherfleet.events ORDER BY id`
+	const later = `INSERT INTO cipherfleet.jobs (id, relid, spec, state, created_at) SELECT '00000000-0000-0000-0000-000000000002', relid, spec #- '{columns,1}', 'done', created_at + interval '1 s' FROM cipherfleet.jobs`
+	db.Run(t, second)
+	for _, step := range []struct{ sql, apart string }{
+		{`SELECT`, ""}, {later, "8"}, {`UPDATE cipherfleet.jobs SET state = 'running' WHERE id::text LIKE '%2'`, ""}, {`UPDATE cipherfleet.jobs SET state = 'failed' WHERE id::text LIKE '%2'`, "8"},
+		{`UPDATE cipherfleet.jobs SET spec = jsonb_set(spec, '{columns,0,rotate}', 'true') WHERE id::text LIKE '%2'`, ""}, {`DELETE FROM cipherfleet.jobs WHERE id::text LIKE '%2'`, ""},
+		{`INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'phone', 'cut_over', 'cut-over')`, "7"},
+		{`INSERT INTO cipherfleet.events (table_name, column_name, event, phase) VALUES ('public.users', 'email', 'cut_over', 'cut-over')`, ""},
+	} {
+		db.Run(t, step.sql)
+		jobs, err := k.plane.jobs().Apart(t.Context())
+		ids := ""
+		for _, job := range jobs {
+			ids += strconv.Itoa(int(job.Spec.Columns[0].ID))
+		}
+		if err != nil || ids != step.apart {
+			t.Errorf("after %s: columns %q, want %q, %v", step.sql, ids, step.apart, err)
+		}
 	}
 }
