@@ -131,8 +131,9 @@ func (p *Plane) takeAway(ctx context.Context, step ddl.Step) {
 	if err != nil {
 		return
 	}
-	defer conn.Release()
-	for _, statement := range step.Undo {
+	defer conn.Discard(context.WithoutCancel(ctx))
+	const limitsSQL = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '0', false)`
+	for _, statement := range append([]string{limitsSQL}, step.Undo...) {
 		_, _ = conn.Exec(ctx, statement) // the next build begins with it
 	}
 }

@@ -118,11 +118,11 @@ func (p *BuildPlan) unbuilt(ctx context.Context, q pg.Querier, all []part) (list
 	_, err = pgx.ForEachRow(rows, []any{&of, &index.Schema, &index.Name, &valid, &alone}, func() error {
 		ours := slices.ContainsFunc(all, func(one part) bool { return one.relation == of && one.IndexName() == index.Name })
 		switch {
-		case valid:
-			state[of] = BuiltValid
-		case ours && state[of] == "":
+		case ours && !valid: // beside another, too: Postgres takes the oldest
 			state[of] = BuiltInvalid
-		case !ours && alone:
+		case valid && state[of] == "":
+			state[of] = BuiltValid
+		case !valid && alone:
 			wrong = index.SQL()
 		}
 		return nil

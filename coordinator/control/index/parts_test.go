@@ -220,11 +220,14 @@ func TestAnIndexBySomebodyElse(t *testing.T) {
 	for what, c := range map[string]struct {
 		sql  string
 		left int // statements
+		more int // indexes that are in none
 	}{
-		"of a partition":  {`CREATE INDEX byhand ON mid_1 (bidx DESC)`, 4},
-		"of several":      {`CREATE INDEX byhand ON mid (bidx)`, 3},
-		"of all":          {`CREATE INDEX byhand ON users (bidx)`, 5},
-		"of another kind": {`CREATE INDEX byhand ON mid_1 (bidx) WHERE id > 0; CREATE INDEX hashed ON mid_0 USING hash (bidx); CREATE INDEX more ON rest (bidx, id); CREATE UNIQUE INDEX own ON rest (bidx)`, 5},
+		"of a partition":  {`CREATE INDEX byhand ON mid_1 (bidx DESC)`, 4, 0},
+		"of several":      {`CREATE INDEX byhand ON mid (bidx)`, 3, 0},
+		"of all":          {`CREATE INDEX byhand ON users (bidx)`, 5, 0},
+		"of another kind": {`CREATE INDEX byhand ON mid_1 (bidx) WHERE id > 0; CREATE INDEX hashed ON mid_0 USING hash (bidx); CREATE INDEX more ON rest (bidx, id); CREATE UNIQUE INDEX own ON rest (bidx)`, 5, 0},
+		"beside half of ours": {`DO $$ BEGIN EXECUTE format('CREATE INDEX %1$I ON mid_1 (bidx); UPDATE pg_index SET indisvalid = false WHERE indexrelid = ''%1$I''::regclass; CREATE INDEX byhand ON mid_1 (bidx)',
+			'cipherfleet_token_1_index_' || 'mid_1'::regclass::oid); END $$`, 6, 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -235,12 +238,13 @@ func TestAnIndexBySomebodyElse(t *testing.T) {
 			}
 			o.build(0)
 			o.stands("bidx/1 ready, valid, tokens, key")
-			o.holds("built", "6 0 0")
+			o.holds("built", fmt.Sprintf("6 0 %d", c.more))
 		})
 	}
 	for what, sql := range map[string]string{
 		"half built": `CREATE INDEX "By hand" ON mid_1 (bidx); UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"By hand"'::regclass`,
 		"of none":    `CREATE INDEX "By hand" ON ONLY mid (bidx)`,
+		"of one":     `CREATE INDEX "By hand" ON ONLY mid (bidx); CREATE INDEX half ON mid_1 (bidx); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'half'::regclass; ALTER INDEX "By hand" ATTACH PARTITION half`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -334,6 +338,31 @@ func TestABuildOfPartitionsThatIsCalledOff(t *testing.T) {
 	o.holds("called off", "0 6 1")
 	o.build(0)
 	o.holds("built", "6 0 0")
+}
+
+// TestWhatIsCalledOffIsTakenAwayInSpiteOfATimeout that the role or the database has for each statement.
+func TestWhatIsCalledOffIsTakenAwayInSpiteOfATimeout(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''1s''', current_database()); END $$`)
+	o.r.DB = testenv.Open(t, o.URL).DB
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	finish := o.heldBuild(ctx)
+	cancel()
+	const waitsSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'DROP INDEX%' AND (wait_event_type = 'Lock' AND query_start < clock_timestamp() - interval '1.5 s' OR state <> 'active'))`
+	testenv.Eventually(t, time.Minute, func() error {
+		if !testenv.One[bool](t, o, waitsSQL) {
+			return errors.New("what is half built is not being dropped")
+		}
+		return nil
+	})
+	if err := finish(); err == nil {
+		t.Error("it says that it is ready")
+	}
+	if n := testenv.One[int](t, o, `SELECT count(*) FROM pg_index WHERE NOT indisvalid`); n != 0 {
+		t.Errorf("%d are half built", n)
+	}
 }
 
 // TestNoIndexOfAPartitionedTableIsUnique, and nothing is changed by the wish.
