@@ -198,13 +198,9 @@ func (r *Registry) join(ctx context.Context, p BuildPlan) error {
 		if err := standing.Briefly(ctx, tx, p.steps.HoldParts()); err != nil {
 			return err
 		}
-		leaves, err := standing.Leaves(ctx, tx, p.column.Relation.OID)
+		all, err := p.column.partsAt(ctx, tx, p.steps) // the lock is of whatever has the table's name now
 		if err != nil {
 			return err
-		}
-		var all []part
-		for _, oid := range leaves {
-			all = append(all, part{p.steps.On(pg.Named{OID: oid}), oid})
 		}
 		missing, _, err := p.unbuilt(ctx, tx, all)
 		if err == nil && len(missing) > 0 {

@@ -191,26 +191,53 @@ func TestPartitionsComeAndGoDuringABuild(t *testing.T) {
 	}
 }
 
-// TestATableIsRenamedDuringABuild: that is said, and under its name the same goes on.
+// TestATableIsRenamedDuringABuild: that is said, and nothing is built of another table that has its name now; under its
+// name the same goes on.
 func TestATableIsRenamedDuringABuild(t *testing.T) {
 	t.Parallel()
-	o := parted(t)
-	writer := o.writes(`"Other, one"."Low $1"`)
-	p, built := o.planBuild(0), make(chan error, 1)
-	go func() { _, err := o.r.Build(t.Context(), p, false); built <- err }()
-	o.waiting()
-	o.Run(t, `ALTER TABLE users RENAME TO people`)
-	check(t, writer.Rollback(t.Context()))
-	err := <-built
-	if code, hint := app.Explain(err); code != app.CodeUsage && code != app.CodeRefused || hint == "" {
-		t.Errorf("exit code %d, %v, hint %q", code, err, hint)
+	for what, sql := range map[string]string{"renamed": `ALTER TABLE users RENAME TO people`, "replaced": `ALTER TABLE users RENAME TO people; CREATE TABLE users (LIKE people INCLUDING CONSTRAINTS)`} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			for _, built := range []int{0, 4} { // of four partitions
+				o := parted(t)
+				for _, statement := range o.planBuild(0).Statements[:built] {
+					o.Run(t, statement)
+				}
+				p := o.planBuild(0)
+				o.Run(t, sql)
+				_, err := o.r.Build(t.Context(), p, false)
+				if code, hint := app.Explain(err); code != app.CodeUsage && code != app.CodeRefused || hint == "" {
+					t.Errorf("%d: exit code %d, %v, hint %q", built, code, err, hint)
+				}
+				o.Run(t, `DROP TABLE IF EXISTS users; ALTER TABLE people RENAME TO users`)
+				if left := o.planBuild(0).Statements; len(left) != 5-built {
+					t.Errorf("%d: what is left to do: %q", built, left)
+				}
+				o.build(0)
+				o.holds("built", "6 0 0")
+			}
+		})
 	}
-	o.Run(t, `ALTER TABLE people RENAME TO users`)
-	if left := o.planBuild(0).Statements; len(left) != 1 {
-		t.Errorf("what is left to do: %q", left)
-	}
-	o.build(0)
-	o.holds("built", "6 0 0")
+	t.Run("meanwhile", func(t *testing.T) {
+		t.Parallel()
+		o := parted(t)
+		for _, statement := range o.planBuild(0).Statements[:3] {
+			o.Run(t, statement)
+		}
+		writer := o.writes(`rest`)
+		p, built := o.planBuild(0), make(chan error, 1)
+		go func() { _, err := o.r.Build(t.Context(), p, false); built <- err }()
+		o.waiting()
+		o.Run(t, `ALTER TABLE users RENAME TO people; CREATE TABLE users (LIKE people INCLUDING CONSTRAINTS)`)
+		check(t, writer.Rollback(t.Context()))
+		err := <-built
+		if code, hint := app.Explain(err); code != app.CodeRefused || hint == "" {
+			t.Errorf("exit code %d, %v, hint %q", code, err, hint)
+		}
+		if n := testenv.One[int](t, o, `SELECT count(*) FROM pg_index WHERE indrelid = 'users'::regclass`); n != 0 {
+			t.Errorf("%d indexes of another table were made", n)
+		}
+	})
 }
 
 // TestAnIndexBySomebodyElse is taken if it is valid; if it is not, nothing is built before it is gone, for Postgres would
