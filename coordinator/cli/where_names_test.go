@@ -26,6 +26,11 @@ func TestAConditionWhoseColumnsHaveOtherNames(t *testing.T) {
 		}
 	}
 	check("backfilled", 8, 0)
+	db.Run(t, `CREATE OR REPLACE TRIGGER "~cipherfleet_1_missed_update" BEFORE UPDATE ON users FOR EACH ROW WHEN (false) EXECUTE FUNCTION cipherfleet.capture_1('counts');
+ALTER TABLE users ENABLE ALWAYS TRIGGER "~cipherfleet_1_missed_update"`)
+	check("a trigger that asks nothing", 8, 0, status.FlagCaptureAltered)
+	s.must("backfill", "--table", "users", "--column", "email")
+	check("mended", 8, 0)
 	for _, alter := range []string{`ALTER TABLE users RENAME note TO remark`, `ALTER TABLE users ADD note text`} {
 		db.Run(t, alter)
 		check(alter, 8, 0, status.FlagCaptureAltered)
@@ -132,5 +137,37 @@ func TestAConditionThatNobodyMayAsk(t *testing.T) {
 	owner.must("backfill", "--table", "users", "--column", "email", "--where", "true")
 	if c := s.column(); c.Coverage.OutsideIn || len(c.Schemes) != 1 || c.Where != nil {
 		t.Errorf("%+v, schemes %v", c.Coverage, c.Schemes)
+	}
+}
+
+// A column that the condition of another one reads is not cut over, and not dropped, without a word.
+func TestAConditionThatReadsAColumnWhichIsCutOver(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 20)
+	s := newShell(t, db.URL).withKey()
+	s.must(append(backfillUsers(), "--where", "note = 'n' AND email <> 'x'")...)
+	s.must("backfill", "--table", "users", "--column", "note", "--prepare")
+	s.must("verify", "--table", "users")
+	s.intent("- table: users\n  columns:\n  - {source: email, schemes: {1: {padding: 16}}, reach: cut-over, soak: 0s}\n")
+	if c := s.plan(app.CodeWaiting).Columns[0]; len(c.Blockers) > 0 || c.Steps[len(c.Steps)-1].Command != "cipherfleet cutover users.email" {
+		t.Errorf("its own condition: %+v", c)
+	}
+	s.intent("- table: users\n  columns:\n  - {source: note, schemes: {1: {padding: 16}}, reach: dropped, soak: 0s}\n")
+	const message = "condition of email_encrypted on public.users"
+	if c := s.plan(app.CodeRefused).Columns[0]; len(c.Blockers) != 1 || !strings.Contains(c.Blockers[0].Message, message) {
+		t.Errorf("%+v", c.Blockers)
+	}
+	s.run("cutover", "users.note", "--soak", "0").refusedWith(t, app.CodeRefused, "silently change what these mean: "+message, "--despite 'email_encrypted'")
+	s.must("cutover", "users.note", "--soak", "0", "--despite", "email_encrypted")
+	if c := s.run("status", "--exact"); !strings.Contains(c.out, "18 of 18 rows (100.0 %), 2 outside the condition") {
+		t.Error(c.out)
+	}
+	s.run("drop", "users.note", "--apply").refusedWith(t, app.CodeRefused, "because these depend on it: "+message, "make them do without the column")
+	s.must("backfill", "--table", "users", "--column", "email", "--where", "id > 5")
+	s.must("drop", "users.note", "--apply")
+	s.must("verify", "--table", "users")
+	if c := s.run("plan"); strings.Contains(c.out, "condition") {
+		t.Error(c.out)
 	}
 }

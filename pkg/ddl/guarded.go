@@ -20,8 +20,8 @@ func (c Column) IsGuard(t pg.Trigger) bool {
 	if c.Expression != nil {
 		return true
 	}
-	if !slices.Contains(CaptureTriggers(c.ID), t.Name) { // of a condition: it is the body that says which
-		return c.Where != nil
+	if t.Name == EnteringTrigger(c.ID) { // it is the body that says which condition
+		return !slices.ContainsFunc(append(c.Where.Names(), c.Target, c.Source), func(name string) bool { return !slices.Contains(t.Reads, name) })
 	}
 	if t.Name == CaptureTriggers(c.ID)[0] {
 		asked := []versioned{{"new", c.Target}, {"new", c.Source}}

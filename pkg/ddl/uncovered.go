@@ -25,7 +25,7 @@ func (c Column) UncoveredIndex(leaf pg.Named) Step {
 }
 
 // Uncovered is the query for whether a leaf has an uncovered row: one bool. With the index it reads no row that is
-// covered.
+// covered. It is for a column that is [Column.Indexable].
 func (c Column) Uncovered(leaf pg.Named) string {
 	return fmt.Sprintf("SELECT EXISTS (SELECT FROM ONLY %s t WHERE %s)", leaf.Table().SQL(), c.uncovered())
 }
@@ -35,9 +35,5 @@ func (c Column) uncovered() string {
 	if c.Expression != nil {
 		return c.Undone("")
 	}
-	uncovered := fmt.Sprintf("(%s IS NULL) OPERATOR(pg_catalog.=) (%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
-	if c.Where != nil {
-		return fmt.Sprintf("%s AND (%s IS NOT NULL OR %s)", uncovered, pg.Ident(c.Target), c.Within(""))
-	}
-	return uncovered
+	return fmt.Sprintf("(%s IS NULL) OPERATOR(pg_catalog.=) (%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
 }

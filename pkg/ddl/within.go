@@ -32,22 +32,6 @@ func (w *Condition) Stands(r pg.Relation) bool {
 	})
 }
 
-// Today is the condition with the names that its columns have now: to be asked, not to be installed. Of nil it is nil;
-// nil and false say that one of the columns is gone.
-func (w *Condition) Today(r pg.Relation) (*Condition, bool) {
-	if w.Stands(r) {
-		return w, true
-	}
-	today := *w
-	today.Reads = slices.Clone(w.Reads)
-	for i, in := range w.Reads {
-		if today.Reads[i].Name = r.ColumnAt(in.Attnum).Name; today.Reads[i].Name == "" {
-			return nil, false
-		}
-	}
-	return &today, true
-}
-
 // digest changes with the condition, and not with how it was written.
 func (w *Condition) digest() string { return digest(Condition{SQL: w.SQL, Reads: w.Reads}) }
 

@@ -37,7 +37,7 @@ func (g *Gated) checkMade() error {
 	alter := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", g.Relation.Table().SQL(), pg.Ident(g.Sealed.Name))
 	switch {
 	case g.Where != nil:
-		return standing.Refuse("column", "backfill it with --where true first: then every row gets its cell", "only rows of %s for which %s have cells: other rows would lose their value", g.name(), g.Where.SQL)
+		return standing.Refuse("column", "backfill it with --where true first: then every row gets its cell", "only rows of %s that meet its condition have cells: other rows would lose their value", g.name())
 	case g.Expression == nil:
 		return g.CheckOrigin()
 	case g.DDL().InPlace():

@@ -32,9 +32,9 @@ func (d Dependent) String() string {
 
 // Dependents lists what depends on one column of a table, there or in any partition, ours left out: views, materialized
 // views, rules, policies, functions, generated columns, identities, triggers, constraints, foreign keys from and to it,
-// indexes, extended statistics, publications and subscriptions. Of functions whose body is a text it lists those that
-// name column and table, or work on its rows and name the column; a name that is put together at run time is not seen.
-// It is sorted, and each is listed once.
+// indexes, extended statistics, publications, subscriptions, and of ours the conditions of other columns. Of functions
+// whose body is a text it lists those that name column and table, or work on its rows and name the column; a name that is
+// put together at run time is not seen. It is sorted, and each is listed once.
 func Dependents(ctx context.Context, q pg.Querier, relation uint32, attnum int16) ([]Dependent, error) {
 	all, err := BoundDependents(ctx, q, relation, attnum)
 	if err != nil {
@@ -97,7 +97,7 @@ SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELS
  WHERE d.refobjsubid = p.attnum OR r.ev_action::pg_catalog.text ~ ':varattno 0 '`
 
 // dependTableSQL is what hangs on a table: its own, or another's that refers to it. What a partition has from its
-// parent is listed there alone.
+// parent is listed there alone. Of ours it lists the conditions of other columns, by their targets.
 const dependTableSQL = DependencySQL + `
 SELECT x.kind, x.name, ` + tableName + `, false FROM (
  SELECT 'policy' AS kind, o.polname AS name, o.polrelid AS relid FROM dep JOIN pg_catalog.pg_policy o ON dep.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND o.oid = dep.objid
@@ -105,6 +105,12 @@ SELECT x.kind, x.name, ` + tableName + `, false FROM (
  SELECT 'trigger', o.tgname, o.tgrelid FROM dep JOIN pg_catalog.pg_trigger o ON dep.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND o.oid = dep.objid
   JOIN pg_catalog.pg_proc f ON f.oid = o.tgfoid
   WHERE NOT o.tgisinternal AND o.tgparentid = 0 AND f.pronamespace IS DISTINCT FROM pg_catalog.to_regnamespace('cipherfleet')::pg_catalog.oid
+ UNION ALL
+ SELECT 'condition of', a.attname, o.tgrelid FROM dep JOIN pg_catalog.pg_trigger o ON dep.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND o.oid = dep.objid
+  JOIN pg_catalog.pg_constraint k ON k.conrelid = o.tgrelid AND k.contypid = 0 AND k.conname = pg_catalog.regexp_replace(o.tgname, '^~cipherfleet_([0-9]+)_missed_update$', 'cipherfleet_\1_cell')
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+  WHERE o.tgparentid = 0 AND NOT EXISTS (SELECT FROM dep own JOIN pg_catalog.pg_trigger g ON own.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND g.oid = own.objid
+   WHERE g.tgrelid = o.tgrelid AND g.tgname = pg_catalog.replace(o.tgname, '_missed_update', '_insert'))
  UNION ALL
  SELECT CASE o.contype WHEN 'f' THEN 'foreign key' WHEN 'u' THEN 'unique constraint' WHEN 'p' THEN 'primary key' WHEN 'x' THEN 'exclusion constraint' ELSE 'check constraint' END,
   o.conname, o.conrelid FROM dep JOIN pg_catalog.pg_constraint o ON dep.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND o.oid = dep.objid

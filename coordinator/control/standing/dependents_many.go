@@ -26,7 +26,7 @@ const dependsSQL = `WITH w AS MATERIALIZED (SELECT * FROM unnest($1::oid[], $2::
 SELECT * FROM (SELECT w.relation, w.attnum,
   EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = w.relation
    AND (d.refobjsubid = w.attnum OR d.classid = 'pg_rewrite'::regclass)
-   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger g WHERE g.oid = d.objid AND g.tgname ^@ '` + ddl.TriggerPrefix + `'))
+   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger g WHERE g.oid = d.objid AND g.tgname ^@ '` + ddl.TriggerPrefix + `' AND g.tgname !~ '_missed_update$'))
    AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint k WHERE k.oid = d.objid AND k.conname ^@ 'cipherfleet_')))
   OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = w.relation) OR EXISTS (SELECT FROM pg_publication)
   OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum = w.attnum AND a.attidentity <> '') AS known,

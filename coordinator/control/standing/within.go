@@ -37,17 +37,18 @@ func ReadConditions(ctx context.Context, q pg.Querier) (Conditions, error) {
 // Within is the condition of a column's newest job, under today's names, as far as it can be asked: while the table has
 // the columns that it reads, with the types that they had. nil: every row needs a cell.
 func (l Conditions) Within(r pg.Relation, column uint32, where *ddl.Condition) *ddl.Condition {
-	today, there := where.Today(r)
-	if today == nil || !there {
+	asked, has := l[column]
+	if where == nil || !has {
 		return nil
 	}
-	var types []uint32
-	for _, name := range today.Names() {
-		c, _ := r.Column(name)
-		types = append(types, c.TypeOID)
+	today, types := *where, []uint32{}
+	today.Reads = slices.Clone(where.Reads)
+	for i, in := range where.Reads {
+		c := r.ColumnAt(in.Attnum) // one that is gone has no type
+		today.Reads[i].Name, types = c.Name, append(types, c.TypeOID)
 	}
-	if asked, has := l[column]; !has || !slices.Equal(asked, types) {
+	if !slices.Equal(asked, types) {
 		return nil
 	}
-	return today
+	return &today
 }

@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT FROM ONLY "My ""Shop"""."or.ders\" t WHERE ("e.mail $capture$ cell" IS NULL) OPERATOR(pg_catalog.=) ("e'mail ""x""" IS DISTINCT FROM NULL) AND ("e.mail $capture$ cell" IS NOT NULL OR cipherfleet.within_4294967295("Kind $capture$", "e'mail ""x""")));
