@@ -41,6 +41,8 @@ type ColumnRequest struct {
 
 	Where string `json:"where,omitempty"` // of transform encrypt: SQL over a row, true of those that need a cell; empty: as in the last job; "true": all
 
+	First *Scheme `json:"first_scheme,omitempty"` // of a column that has no scheme yet: what its first one is to be; nil: as Scheme says
+
 	Expression string `json:"expression,omitempty"` // of transform expression
 	Done       Done   `json:"done,omitzero"`        // which rows an expression is done with; empty: those that hold its value
 }
@@ -65,7 +67,12 @@ type Encrypter struct {
 }
 
 // Validate checks who makes a column's values and how; field is the column's own name in problems.
-func (c ColumnRequest) Validate(field string) error { return c.validateTransform(field) }
+func (c ColumnRequest) Validate(field string) error {
+	if err := c.validateTransform(field); err != nil {
+		return err
+	}
+	return c.validateFirst(field)
+}
 
 // validateTransform checks who makes a column's values.
 func (c ColumnRequest) validateTransform(field string) error {

@@ -43,6 +43,10 @@ func samples() map[string]any {
 			Key: []string{"id"}, ChunkRows: 5000, Prepare: true, UserTriggers: messages.TriggersFire,
 			Direction: messages.DirectionForward, Strict: true, Actor: "ada",
 		},
+		"start_first_scheme": messages.StartRequest{
+			RequestID: "nightly-4", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email", Target: "email_encrypted",
+				First: &messages.Scheme{Number: 2, Suite: "xaes-256-gcm", Binding: "none", Padding: new(int), Tenant: "firm", Retain: "720h0m0s"}}},
+		},
 		"start_rotation": messages.StartRequest{
 			RequestID: "nightly-2", Schema: "public", Table: "users", Columns: []messages.ColumnRequest{{Source: "email"}}, Direction: messages.DirectionRotate, Scheme: 3,
 		},
@@ -121,6 +125,8 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		"progress":      func(b []byte) (any, error) { return messages.ParseProgress(b) },
 		"dead_letter":   func(b []byte) (any, error) { return messages.ParseDeadLetter(b) },
 		"start_request": func(b []byte) (any, error) { return messages.ParseStartRequest(b) },
+
+		"start_first_scheme": func(b []byte) (any, error) { return messages.ParseStartRequest(b) },
 
 		"start_rotation": func(b []byte) (any, error) { return messages.ParseStartRequest(b) },
 		"start_index":    func(b []byte) (any, error) { return messages.ParseStartRequest(b) },

@@ -20,6 +20,11 @@ func external(subject string) []byte {
 	return start(`"email"`, `"email","type":"eql_v2_encrypted","transform":"external","external":{"subject":"`+subject+`"}`)
 }
 
+// first is a good request whose column has this first scheme, and these other fields.
+func first(scheme, fields string) []byte {
+	return start(`"email"`, `"email","first_scheme":`+scheme+`,`+fields)
+}
+
 func TestARequestForAnEncrypter(t *testing.T) {
 	t.Parallel()
 	request, err := messages.ParseStartRequest(external("crypto.users-2.encrypt"))
@@ -84,6 +89,18 @@ func TestAWrongStartRequestIsToldWhere(t *testing.T) {
 		{"subject of an answer", "columns[0].external.subject", external(`_INBOX.users`)},
 		{"long key", "columns[0].external.key", external(`crypto","key":"` + strings.Repeat("k", 257))},
 		{"unknown field of an encrypter", "topic", external(`crypto","topic":"x`)},
+		{"a first scheme of an encrypter's", "columns[0].first_scheme", external(`crypto"},"first_scheme":{"tenant":"firm`)},
+		{"a first scheme of cells that move", "columns[0].first_scheme", first(`{}`, `"target":"cells","transform":"reencrypt","type":"text","from":{"format":"cipherfleet"}`)},
+		{"a first scheme of a rotation", "columns[0].first_scheme", start(`"v":1`, `"v":1,"direction":"rotate"`, `"email"`, `"email","first_scheme":{}`)},
+		{"an unknown field of a first scheme", "nulls", first(`{"nulls":"seal"}`, `"transform":"encrypt"`)},
+		{"a first number that no cell can have", "columns[0].first_scheme.number", first(`{"number":65536}`, `"transform":"encrypt"`)},
+		{"an unknown suite", "columns[0].first_scheme.suite", first(`{"suite":"rot13"}`, `"transform":"encrypt"`)},
+		{"an unknown binding", "columns[0].first_scheme.binding", first(`{"binding":"columns"}`, `"transform":"encrypt"`)},
+		{"deterministic and bound", "columns[0].first_scheme.binding", first(`{"suite":"aes-256-siv","binding":"pk"}`, `"transform":"encrypt"`)},
+		{"an unknown padding", "columns[0].first_scheme.padding", first(`{"padding":17}`, `"transform":"encrypt"`)},
+		{"a tenant without a name", "columns[0].first_scheme.tenant", first(`{"tenant":"a\u0000"}`, `"transform":"encrypt"`)},
+		{"a retention that is no time", "columns[0].first_scheme.retain", first(`{"retain":"a month"}`, `"transform":"encrypt"`)},
+		{"a retention below zero", "columns[0].first_scheme.retain", first(`{"retain":"-1h"}`, `"transform":"encrypt"`)},
 		{"transform in reverse", "columns[0].transform", start(`"v":1`, `"v":1,"direction":"reverse"`, `"email"`, `"email","transform":"encrypt"`)},
 		{"same source twice", "columns[1].source", start(`}]`, `},{"source":"email","target":"other"}]`)},
 		{"same target twice", "columns[1].target", start(`}]`, `},{"source":"name","target":"email_encrypted"}]`)},
@@ -119,6 +136,9 @@ func TestAGoodStartRequestIsNotRefused(t *testing.T) {
 		start(`"users"`, `"Weird \"table\" . naïve"`),
 		start(`"v":1`, `"v":1,"key":["b","a"],"chunk_rows":100000,"user_triggers":"skip","prepare":true,"actor":"Ada L."`),
 		start(`}]`, `},{"source":"name"}]`),
+		first(`{}`, `"transform":"encrypt"`),
+		first(`{"number":65535,"suite":"aes-256-siv","padding":0,"tenant":"firm","retain":"0s"}`, `"target":"cells"`),
+		first(`{"binding":"pk"}`, `"transform":"reencrypt","from":{"format":"transit","key":"k"}`),
 		start(`"v":1`, `"v":1,"direction":"reverse","user_triggers":"fire"`),
 		start(`"users"`, `"`+strings.Repeat("n", 63)+`"`),
 	} {

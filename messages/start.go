@@ -138,6 +138,8 @@ func (r StartRequest) validateKnown() error {
 		return invalid("columns", "has %d elements; a job %s opens one column", len(r.Columns), of)
 	case r.Columns[0].Type != "" || r.Columns[0].Transform != "":
 		return invalid("columns[0].transform", "is known %s; leave it out", of)
+	case r.Columns[0].First != nil:
+		return invalid("columns[0].first_scheme", "is known %s; leave it out", of)
 	case r.Columns[0].Target != "":
 		return invalid("columns[0].target", "is known %s; leave it out", of)
 	case len(r.Key) > 0:
@@ -172,7 +174,7 @@ func (r StartRequest) validateColumns() error {
 			}
 			used[name.value] = field
 		}
-		if err := column.validateTransform(columnField(i)); err != nil {
+		if err := column.Validate(columnField(i)); err != nil {
 			return err
 		}
 	}

@@ -82,7 +82,7 @@ func (o *advanceOptions) run(c *cobra.Command, read settings) error {
 	if err := byBackfillAlone(wanted, table, o.request.To); err != nil {
 		return err
 	}
-	o.request.Key = table.Key
+	o.request.Key, o.request.First = table.Key, wanted.First()
 	if o.request.Target == "" {
 		if wanted.Target != o.request.Column.Column+"_encrypted" {
 			o.request.Target = wanted.Target
@@ -116,7 +116,11 @@ func (o *advanceOptions) climb(c *cobra.Command, config app.Coordinator) (plan l
 	}
 	defer s.close(c.Context())
 	l := &ladder.Ladder{DB: s.db}
-	if plan, err = l.PlanAdvance(c.Context(), o.request); err != nil || o.dryRun || plan.Way != ladder.WayClimb && plan.Way != ladder.WayRecord {
+	plan, err = l.PlanAdvance(c.Context(), o.request)
+	for _, warning := range plan.Warnings() {
+		fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
+	}
+	if err != nil || o.dryRun || plan.Way != ladder.WayClimb && plan.Way != ladder.WayRecord {
 		return plan, err
 	}
 	if plan.NeedsKey() {

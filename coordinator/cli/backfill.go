@@ -157,6 +157,9 @@ func (o *backfillOptions) execute(c *cobra.Command, config app.Coordinator) erro
 	}
 	o.keyless = o.again.Job == "" && !slices.ContainsFunc(plan.Columns, preflight.Column.Sealed)
 	fmt.Fprintln(c.ErrOrStderr(), announce(plan, o.request))
+	for _, warning := range warnings(plan) {
+		fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
+	}
 	if o.dryRun {
 		for _, rung := range rungs(plan, o.request.Strict) {
 			fmt.Fprintln(c.ErrOrStderr(), "  "+rung)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -88,6 +89,7 @@ func (m *maker) fromManifest(r *messages.StartRequest, path string, targets []st
 		if c.Where == "" && wanted.Transform == messages.TransformEncrypt {
 			c.Where = messages.EveryRow
 		}
+		c.First = wanted.First()
 		if m.transform != "" {
 			continue
 		}
@@ -183,10 +185,38 @@ func schemeWords(p preflight.Plan) string {
 	if !slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return c.Sealed() }) {
 		return ""
 	}
-	if slices.ContainsFunc(p.Columns, func(c preflight.Column) bool { return c.Registered.ID != 0 }) {
+	var words []string
+	for _, c := range p.Columns {
+		if c.Fresh {
+			words = append(words, firstWords(c.First(0)))
+		}
+	}
+	if words == nil {
 		return "; under the scheme that is active"
 	}
-	return "; scheme 1, XAES-256-GCM, bound to the row"
+	return strings.Join(slices.Compact(words), "")
+}
+
+// warnings are what whoever reviews the first schemes of a plan should know.
+func warnings(p preflight.Plan) (all []string) {
+	for _, c := range p.Columns {
+		if c.Fresh {
+			all = append(all, preflight.Warnings(p.Relation, c.Source.Attnum, c.First(0))...)
+		}
+	}
+	return all
+}
+
+// firstWords say what a column's first scheme is.
+func firstWords(d lifecycle.Definition) string {
+	words := fmt.Sprintf("; scheme %d, %s", d.Number, d.Suite)
+	if d.RowBound {
+		words += ", bound to the row"
+	}
+	if d.Tenant != "" {
+		words += ", a key for each " + d.Tenant
+	}
+	return words
 }
 
 // whereWords say which rows are encrypted, and if those were others by the last job, which.

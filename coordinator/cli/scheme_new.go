@@ -15,7 +15,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/scheme"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 )
@@ -147,9 +146,6 @@ func (o *schemeNewOptions) fromManifest(listed map[int]manifest.Scheme, there sc
 	s, ok := listed[number]
 	if !ok {
 		return nil
-	}
-	if s.Nulls != "keep" {
-		return &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("the manifest wants nulls %s for scheme %d, which this version cannot do", s.Nulls, number), Hint: "nulls: keep leaves NULL as NULL"}
 	}
 	w := &o.wanted
 	w.Number, w.Suite, w.Binding = number, cmp.Or(w.Suite, s.Suite), cmp.Or(w.Binding, s.Binding)

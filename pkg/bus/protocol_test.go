@@ -48,7 +48,7 @@ func TestTheDocumentNamesEverything(t *testing.T) {
 func TestTheDocumentNamesEveryField(t *testing.T) {
 	t.Parallel()
 	text := document(t)
-	for _, of := range []any{messages.StartRequest{}, messages.ColumnRequest{}, messages.Done{}, messages.Encrypter{}, messages.Job{}, messages.Ranges{}} {
+	for _, of := range []any{messages.StartRequest{}, messages.ColumnRequest{}, messages.Done{}, messages.Encrypter{}, messages.Scheme{}, messages.Job{}, messages.Ranges{}} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(of)) {
 			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); !strings.Contains(text, "`"+name+"`") {
 				t.Errorf("docs/protocol.md does not mention %s of %T", name, of)

@@ -142,7 +142,7 @@ func (r *reader) oneScheme(n *yaml.Node, path string) Scheme {
 		field{"suite", r.choice(&s.Suite, "xaes-256-gcm", "aes-256-siv")},
 		field{"binding", r.choice(&s.Binding, "pk", "none")},
 		field{"padding", r.padding(&s.Padding)},
-		field{"nulls", r.choice(&s.Nulls, "keep", "seal")},
+		field{"nulls", r.choice(&s.Nulls, "keep")},
 		field{"tenant", r.text(&s.Tenant)},
 		field{"retain", r.duration(&s.Retain, 0, tenYears)})
 	if s.Suite != "aes-256-siv" {

@@ -24,6 +24,7 @@ type AdvanceRequest struct {
 	// Transform is external or proxy where a user's own encrypter makes the values; "": as by the last job, else encrypt.
 	Transform string
 	External  messages.Encrypter // of transform external
+	First     *messages.Scheme   // what the column's first scheme is to be, where it has none yet; nil: as [messages.Scheme] says
 	Note      string
 	Reason    string // why the phase is set by hand: against the order, or without a run
 	Strict    bool   // writes that miss the target fail from then on; of a climb to dual-writing
@@ -195,10 +196,18 @@ func (p AdvancePlan) NeedsKey() bool {
 	return len(p.plan.Columns) > 0 && p.To.Rung() >= lifecycle.PhaseDualWriting.Rung() && p.plan.Columns[0].Sealed()
 }
 
+// Warnings are what whoever reviews the column's first scheme should know, if the climb makes it.
+func (p AdvancePlan) Warnings() []string {
+	if !p.NeedsKey() || !p.plan.Columns[0].Fresh {
+		return nil
+	}
+	return preflight.Warnings(p.plan.Relation, p.plan.Columns[0].Source.Attnum, p.plan.Columns[0].First(0))
+}
+
 // Pair is the column and its target under today's names, for a request that goes on from there.
 func (p AdvancePlan) Pair(r AdvanceRequest) messages.ColumnRequest {
 	pair := messages.ColumnRequest{Source: p.standing.Plain.Name, Target: cmp.Or(r.Target, p.standing.Sealed.Name, p.standing.Plain.Name+"_encrypted"),
-		Transform: r.Transform, External: r.External}
+		Transform: r.Transform, External: r.External, First: r.First}
 	if p.standing.Sealed.Attnum == 0 {
 		pair.Type = r.Type
 	}

@@ -58,6 +58,9 @@ func (p *look) checkColumns(ctx context.Context) error {
 			err = p.checkRegistry(i, &column, registered)
 		}
 		if err == nil {
+			err = p.checkFirst(ctx, i, &column)
+		}
+		if err == nil {
 			err = p.checkUnwatched(ctx, i, column)
 		}
 		if err != nil {

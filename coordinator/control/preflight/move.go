@@ -20,17 +20,6 @@ type moved struct {
 	scheme lifecycle.Definition
 }
 
-// First is what the first scheme of a column is to be: where cells of another one move into it what those are sealed
-// under, with a key of its own.
-func (c Column) First(id uint32) lifecycle.Definition {
-	if c.Origin.Own() {
-		d := c.moved.scheme
-		d.Column, d.Number, d.KeyID = id, 1, 0
-		return d
-	}
-	return lifecycle.Definition{Scheme: cell.Scheme{Column: id, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: c.Codec, RowBound: true, Padding: c.Codec.DefaultPadding()}}
-}
-
 // LogName is the name under which the log is going to know a column: its source's, but that of its target where the
 // source's is another column's by now.
 func (c Column) LogName() string {

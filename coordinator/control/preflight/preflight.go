@@ -33,6 +33,7 @@ type Column struct {
 	Codec      cell.Codec       // how values of the source become bytes; 0 of a foreign column
 	Registered lifecycle.Column // ID 0: not yet
 	Guarded    bool             // check and capture are in place: there is nothing to alter
+	Fresh      bool             // it gets its first scheme
 	External   work.External
 	Origin     *work.Origin    // who encrypted the values of the source, if somebody else did
 	Expression *ddl.Expression // what makes the values inside Postgres; nil: something else, or it was not read
@@ -40,7 +41,8 @@ type Column struct {
 	Where *ddl.Condition // which rows need a cell; nil: all, or it was not read
 	Was   *ddl.Condition // which did by the last job
 
-	where      string    // the same as it was asked for
+	where      string // the same as it was asked for
+	first      *messages.Scheme
 	form       cell.Form // of cells in the target
 	long       bool      // its cells may be stored outside their rows
 	payload    ddl.Payload

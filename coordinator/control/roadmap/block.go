@@ -159,6 +159,7 @@ func wantedOf(l *status.Look) messages.ColumnRequest {
 	if l.Wanted.Transform == messages.TransformEncrypt {
 		r.Where = l.Within.Where
 	}
+	r.First = l.Wanted.First()
 	if elsewhere(l) || !l.Wanted.Made() && l.Wanted.Type != "bytea" {
 		r.Type = l.Wanted.Type
 	}

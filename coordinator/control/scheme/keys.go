@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -60,7 +61,7 @@ func (r *Registry) Keys(ctx context.Context) (Keys, error) {
 				}
 				names[k.Column] = c
 			}
-			key := Key{ID: k.ID, Table: c.Table.String(), Column: c.Source, Scheme: k.Scheme, Index: k.Index, State: k.State, Suite: suiteName(k.Suite), Tenant: k.Tenant, KEK: k.KEK, Created: k.Created}
+			key := Key{ID: k.ID, Table: c.Table.String(), Column: c.Source, Scheme: k.Scheme, Index: k.Index, State: k.State, Suite: preflight.SuiteName(k.Suite), Tenant: k.Tenant, KEK: k.KEK, Created: k.Created}
 			if !k.Destroyed.IsZero() {
 				key.Destroyed = &k.Destroyed
 			}

@@ -2,12 +2,12 @@ package scheme
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -42,10 +42,10 @@ func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p Ne
 	if p.Definition, err = c.define(w); err != nil {
 		return p, err
 	}
-	if err := c.checkTenant(p.Definition.Tenant); err != nil {
+	if err := preflight.CheckDefinition("scheme", c.Relation, p.Definition, c.SourceNum, c.TargetNum); err != nil {
 		return p, err
 	}
-	p.Warnings = c.warnings(p.Definition)
+	p.Warnings = preflight.Warnings(c.Relation, c.SourceNum, p.Definition)
 	return p, c.checkNumber(&p)
 }
 
@@ -59,10 +59,10 @@ func (c column) define(w Wanted) (d lifecycle.Definition, err error) {
 	}
 	d.Number = uint16(w.Number)
 	if w.Suite != "" {
-		suite, known := suites()[w.Suite]
+		suite, known := preflight.Suites()[w.Suite]
 		if !known {
 			return d, standing.Reject("suite", "take xaes-256-gcm unless equal values have to make equal cells", "suite was %q; accepted is %s",
-				w.Suite, strings.Join(slices.Sorted(maps.Keys(suites())), " or "))
+				w.Suite, strings.Join(slices.Sorted(maps.Keys(preflight.Suites())), " or "))
 		}
 		if d.Suite = suite; suite.Deterministic() && w.Binding == "" {
 			d.RowBound = false
@@ -83,12 +83,6 @@ func (c column) define(w Wanted) (d lifecycle.Definition, err error) {
 	}
 	if w.Retain != nil {
 		d.Retain = *w.Retain
-	}
-	trial := d.Scheme
-	trial.Number, trial.KeyID = max(trial.Number, 1), 1
-	if err := trial.Validate(); err != nil {
-		_, why, _ := strings.Cut(err.Error(), ": ")
-		return d, standing.Reject("scheme", "docs/keys.md says what a scheme can be", "such a scheme cannot be: %s", why)
 	}
 	if d.Retain < 0 {
 		return d, standing.Reject("retain", "give a time as in 720h", "retain was %v, below zero", d.Retain)
@@ -115,21 +109,6 @@ func (c column) pattern() (d lifecycle.Definition, err error) {
 	return d, nil
 }
 
-// checkTenant refuses a column that cannot choose a key.
-func (c column) checkTenant(name string) error {
-	if name == "" {
-		return nil
-	}
-	tenant, found := c.Relation.Column(name)
-	switch {
-	case !found:
-		return standing.Lack("tenant", "name the column whose value says whose row it is", "%s has no column %q", c.Relation.Table(), name)
-	case tenant.Attnum == c.SourceNum || tenant.Attnum == c.TargetNum:
-		return standing.Refuse("tenant", "name another column", "column %q is the one that is encrypted: it cannot choose its own key", name)
-	}
-	return nil
-}
-
 // checkNumber refuses a number that is another scheme already, or below one.
 func (c column) checkNumber(p *NewPlan) error {
 	highest := uint16(0)
@@ -153,22 +132,6 @@ func (c column) checkNumber(p *NewPlan) error {
 		return &lifecycle.NumberError{Column: c.ID, Number: p.Definition.Number}
 	}
 	return nil
-}
-
-func (c column) warnings(d lifecycle.Definition) (all []string) {
-	if d.Suite.Deterministic() {
-		all = append(all, "aes-256-siv: equal values make equal cells, so whoever sees the cells sees which rows agree and how often each value occurs; "+
-			"nothing binds a cell to its row")
-	}
-	if !d.RowBound && !d.Suite.Deterministic() {
-		all = append(all, "binding none: a cell that is copied to another row of the column opens there")
-	}
-	if d.Tenant != "" && c.Relation.ColumnAt(c.SourceNum).Attnum != 0 {
-		if tenant, _ := c.Relation.Column(d.Tenant); !tenant.NotNull {
-			all = append(all, fmt.Sprintf("column %q may be NULL: such rows share one key, which no shred deletes", d.Tenant))
-		}
-	}
-	return all
 }
 
 // New makes the scheme: it can be read from now on, its key is committed, read back and proven.

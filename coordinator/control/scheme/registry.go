@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
@@ -111,21 +112,6 @@ type Scheme struct {
 // Unknown is the state of a scheme that cells carry and the registry does not know.
 const Unknown lifecycle.SchemeState = "unknown"
 
-// suites are the suites of cells, as the manifest spells them.
-func suites() map[string]cell.Suite {
-	return map[string]cell.Suite{"xaes-256-gcm": cell.SuiteXAES256GCM, "aes-256-siv": cell.SuiteAES256SIV}
-}
-
-// suiteName is how the manifest spells a suite.
-func suiteName(s cell.Suite) string {
-	for name, suite := range suites() {
-		if suite == s {
-			return name
-		}
-	}
-	return s.String()
-}
-
 func bindingName(rowBound bool) string {
 	if rowBound {
 		return "pk"
@@ -135,7 +121,7 @@ func bindingName(rowBound bool) string {
 
 // Described is a scheme for people and programs, without what only the table tells.
 func Described(s lifecycle.SchemeRow) Scheme {
-	d := Scheme{Number: s.Number, State: s.State, Suite: suiteName(s.Suite), Codec: s.Codec.String(), Binding: bindingName(s.RowBound), Padding: s.Padding,
+	d := Scheme{Number: s.Number, State: s.State, Suite: preflight.SuiteName(s.Suite), Codec: s.Codec.String(), Binding: bindingName(s.RowBound), Padding: s.Padding,
 		Tenant: s.Tenant, Retain: s.Retain.String(), Key: s.KeyID, Keys: s.Keys, Revision: s.Revision, Created: s.Created}
 	if !s.Retired.IsZero() {
 		until := s.Retired.Add(s.Retain)
