@@ -25,14 +25,20 @@ const (
 	tinkStart  = 0x01
 )
 
-// file is a KEK in a local Tink keyset of XAES-GCM keys with Tink's output prefix. What it
-// wraps is a stock Tink ciphertext. The primary key wraps, any enabled key unwraps, so the
-// keyset can be rotated. The cipher is cell's, which also runs where only approved modes may.
+// file is a KEK in a local Tink keyset. It is read anew for each key that is wrapped or unwrapped, and nothing of it is kept:
+// a file that was rotated, closed to this user or taken away is noticed by programs that run.
 type file struct {
-	uri     string
-	path    string
+	uri  string
+	path string
+}
+
+// keys are a Tink keyset of XAES-GCM keys with Tink's output prefix. What it wraps is a stock Tink
+// ciphertext. The primary key wraps, any enabled key unwraps, so the keyset can be rotated. The
+// cipher is cell's, which also runs where only approved modes may.
+type keys struct {
 	primary uint32
-	keys    map[uint32]*cell.XAES
+	all     map[uint32]*cell.XAES
+	off     map[uint32]bool // those that are not enabled
 }
 
 // CreateFile writes a new keyset of one random key to path, with mode 0600. It never
@@ -104,22 +110,34 @@ func newKeyset() ([]byte, error) {
 	return append(content.Bytes(), '\n'), nil
 }
 
-// openFile reads and checks the keyset; nothing of its content reaches an error.
-func openFile(uri, path string) (*file, error) {
-	content, err := readPrivate(path)
+// openFile checks the keyset.
+func openFile(ctx context.Context, uri, path string) (*file, error) {
+	k := &file{uri: uri, path: path}
+	if _, err := k.read(ctx); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// read reads and checks the keyset; nothing of its content reaches an error.
+func (k *file) read(ctx context.Context) (*keys, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &cell.KEKError{Class: cell.KEKUnavailable, URI: k.uri, Err: err}
+	}
+	content, err := readPrivate(k.path)
 	if err != nil {
-		return nil, fileError(uri, path, err)
+		return nil, fileError(k.uri, k.path, err)
 	}
 	defer clear(content)
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(content)))
 	if err != nil {
-		return nil, fileError(uri, path, errCorrupt)
+		return nil, fileError(k.uri, k.path, errCorrupt)
 	}
-	k := &file{uri: uri, path: path, keys: map[uint32]*cell.XAES{}}
-	if err := k.load(handle); err != nil {
-		return nil, fileError(uri, path, err)
+	set := &keys{all: map[uint32]*cell.XAES{}, off: map[uint32]bool{}}
+	if err := set.load(handle); err != nil {
+		return nil, fileError(k.uri, k.path, err)
 	}
-	return k, nil
+	return set, nil
 }
 
 var (
@@ -149,7 +167,7 @@ func readPrivate(path string) ([]byte, error) {
 }
 
 // load takes every enabled key of the keyset.
-func (k *file) load(handle *keyset.Handle) error {
+func (k *keys) load(handle *keyset.Handle) error {
 	primary, err := handle.Primary()
 	if err != nil {
 		return errCorrupt
@@ -161,6 +179,7 @@ func (k *file) load(handle *keyset.Handle) error {
 			return errCorrupt
 		}
 		if entry.KeyStatus() != keyset.Enabled {
+			k.off[entry.KeyID()] = true
 			continue
 		}
 		key, ok := entry.Key().(*xaesgcm.Key)
@@ -175,9 +194,9 @@ func (k *file) load(handle *keyset.Handle) error {
 		if err != nil {
 			return errCorrupt
 		}
-		k.keys[entry.KeyID()] = x
+		k.all[entry.KeyID()] = x
 	}
-	if k.keys[k.primary] == nil {
+	if k.all[k.primary] == nil {
 		return errCorrupt
 	}
 	return nil
@@ -216,11 +235,12 @@ func (k *file) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.uri) }
 
 // Wrap encrypts under the primary key; the result begins with Tink's prefix.
 func (k *file) Wrap(ctx context.Context, dek, aad []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, &cell.KEKError{Class: cell.KEKUnavailable, URI: k.uri, Err: err}
+	set, err := k.read(ctx)
+	if err != nil {
+		return nil, err
 	}
-	out := binary.BigEndian.AppendUint32([]byte{tinkStart}, k.primary)
-	wrapped, err := k.keys[k.primary].Seal(out, dek, aad)
+	out := binary.BigEndian.AppendUint32([]byte{tinkStart}, set.primary)
+	wrapped, err := set.all[set.primary].Seal(out, dek, aad)
 	if err != nil {
 		return nil, &cell.KEKError{Class: cell.KEKUnavailable, URI: k.uri, Err: err}
 	}
@@ -229,14 +249,22 @@ func (k *file) Wrap(ctx context.Context, dek, aad []byte) ([]byte, error) {
 
 // Unwrap decrypts with the key that the prefix names.
 func (k *file) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, &cell.KEKError{Class: cell.KEKUnavailable, URI: k.uri, Err: err}
+	set, err := k.read(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if len(wrapped) < prefixSize || wrapped[0] != tinkStart {
 		return nil, k.corrupt("the wrapped key is damaged")
 	}
-	x, ok := k.keys[binary.BigEndian.Uint32(wrapped[1:prefixSize])]
-	if !ok {
+	id := binary.BigEndian.Uint32(wrapped[1:prefixSize])
+	x, ok := set.all[id]
+	switch {
+	case set.off[id]:
+		return nil, &cell.KEKError{
+			Class: cell.KEKDisabled, URI: k.uri, Err: fmt.Errorf("the wrapped key was wrapped under a key of file %s that is not enabled", k.path),
+			Hint: "enable that key again with Tink's tools",
+		}
+	case !ok:
 		return nil, k.corrupt("the wrapped key was wrapped under a key that is not in this file")
 	}
 	dek, err := x.Open(nil, wrapped[prefixSize:], aad)

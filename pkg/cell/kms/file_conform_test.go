@@ -52,7 +52,7 @@ func TestAFileConforms(t *testing.T) {
 				}},
 				"throttled": remote, "slow answer": remote, "truncated answer": remote,
 				"denied":                  {Cannot: "the tests may run as root, who may read everything"},
-				"disabled":                {Cannot: "a file has no switch"},
+				"disabled":                {Cannot: "a keyset without a key that is switched on is none; of one key among several: TestARotatedFile…"},
 				"destroyed":               {Cannot: "a file that is gone may come back from its backup: unavailable"},
 				"ignores associated data": {Cannot: "the cipher is ours"},
 			},

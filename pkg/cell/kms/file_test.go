@@ -3,6 +3,7 @@ package kms_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -276,6 +277,8 @@ func TestStockTinkReadsAWrappedKey(t *testing.T) {
 	}
 }
 
+// TestARotatedFileUnwrapsWhatTheOldKeyWrapped, and what the new one wraps, also for a program that runs; until the old one is
+// switched off or deleted.
 func TestARotatedFileUnwrapsWhatTheOldKeyWrapped(t *testing.T) {
 	t.Parallel()
 	path, kek := newFile(t)
@@ -305,6 +308,39 @@ func TestARotatedFileUnwrapsWhatTheOldKeyWrapped(t *testing.T) {
 	if bytes.Equal(fresh[:5], old[:5]) {
 		t.Fatal("the new primary key does not wrap")
 	}
+	if got, err := kek.Unwrap(t.Context(), fresh, nil); err != nil || string(got) != "new" {
+		t.Errorf("a program that runs does not know the new key: %q, %v", got, err)
+	}
+	if wrapped, err := kek.Wrap(t.Context(), []byte("new"), nil); err != nil || !bytes.Equal(wrapped[:5], fresh[:5]) {
+		t.Errorf("a program that runs does not wrap with the new key: %v", err)
+	}
+	of := binary.BigEndian.Uint32(old[1:5])
+	for _, c := range []struct {
+		change func(uint32) error
+		want   cell.KEKClass
+	}{{m.Disable, cell.KEKDisabled}, {m.Enable, ""}, {m.Delete, cell.KEKCorrupt}} {
+		if err := c.change(of); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, keysetJSON(t, m.Handle), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := kek.Unwrap(t.Context(), old, nil)
+		if hint := hintOf(err); cell.KEKClassOf(err) != c.want || (err == nil) != (string(got) == "old") || (hint == "") != (err == nil) {
+			t.Errorf("class %q, want %q: %v", cell.KEKClassOf(err), c.want, err)
+		}
+		if got, err := kek.Unwrap(t.Context(), fresh, nil); err != nil || string(got) != "new" {
+			t.Errorf("the other key: %q, %v", got, err)
+		}
+	}
+}
+
+func hintOf(err error) string {
+	var e *cell.KEKError
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
 }
 
 func TestAnOpenFileNeverPrintsItsKey(t *testing.T) {

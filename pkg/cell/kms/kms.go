@@ -37,7 +37,7 @@ func OpenWith(ctx context.Context, uri string, c Config) (cell.KEK, error) {
 	scheme, rest, ok := strings.Cut(uri, ":")
 	switch {
 	case ok && scheme == "file" && rest != "":
-		return openFile(uri, resolve(rest, c.BaseDir))
+		return openFile(ctx, uri, resolve(rest, c.BaseDir))
 	case ok && (scheme == "vault" || scheme == "vault+http"):
 		return openVault(uri, c.Vault.withDefaults())
 	case ok && linked(scheme):

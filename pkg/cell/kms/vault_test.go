@@ -96,7 +96,7 @@ func TestVaultConforms(t *testing.T) {
 				"without end":             {Cause: misbehave(says(`"` + strings.Repeat("x", 1<<20+1) + `"`)), Class: cell.KEKCorrupt, Heal: heal},
 				"truncated answer":        {Cause: misbehave(hangUp), Class: cell.KEKUnavailable, Heal: heal},
 				"truncated JSON":          {Cause: misbehave(says(`{"data":{"plaintext":"c29tZSBieXRlcw`)), Class: cell.KEKUnavailable, Heal: heal},
-				"slow answer":             {Cause: func() { c.Timeout = impatient.Timeout; slow() }, Class: cell.KEKUnavailable, Heal: func() { c.Timeout = time.Minute; heal() }},
+				"slow answer":             {Cause: func() { c.Timeout = impatient.Timeout; slow() }, Class: cell.KEKUnavailable, Anew: true, Heal: func() { c.Timeout = time.Minute; heal() }},
 				"ignores associated data": state(cell.KEKCorrupt, func(s *transit) { s.noAAD = true }, func(s *transit) { s.noAAD = false }),
 				"gone":                    {Cause: s.Close, Class: cell.KEKUnavailable},
 			},

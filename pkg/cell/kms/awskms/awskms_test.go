@@ -69,7 +69,7 @@ func TestAWSConforms(t *testing.T) {
 				"empty plaintext":     does(cell.KEKCorrupt, says(`{"Plaintext":"","CiphertextBlob":""}`)),
 				"a page of a proxy":   does(cell.KEKUnavailable, says("<html>c29tZSBieXRlcw</html>")),
 				"truncated answer":    does(cell.KEKUnavailable, hangUp),
-				"slow answer": {Class: cell.KEKUnavailable, Cause: func() {
+				"slow answer": {Class: cell.KEKUnavailable, Anew: true, Cause: func() {
 					patience = 50 * time.Millisecond
 					s.set(func(s *server) { s.misbehave = stall })
 				}, Heal: func() { patience = time.Minute; well() }},

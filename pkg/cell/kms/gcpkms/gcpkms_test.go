@@ -26,7 +26,7 @@ func TestCloudKMSConforms(t *testing.T) {
 			s.set(func(s *server) { s.refuses, s.stalls, s.empty, s.cuts, s.noAAD = nil, false, false, false, false })
 		}
 		answers := func(class cell.KEKClass, code codes.Code, message string) kmstest.Fault {
-			return kmstest.Fault{Class: class, Heal: well, Cause: func() {
+			return kmstest.Fault{Class: class, Heal: well, Anew: class == cell.KEKUnavailable, Cause: func() {
 				if class == cell.KEKUnavailable {
 					patience = time.Second // the client tries such codes until then
 				}
@@ -56,12 +56,12 @@ func TestCloudKMSConforms(t *testing.T) {
 				"wrong kind of key": answers(cell.KEKCorrupt, codes.InvalidArgument, ""),
 				"empty answer":      does(cell.KEKCorrupt, func(s *server) { s.empty = true }),
 				"truncated answer":  does(cell.KEKCorrupt, func(s *server) { s.cuts = true }),
-				"slow answer": {Class: cell.KEKUnavailable, Heal: well, Cause: func() {
+				"slow answer": {Class: cell.KEKUnavailable, Heal: well, Anew: true, Cause: func() {
 					patience = 50 * time.Millisecond
 					s.set(func(s *server) { s.stalls = true })
 				}},
 				"ignores associated data": does(cell.KEKCorrupt, func(s *server) { s.noAAD = true }),
-				"gone":                    {Class: cell.KEKUnavailable, Cause: func() { patience = time.Second; s.running.Stop() }},
+				"gone":                    {Class: cell.KEKUnavailable, Anew: true, Cause: func() { patience = time.Second; s.running.Stop() }},
 			},
 		}
 	})

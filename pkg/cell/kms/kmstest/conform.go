@@ -32,6 +32,7 @@ type Fault struct {
 	Cause  func()
 	Class  cell.KEKClass
 	Heal   func() // nil: it stays
+	Anew   bool   // the test's patience is less for openings from then on: others would wait for long
 	ByCell bool   // the key cannot notice it, pkg/cell does, which has no hint
 	Cannot string // why this kind of key cannot have the fault
 }
@@ -212,35 +213,53 @@ func (s Subject) silent(t *testing.T, text string) {
 	}
 }
 
-// conformFault wraps a key, lets the fault happen and unwraps through the same and through a new opening. Nothing
-// may come back, and the failure is classed, has a hint and holds no secret. Afterwards all is well again.
+// conformFault wraps a key, lets the fault happen and wraps and unwraps through the same and through a new opening.
+// Nothing may come back, and the failure is classed, has a hint and holds no secret. Afterwards all is well again.
 func conformFault(t *testing.T, s Subject, f Fault) {
 	kek := s.must(t)
 	dek, wrapped := wrap(t, kek)
 	f.Cause()
-	again, err := s.Open()
-	if err == nil {
-		var got cell.DEK
-		got, err = cell.UnwrapDEK(t.Context(), again, Identity(), wrapped)
-		if got != (cell.DEK{}) {
-			t.Error("a key came back")
-		}
-		_, wrapErr := cell.WrapDEK(t.Context(), again, Identity(), dek)
-		if cell.KEKClassOf(wrapErr) != f.Class {
-			t.Errorf("wrap: class %q, want %q: %v", cell.KEKClassOf(wrapErr), f.Class, wrapErr)
+	if !f.Anew {
+		s.suffers(t, f, "a program that runs", kek, dek, wrapped)
+	}
+	if again, err := s.Open(); err != nil {
+		s.told(t, f, "a program that begins", err)
+	} else {
+		s.suffers(t, f, "a program that begins", again, dek, wrapped)
+	}
+	if f.Heal == nil {
+		return
+	}
+	f.Heal()
+	for who, kek := range map[string]cell.KEK{"a program that runs": kek, "a program that begins": s.must(t)} {
+		if back, err := cell.UnwrapDEK(t.Context(), kek, Identity(), wrapped); err != nil || !SameKey(t, dek, back) {
+			t.Errorf("%s, when all is well again: %v", who, err)
 		}
 	}
+}
+
+// suffers sees that no key comes through an opening while a fault lasts.
+func (s Subject) suffers(t *testing.T, f Fault, who string, kek cell.KEK, dek cell.DEK, wrapped []byte) {
+	t.Helper()
+	got, err := cell.UnwrapDEK(t.Context(), kek, Identity(), wrapped)
+	if got != (cell.DEK{}) {
+		t.Errorf("%s: a key came back", who)
+	}
+	_, wrapErr := cell.WrapDEK(t.Context(), kek, Identity(), dek)
+	if cell.KEKClassOf(wrapErr) != f.Class {
+		t.Errorf("%s: wrap: class %q, want %q: %v", who, cell.KEKClassOf(wrapErr), f.Class, wrapErr)
+	}
+	s.told(t, f, who, err)
+}
+
+// told sees that a failure is of the fault's class, has a hint and holds no secret.
+func (s Subject) told(t *testing.T, f Fault, who string, err error) {
+	t.Helper()
 	var e *cell.KEKError
 	if !errors.As(err, &e) || e.Class != f.Class || (e.Hint == "") != f.ByCell || e.URI == "" {
-		t.Fatalf("class %q, want %q: %v", cell.KEKClassOf(err), f.Class, err)
+		t.Fatalf("%s: class %q, want %q: %v", who, cell.KEKClassOf(err), f.Class, err)
 	}
 	s.silent(t, err.Error()+e.Hint)
-	if f.Heal != nil {
-		f.Heal()
-		if back, err := cell.UnwrapDEK(t.Context(), s.must(t), Identity(), wrapped); err != nil || !SameKey(t, dek, back) {
-			t.Errorf("when all is well again: %v", err)
-		}
-	}
 }
 
 // Identity names the key that is wrapped.
