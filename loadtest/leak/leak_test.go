@@ -3,9 +3,9 @@
 // A *world* is a whole installation, each program a process of its own: Postgres, NATS, a coordinator, workers, and the
 // commands of an operator, with as much logging and tracing as there is. Its table holds values and keys of rows that
 // are marked. Everything goes wrong that can: an encrypter of the user's own gives back what it was given, or answers
-// for another column; rows resist; cells are damaged, cut and moved; keys are missing or wrong; a worker is killed. The
-// *ear* keeps every message on NATS. In the end every place that is not Postgres's own table is searched for the
-// *needles*: values, keys of rows, cells, and keys of keys, in every form in which they could be written down.
+// for another column; rows resist; cells are damaged, cut and moved; keys are missing or wrong; a worker is killed; an application with a
+// client makes every mistake. The *ear* keeps every message on NATS. In the end every place that is not Postgres's own table is searched for the
+// *needles*: values, keys of rows, cells, tokens, and keys of keys, in every form in which they could be written down.
 //
 // It all happens a second time where only approved modes may run (GODEBUG=fips140=only), which is then proven for the
 // worker's path as well.
@@ -120,6 +120,7 @@ func (w *world) live(onlyApproved bool) {
 	w.ends(done, "verify", "--table", "people", "--report", "proof.json")
 	w.damage()
 	w.rotate()
+	w.apply()
 	w.deceive()
 	w.loseKeys()
 	for _, look := range [][]string{{"status"}, {"status", "--json"}, {"plan"}, {"history", "people.email"}, {"history", "people.email", "--json"}, {"residue", "people.email"}, {"job", "ls", "--json"}, {"config", "show"}} {
@@ -177,18 +178,20 @@ func (w *world) damage() {
 	w.ends(done, "verify", "--table", "people", "--column", "email")
 }
 
-// rotate: another key for one column, keys of tenants for another, of which one is shredded.
+// rotate: another key for one column, and a blind index; keys of tenants for another, of which one is shredded.
 func (w *world) rotate() {
 	w.t.Helper()
 	w.ends(done, "scheme", "new", "people.email")
 	w.succeeds("rotate", "people.email")
 	w.succeeds("scheme", "retire", "people.email", "1")
 	w.ends(done, "verify", "--table", "people", "--column", "email")
+	w.ends(done, "index", "new", "people.email", "email_bidx", "--unique")
+	w.succeeds("index", "build", "people.email", "email_bidx")
 	w.ends(done, "scheme", "new", "people.note", "--tenant", "tenant")
 	w.succeeds("rotate", "people.note", "--user-triggers", "fire")
 	w.ends(done, "scheme", "shred", "people.note", "--tenant", w.keyMark+"-t1", "--reason", "a request")
 	w.ends(done, "key", "rewrap")
-	for _, look := range [][]string{{"scheme", "ls", "people.note", "--count"}, {"scheme", "ls", "people.email", "--json"}, {"verify", "--table", "people", "--column", "note"}, {"key", "ls"}} {
+	for _, look := range [][]string{{"scheme", "ls", "people.note", "--count"}, {"scheme", "ls", "people.email", "--json"}, {"verify", "--table", "people"}, {"index", "ls", "people.email", "--count", "--json"}, {"key", "ls"}} {
 		w.run(look...)
 	}
 	w.tenants = w.said[len(w.said)-1]
@@ -282,7 +285,7 @@ func (w *world) loseKeys() {
 func (w *world) search() {
 	w.t.Helper()
 	values, rows := newNeedle("a value", []byte(w.plainMark)), newNeedle("a key of a row", []byte(w.keyMark))
-	var keys, cells []needle
+	var keys, cells, tokens []needle
 	for i, key := range w.keyMaterial() {
 		keys = append(keys, newNeedle(fmt.Sprintf("key %d", i), key))
 	}
@@ -294,10 +297,13 @@ func (w *world) search() {
 			cells = append(cells, newNeedle("a cell of "+column, c[cell.HeaderSize:cell.HeaderSize+cell.SaltSize]))
 		}
 	}
-	if len(keys) < 6 || len(cells) < 42 {
-		w.t.Fatalf("%d keys and %d cells to look for", len(keys), len(cells))
+	for _, token := range testenv.Column[[]byte](w.t, w.db, `SELECT email_bidx FROM people ORDER BY random() LIMIT 20`) {
+		tokens = append(tokens, newNeedle("a token of email", token))
 	}
-	everything := append(append([]needle{values, rows}, keys...), cells...)
+	if len(keys) < 7 || len(cells) < 42 || len(tokens) < 20 {
+		w.t.Fatalf("%d keys, %d cells and %d tokens to look for", len(keys), len(cells), len(tokens))
+	}
+	everything := slices.Concat([]needle{values, rows}, keys, cells, tokens)
 	for name, text := range w.places() {
 		if len(text) == 0 {
 			w.t.Errorf("there is nothing in %s", name)
@@ -308,7 +314,7 @@ func (w *world) search() {
 		}
 		w.look(name, text, everything)
 	}
-	inPostgres := append([]needle{values}, keys...)
+	inPostgres := slices.Concat([]needle{values}, keys, tokens)
 	for _, c := range cells {
 		if strings.HasPrefix(c.name, "a cell") { // a canary is under the same scheme, so it has the same front
 			inPostgres = append(inPostgres, c)

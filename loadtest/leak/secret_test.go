@@ -51,7 +51,7 @@ func (s *spy) Unwrap(ctx context.Context, wrapped, aad []byte) ([]byte, error) {
 	return keyset, err
 }
 
-// keyMaterial is the KEK's own key, which stands in its file, and every data key of the registry.
+// keyMaterial is the KEK's own key, which stands in its file, and every key of the registry, those of blind indexes among them.
 func (w *world) keyMaterial() (keys [][]byte) {
 	w.t.Helper()
 	content, err := os.ReadFile(w.kekFile)
@@ -71,7 +71,8 @@ func (w *world) keyMaterial() (keys [][]byte) {
 	}
 	eye := &spy{KEK: kek}
 	registry := testenv.One[uuid.UUID](w.t, w.db, `SELECT id FROM cipherfleet.installation`)
-	rows, err := w.db.Query(w.t.Context(), `SELECT d.column_id, d.id, s.suite, d.wrapped FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON (s.column_id, s.number) = (d.column_id, d.scheme) WHERE d.wrapped IS NOT NULL`)
+	rows, err := w.db.Query(w.t.Context(), `SELECT d.column_id, d.id, coalesce(s.suite, $1), d.wrapped FROM cipherfleet.deks d
+ LEFT JOIN cipherfleet.schemes s ON (s.column_id, s.number) = (d.column_id, d.scheme) WHERE d.wrapped IS NOT NULL`, int16(cell.SuiteBlindIndex))
 	if err != nil {
 		w.t.Fatal(err)
 	}
