@@ -16,6 +16,17 @@ func OpenStill(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client,
 	return c, nil
 }
 
+// OpenIdle is a still client that keeps what reading has found to migrate, until MigrateOne.
+func OpenIdle(ctx context.Context, pool *pgxpool.Pool, config Config) (*Client, error) {
+	return prepare(ctx, pool, config)
+}
+
+// Found is how many rows reading has found to migrate.
+func (c *Client) Found() int { return len(c.lazy.queue) }
+
+// MigrateOne migrates the row that was found first.
+func (c *Client) MigrateOne(ctx context.Context) error { return c.lazy.migrate(ctx, <-c.lazy.queue) }
+
 // Migrated is how many rows reading has brought to the newest scheme, and how many were not as they had been read any more.
 func (c *Client) Migrated() (done, lost int64) { return c.lazy.done.Load(), c.lazy.lost.Load() }
 

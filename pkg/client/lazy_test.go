@@ -12,6 +12,8 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -135,6 +137,80 @@ func TestReadingWritesNothingWhereNothingMayBeWritten(t *testing.T) {
 			t.Errorf("row %d was written", id+1)
 		}
 	}
+}
+
+// TestReadingFindsNoMoreRowsThanItMay: beyond the rate, what is read is left as it is.
+func TestReadingFindsNoMoreRowsThanItMay(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 20)
+	s.activate(s.nextFor())
+	for rate, want := range map[float64]int{0: 0, 1e-6: 1, 3 + 1e-6: 3, 1e6: 20} { // so many at once; the next comes after its time
+		a := s.app(s.idle(func(c *client.Config) { c.Migrate = rate }))
+		began := time.Now()
+		a.scan(s.pool, 1, 20)
+		if n := a.c.Found(); n < want || n > want+int(rate*time.Since(began).Seconds()) {
+			t.Errorf("at %v rows a second %d of 20 rows are to be migrated, want %d", rate, n, want)
+		}
+	}
+}
+
+// TestWhoseLeaseRanOutMigratesNothing neither what it reads then nor what it has read before.
+func TestWhoseLeaseRanOutMigratesNothing(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 3)
+	clock := new(clock)
+	a := s.app(s.idle(migrating, func(c *client.Config) {
+		c.Now, c.Lifetimes = clock.now, cell.Lifetimes{Soft: 10 * time.Hour, Hard: 20 * time.Hour}
+	}))
+	s.activate(s.nextFor(a.c))
+	check(t, a.c.Refresh(t.Context()))
+	a.scan(s.pool, 1, 1)
+	clock.advance(2 * time.Hour)
+	if a.scan(s.pool, 2, 3); a.c.Found() != 1 {
+		t.Errorf("%d rows are to be migrated", a.c.Found())
+	}
+	if err := a.c.MigrateOne(t.Context()); !errors.Is(err, client.ErrLeaseExpired) || s.scheme(1) != 1 {
+		t.Errorf("row 1 is of scheme %d, %v", s.scheme(1), err)
+	}
+	check(t, a.c.Refresh(t.Context()))
+	a.scan(s.pool, 1, 1)
+	if check(t, a.c.MigrateOne(t.Context())); s.scheme(1) != 2 {
+		t.Errorf("with a lease again row 1 is of scheme %d", s.scheme(1))
+	}
+}
+
+// TestAStandbyIsOnlyRead: nothing that is read there is migrated, not even by who may write elsewhere; and who has nothing
+// else reads without a lease.
+func TestAStandbyIsOnlyRead(t *testing.T) {
+	t.Parallel()
+	server := testenv.DurablePostgres(t)
+	db := testenv.Open(t, server.URL("postgres"))
+	check(t, lifecycle.Install(t.Context(), db.DB))
+	s := openOn(t, db, usersSQL).sell(2)
+	before := s.app(must(client.OpenIdle(t.Context(), s.pool, client.Config{KEK: s.kek, Lease: time.Hour, Migrate: 1e6}))(t))
+	s.activate(s.nextFor(before.c))
+	check(t, before.c.Refresh(t.Context()))
+	before.scan(s.pool, 1, 1)
+	if before.c.Found() != 1 {
+		t.Fatalf("%d rows are to be migrated on the primary", before.c.Found())
+	}
+	s.Run(t, `COPY (SELECT) TO `+pg.Literal(testenv.One[string](t, db, `SHOW data_directory`)+"/standby.signal"))
+	check(t, server.Restart(t.Context()))
+	pool := s.connect(server.URL("postgres"))
+	if before.scan(pool, 1, 2); before.c.Found() != 1 {
+		t.Errorf("%d rows are to be migrated", before.c.Found())
+	}
+	c := must(client.Open(t.Context(), pool, client.Config{KEK: s.kek, Migrate: 1e6}))(t)
+	users := s.users(c)
+	var email string
+	check(t, pool.QueryRow(t.Context(), selectSQL, users, 1).Scan(users.Row(nil, &email)))
+	if report := c.Report(); email != "user1@example.com" || !report.Standby || c.Ready() != nil || !report.Leased.IsZero() || c.Found() != 0 {
+		t.Errorf("%q, %+v, ready: %v", email, report, c.Ready())
+	}
+	if _, err := pool.Exec(t.Context(), updateSQL, users, 1, "x"); !errors.Is(err, client.ErrLeaseExpired) {
+		t.Errorf("it writes: %v", err)
+	}
+	check(t, c.Close(t.Context()))
 }
 
 // nextFor is a new scheme that these clients have heard of.

@@ -82,6 +82,33 @@ func TestALeaseNeverGoesBack(t *testing.T) {
 	others.Wait()
 }
 
+// TestALeaseCarriesWhatWasLookedAtAlone: keys that are loaded are not enough where the columns cannot be seen, and so may
+// have moved; until they can the client is waited for.
+func TestALeaseCarriesWhatWasLookedAtAlone(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	s.pool = s.as("blind", `GRANT SELECT, UPDATE ON users TO app`, grantsSQL)
+	c := s.still()
+	s.users(c)
+	carried := c.Report().Carried
+	role := pg.Ident(testenv.One[string](t, s, `SELECT 'blind_' || current_database()`))
+	s.Run(t, `REVOKE SELECT ON cipherfleet.jobs FROM `+role)
+	scheme := s.next()
+	if err := c.Refresh(t.Context()); pg.ClassOf(err) != pg.ClassDenied {
+		t.Errorf("the columns can be looked at: %v", err)
+	}
+	if report := c.Report(); report.Revision <= carried || report.Carried != carried || report.Err == nil {
+		t.Errorf("its keys are of revision %d, and it carries %d, as it did %d (%v)", report.Revision, report.Carried, carried, report.Err)
+	}
+	var late *lifecycle.NotReadyError
+	if err := s.registrar().ActivateScheme(t.Context(), scheme.Column, scheme.Number); !errors.As(err, &late) {
+		t.Errorf("nobody waits for it: %v", err)
+	}
+	s.Run(t, `GRANT SELECT ON cipherfleet.jobs TO `+role)
+	check(t, c.Refresh(t.Context()))
+	check(t, s.registrar().ActivateScheme(t.Context(), scheme.Column, scheme.Number))
+}
+
 // TestAClientWithoutALeaseReadsOnly until it has one again.
 func TestAClientWithoutALeaseReadsOnly(t *testing.T) {
 	t.Parallel()

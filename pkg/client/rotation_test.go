@@ -85,14 +85,15 @@ func TestASchemeComesWithoutRestart(t *testing.T) {
 	}
 }
 
-// TestAnUnknownSchemeIsLookedUpOnce: a client that hears nothing meets cells of a scheme that came since.
+// TestAnUnknownSchemeIsLookedUp once: a client that hears nothing meets cells of a scheme that came since.
 func TestAnUnknownSchemeIsLookedUp(t *testing.T) {
 	t.Parallel()
 	s := sold(t, 1)
 	stale, fresh := s.app(s.still()), s.app(s.still())
 	scheme := s.nextFor(fresh.c)
 	check(t, stale.c.Close(t.Context())) // it is no reader that anybody waits for
-	stale = s.app(s.still())
+	var looks atomic.Int64               // at the clock, of which there are a few for each reading of the registry
+	stale = s.app(s.still(func(c *client.Config) { c.Now = func() time.Time { looks.Add(1); return time.Now() } }))
 	another := s.next()
 	s.Run(t, `DELETE FROM cipherfleet.workers`)
 	s.activate(another)
@@ -104,8 +105,12 @@ func TestAnUnknownSchemeIsLookedUp(t *testing.T) {
 	stale.wants(1, "new")
 	foreign := testenv.One[[]byte](t, s, `SELECT overlay(email placing '\x7777' from 7 for 2) FROM users WHERE id = 1`)
 	s.Run(t, `UPDATE users SET email = $1 WHERE id = 1`, foreign)
+	looks.Store(0)
 	if _, err := stale.read(1); !errors.Is(err, client.ErrUnknownScheme) {
 		t.Errorf("a scheme that nobody has: %v", err)
+	}
+	if n := looks.Load(); n == 0 || n > 10 {
+		t.Errorf("it was looked up anew and again: %d looks at the clock", n)
 	}
 }
 

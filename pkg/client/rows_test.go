@@ -25,7 +25,13 @@ func soldIn(t testing.TB, form cell.Form, n int) *shop {
 	t.Helper()
 	s := open(t, usersSQL)
 	s.form, s.target = form, map[cell.Form]string{cell.FormText: "text", cell.FormJSON: "jsonb"}[form]
-	s.Run(t, fmt.Sprintf(`INSERT INTO users (id, name, email) SELECT i, 'name ' || i, 'user' || i || '@example.com' FROM generate_series(1, %d) i`, n))
+	return s.sell(n)
+}
+
+// sell brings the shop's column, with n rows, to where its plaintext is dropped.
+func (s *shop) sell(n int) *shop {
+	s.t.Helper()
+	s.Run(s.t, fmt.Sprintf(`INSERT INTO users (id, name, email) SELECT i, 'name ' || i, 'user' || i || '@example.com' FROM generate_series(1, %d) i`, n))
 	s.register()
 	s.dualWrite()
 	s.backfill()
