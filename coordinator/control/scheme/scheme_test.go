@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -289,5 +290,32 @@ func TestActivationWaitsForASlowClient(t *testing.T) {
 	check(t, <-ended)
 	if got := o.states(); got != "readable, readable, active" {
 		t.Error(got)
+	}
+}
+
+// Nothing is deleted without its proof: a fence that goes, or is altered, between the look and the deletion ends it.
+func TestKeysStayWhereTheFenceGoes(t *testing.T) {
+	t.Parallel()
+	o := open(t)
+	check(t, o.write(2, "true"))
+	check(t, o.retire(t.Context(), 1))
+	o.Run(t, `ALTER TABLE cipherfleet.schemes DISABLE TRIGGER immutable; UPDATE cipherfleet.schemes SET retired_at = retired_at - interval '31 days' WHERE number = 1;
+ALTER TABLE cipherfleet.schemes ENABLE ALWAYS TRIGGER immutable`)
+	p, err := o.r.PlanDestroy(t.Context(), o.name, 1)
+	check(t, err)
+	fence := fmt.Sprintf("cipherfleet_%d_schemes", o.column.ID)
+	o.Run(t, "ALTER TABLE users DROP CONSTRAINT "+fence)
+	var refusal *standing.Refusal
+	if _, err := o.r.Destroy(t.Context(), p); !errors.As(err, &refusal) || !strings.Contains(err.Error(), "the fence of column") {
+		t.Errorf("without a fence: %v", err)
+	}
+	if n := testenv.One[int](t, o, `SELECT count(*) FROM cipherfleet.deks WHERE scheme = 1 AND wrapped IS NOT NULL`); n != 1 {
+		t.Errorf("%d keys are left", n)
+	}
+	check(t, o.retire(t.Context(), 1))
+	_, err = o.r.Destroy(t.Context(), p)
+	check(t, err)
+	if n := testenv.One[int](t, o, `SELECT count(*) FROM cipherfleet.deks WHERE scheme = 1 AND wrapped IS NOT NULL`); n != 0 {
+		t.Errorf("%d keys are left", n)
 	}
 }
