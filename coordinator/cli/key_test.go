@@ -98,6 +98,9 @@ func TestADamagedRegistryIsRefused(t *testing.T) {
 			before := testenv.One[string](t, db, keptSQL)
 			for _, command := range []string{"verify --table users", "backfill --table users --column email"} {
 				s.run(strings.Fields(command)...).refusedWith(t, app.CodeRefused, test.message, "cipherfleet.deks back from a backup")
+				if o := s.run(strings.Fields(command)...); !strings.Contains(o.err, "scheme 1 of public.users.email: ") {
+					t.Errorf("%s does not say whose: %s", command, o.err)
+				}
 			}
 			if testenv.One[string](t, db, keptSQL) != before {
 				t.Error("something was changed")

@@ -49,6 +49,8 @@ type Index struct {
 	Created, Ready, Dropped time.Time // zero: not yet
 
 	Wrapped, Canary []byte // the key under that, and what proves it
+
+	whose Whose
 }
 
 // Blind is the index as package cell takes it, with the id of its key.
@@ -58,13 +60,14 @@ func (x Index) Blind() cell.IndexKey {
 }
 
 const indexFields = `x.id, x.column_id, x.name, x.generation, x.token, x.normaliser, x.bytes, x.is_unique, x.state, x.revision,
- x.created_at, x.ready_at, x.dropped_at, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary
+ x.created_at, x.ready_at, x.dropped_at, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary,
+ coalesce((SELECT pg_catalog.concat_ws('.', c.schema_name, c.table_name, c.source) FROM cipherfleet.columns c WHERE c.id = x.column_id), '')
  FROM cipherfleet.blind_indexes x LEFT JOIN cipherfleet.deks d ON d.blind_index = x.id`
 
 func scanIndex(row pgx.CollectableRow) (x Index, err error) {
 	var ready, dropped *time.Time
 	err = row.Scan(&x.ID, &x.Column, &x.Name, &x.Generation, &x.Token, &x.Normaliser, &x.Bytes, &x.Unique, &x.State, &x.Revision,
-		&x.Created, &ready, &dropped, &x.Key, &x.KEK, &x.Wrapped, &x.Canary)
+		&x.Created, &ready, &dropped, &x.Key, &x.KEK, &x.Wrapped, &x.Canary, &x.whose.Name)
 	if ready != nil {
 		x.Ready = *ready
 	}
@@ -123,7 +126,12 @@ func readableIndexes(ctx context.Context, q pg.Querier, columns []uint32) ([]Ind
 }
 
 // Damage is a registry that is not as it was written, where this index's key should be.
-func (x Index) Damage(err error) error { return &DamageError{Column: x.Column, Index: x.ID, Err: err} }
+func (x Index) Damage(err error) error {
+	return &DamageError{Whose: x.whose, Column: x.Column, Index: x.ID, Named: x.Name, Err: err}
+}
+
+// Of is the name of the index's column, or its number.
+func (x Index) Of() string { return x.whose.Of(x.Column) }
 
 // Logged is the beginning of an event of the index's own line in the log of its column: there it is a column too, by the
 // name of its tokens.

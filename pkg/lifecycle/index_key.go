@@ -33,7 +33,7 @@ func (k *Keys) AddIndex(ctx context.Context, kek cell.KEK, x Index) error {
 		if !errors.As(err, &damage) && (errors.Is(err, cell.ErrAuth) || cell.Verdict(err) != nil || cell.KEKClassOf(err) == cell.KEKCorrupt) {
 			err = x.Damage(err)
 		}
-		return fmt.Errorf("load key %d of blind index %d: %w", x.Key, x.ID, err)
+		return fmt.Errorf("load key %d of blind index %q of %s: %w", x.Key, x.Name, x.Of(), err)
 	}
 	defer dek.Wipe()
 	return k.Keyring.AddIndex(x.Blind(), dek)

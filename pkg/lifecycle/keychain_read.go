@@ -12,7 +12,7 @@ import (
 
 // chainSQL is every key of every scheme, whatever became of it. That of no tenant comes first: a scheme is known by it.
 const chainSQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary,
- coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain
+ coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
  FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number
  WHERE pg_catalog.cardinality($1::bigint[]) = 0 OR s.column_id = ANY ($1) ORDER BY d.tenant IS NOT NULL, d.id`
 
@@ -83,7 +83,7 @@ func (k *Keychain) follow(ctx context.Context, keys []key, next *seen) (whole bo
 		}
 		had, err := k.link(ctx, one)
 		if err != nil {
-			return false, fmt.Errorf("load key %d of column %d: %w", one.scheme.KeyID, one.scheme.Column, err)
+			return false, fmt.Errorf("load key %d of %s: %w", one.scheme.KeyID, one.of.Of(one.scheme.Column), err)
 		}
 		whole = whole && had
 		next.choosers[tenancy{one.scheme.Column, one.scheme.Number, ""}] = one.tenantColumn // it never changes

@@ -35,7 +35,7 @@ func LoadKeys(ctx context.Context, q pg.Querier, kek cell.KEK, columns ...uint32
 		Digests: map[uint32]cell.DigestKey{}}
 	for _, k := range keys {
 		if err := loaded.add(ctx, installation.Registry, kek, k); err != nil {
-			return nil, fmt.Errorf("load key %d of column %d: %w", k.scheme.KeyID, k.scheme.Column, err)
+			return nil, fmt.Errorf("load key %d of %s: %w", k.scheme.KeyID, k.of.Of(k.scheme.Column), err)
 		}
 	}
 	return loaded, nil

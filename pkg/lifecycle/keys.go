@@ -52,7 +52,7 @@ type Wrapped struct {
 }
 
 const wrappedSQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, d.id, d.kek, d.wrapped, d.canary,
- coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain
+ coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
  FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
  WHERE d.wrapped IS NOT NULL AND ($1 = 0 OR d.id = $1) ORDER BY d.id`
 
@@ -73,7 +73,7 @@ func (r Registrar) WrapAnew(ctx context.Context, to cell.KEK, told func(Wrapped)
 	for _, k := range keys {
 		changed, err := r.wrapAnew(ctx, installation.Registry, k, to)
 		if err != nil {
-			return fmt.Errorf("wrap key %d of column %d under %s: %w", k.scheme.KeyID, k.scheme.Column, to.URI(), err)
+			return fmt.Errorf("wrap key %d of %s under %s: %w", k.scheme.KeyID, k.of.Of(k.scheme.Column), to.URI(), err)
 		}
 		if told != nil {
 			told(Wrapped{Key: k.scheme.KeyID, Changed: changed})

@@ -222,5 +222,5 @@ func (k key) unwrap(ctx context.Context, registry [16]byte, kek cell.KEK) (cell.
 var errKeyGone = errors.New("its wrapped key is gone")
 
 func (k key) damage(err error) error {
-	return &DamageError{Column: k.scheme.Column, Scheme: k.scheme.Number, Err: err}
+	return &DamageError{Whose: k.of, Column: k.scheme.Column, Scheme: k.scheme.Number, Err: err}
 }

@@ -57,18 +57,20 @@ func (e *NumberError) Hint() string { return "schemes are numbered upwards: take
 // DamageError says that the registry is not as it was written: a key is gone from it, or another one stands in its
 // place. Cells of that scheme can be neither sealed nor opened until it is brought back.
 type DamageError struct {
+	Whose
 	Column uint32
 	Scheme uint16
 	Index  uint32 // id of a blind index, if its key is damaged and no scheme's
+	Named  string // what that is called
 	Err    error  // what is wrong
 }
 
 // Error says which scheme is damaged, and how.
 func (e *DamageError) Error() string {
 	if e.Index != 0 {
-		return fmt.Sprintf("the registry is damaged: blind index %d of column %d: %v", e.Index, e.Column, e.Err)
+		return fmt.Sprintf("the registry is damaged: blind index %q of %s: %v", e.Named, e.Of(e.Column), e.Err)
 	}
-	return fmt.Sprintf("the registry is damaged: scheme %d of column %d: %v", e.Scheme, e.Column, e.Err)
+	return fmt.Sprintf("the registry is damaged: scheme %d of %s: %v", e.Scheme, e.Of(e.Column), e.Err)
 }
 
 // Unwrap returns what is wrong.
@@ -91,17 +93,21 @@ type key struct {
 	tenant          string // whose rows it seals; "": all, or those of no tenant
 	tenantColumn    string // of the scheme, like retain
 	retain          time.Duration
+	of              Whose
 }
 
+// schemeOf is the name of a scheme's column.
+const schemeOf = `coalesce((SELECT pg_catalog.concat_ws('.', c.schema_name, c.table_name, c.source) FROM cipherfleet.columns c WHERE c.id = s.column_id), '')`
+
 // A scheme is written together with its key, and marked before its key is destroyed: one without is found, as damage.
-const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain
+const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
  FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL
  WHERE s.state IN ('readable', 'active')`
 
 func scanKey(row pgx.CollectableRow) (k key, err error) {
 	var binding string
 	s := &k.scheme
-	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary, &k.tenant, &k.tenantColumn, &k.retain); err != nil {
+	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary, &k.tenant, &k.tenantColumn, &k.retain, &k.of.Name); err != nil {
 		return k, err
 	}
 	s.RowBound, err = parseBinding(binding)

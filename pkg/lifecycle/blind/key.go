@@ -14,12 +14,15 @@ import (
 type Registrar struct{ lifecycle.Registrar }
 
 // ConflictError refuses a blind index whose name and generation another one has: indexes are immutable.
-type ConflictError struct{ Have, Want lifecycle.IndexDefinition }
+type ConflictError struct {
+	Have lifecycle.Index
+	Want lifecycle.IndexDefinition
+}
 
 // Error says which one it is.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("blind index %q of column %d, generation %d, is another one already (%s, %d bytes, unique %t, in %q)",
-		e.Have.Name, e.Have.Column, e.Have.Generation, e.Have.Normaliser, e.Have.Bytes, e.Have.Unique, e.Have.Token)
+	return fmt.Sprintf("blind index %q of %s, generation %d, is another one already (%s, %d bytes, unique %t, in %q)",
+		e.Have.Name, e.Have.Of(), e.Have.Generation, e.Have.Normaliser, e.Have.Bytes, e.Have.Unique, e.Have.Token)
 }
 
 // Hint says what to do.
@@ -55,7 +58,7 @@ func (r Registrar) Prepare(ctx context.Context, want lifecycle.IndexDefinition) 
 func find(ctx context.Context, q pg.Querier, want lifecycle.IndexDefinition) (lifecycle.Index, bool, error) {
 	x, found, err := lifecycle.FindIndex(ctx, q, want.Column, want.Name, want.Generation)
 	if err == nil && found && (x.IndexDefinition != want || x.State == lifecycle.IndexDropped) {
-		err = &ConflictError{Have: x.IndexDefinition, Want: want}
+		err = &ConflictError{x, want}
 	}
 	return x, found, err
 }

@@ -18,7 +18,7 @@ type StateError struct {
 
 // Error says which index, and why not.
 func (e *StateError) Error() string {
-	return fmt.Sprintf("blind index %q of column %d is %s: it cannot become %s", e.Index.Name, e.Index.Column, e.Index.State, e.Want)
+	return fmt.Sprintf("blind index %q of %s is %s: it cannot become %s", e.Index.Name, e.Index.Of(), e.Index.State, e.Want)
 }
 
 // Hint says what to do.

@@ -27,7 +27,7 @@ func (r Registrar) WrapAnew(ctx context.Context, to cell.KEK, told func(lifecycl
 	for _, x := range all {
 		changed, err := r.wrap(ctx, installation.Registry, x, to)
 		if err != nil {
-			return fmt.Errorf("wrap key %d of column %d under %s: %w", x.Key, x.Column, to.URI(), err)
+			return fmt.Errorf("wrap key %d of %s under %s: %w", x.Key, x.Of(), to.URI(), err)
 		}
 		if told != nil {
 			told(lifecycle.Wrapped{Key: x.Key, Changed: changed})
