@@ -47,13 +47,29 @@ func steps(l *status.Look) (steps []Step) {
 	schemeSteps(l, add)
 	indexSteps(l, add)
 	if want >= 5 && at < 5 {
+		if of, has := underneath(l); has {
+			add("", fmt.Sprintf("drop the plaintext of %s: nothing would keep it up to date once its cells have moved", of), of.Command("drop")+" --apply", dropLock)
+		}
 		cutoverSteps(l, add)
 	}
 	if want >= 6 && at < 6 {
 		add("", "write the migration that drops the "+before(l)+", for review", nameOf(l).Command("drop"), "none")
-		add(lifecycle.PhaseDropped, "drop the "+before(l), nameOf(l).Command("drop")+" --apply", "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers")
+		add(lifecycle.PhaseDropped, "drop the "+before(l), nameOf(l).Command("drop")+" --apply", dropLock)
 	}
 	return steps
+}
+
+const dropLock = "ACCESS EXCLUSIVE for a moment, after a CHECK was validated beside writers"
+
+// underneath is the column whose cells move, if it still has its plaintext: the cutover of the move wants that gone.
+func underneath(l *status.Look) (of standing.Name, has bool) {
+	at := slices.IndexFunc(l.Survey.Columns, func(c lifecycle.Column) bool {
+		return l.Wanted.From.Own() && c.ID != l.Column.ID && c.Relid == l.Relation.OID && c.TargetNum == l.Plain.Attnum && c.SourceNum != c.TargetNum && l.Relation.ColumnAt(c.SourceNum).Attnum != 0
+	})
+	if at < 0 || l.Plain.Attnum == 0 || l.Survey.States[l.Survey.Columns[at].ID].State.Phase != lifecycle.PhaseCutOver {
+		return of, false
+	}
+	return standing.Name{Schema: l.Table.Schema, Table: l.Table.Name, Column: l.Survey.Columns[at].Source}, true
 }
 
 func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock string)) {
