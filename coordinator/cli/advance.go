@@ -51,7 +51,7 @@ func newAdvance(read settings) *cobra.Command {
 	f.StringVar(&o.request.Target, "target", "", "where the cells go (default: the manifest's, else the column's name with _encrypted behind it)")
 	f.StringVar(&o.request.Note, "note", "", "a note for the log")
 	f.StringVar(&o.request.Reason, "reason", "", "why the phase is set by hand, or why less than a full verification is enough for a cutover; recorded")
-	f.StringVar(&o.triggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted")
+	f.StringVar(&o.triggers, "user-triggers", "", "fire or skip: what becomes of the table's own triggers when rows are encrypted (default: as the manifest's fleet has it)")
 	f.BoolVar(&o.request.Strict, "strict", false, "with --to dual-writing: let a write fail that misses the target, with constraint cipherfleet_<id>_strict")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check, print the statements and their locks, and change nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
@@ -146,6 +146,9 @@ func (o *advanceOptions) backfill(c *cobra.Command, config app.Coordinator, plan
 	b := &backfillOptions{dryRun: o.dryRun, asJSON: o.asJSON}
 	b.request = messages.StartRequest{V: messages.Version, RequestID: uuid.NewString(), Schema: o.request.Column.Schema, Table: o.request.Column.Table,
 		Columns: []messages.ColumnRequest{plan.Pair(o.request)}, Key: o.request.Key, Prepare: true, UserTriggers: o.triggers}
+	if err := b.fromFleet(config.Manifest); err != nil {
+		return err
+	}
 	if err := invalid(b.request.Validate(), c); err != nil {
 		return err
 	}

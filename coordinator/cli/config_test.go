@@ -77,4 +77,9 @@ func TestTheFleetOfAManifestIsHeededOrRefused(t *testing.T) {
 	if have := testenv.One[string](t, db, specSQL); have != "9 skip" {
 		t.Errorf("the job has %q", have)
 	}
+	db.Run(t, `ALTER TABLE users ADD note text DEFAULT 'n'`)
+	s.must("advance", "users.note", "--to", "backfilling") // a backfill is what it comes to
+	if have := testenv.One[string](t, db, specSQL); have != "7 fire" {
+		t.Errorf("the job of an advance has %q", have)
+	}
 }

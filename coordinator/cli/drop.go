@@ -92,7 +92,9 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 	defer s.close(c.Context())
 	l := &ladder.Ladder{DB: s.db}
 	var plan ladder.Drop
-	err = s.patience(c.ErrOrStderr()).Through(c.Context(), func() (err error) { plan, err = l.PlanDrop(c.Context(), o.name); return err })
+	patience := s.patience(c.ErrOrStderr())
+	through := func(f func() error) error { return patience.Through(c.Context(), f) }
+	err = through(func() (err error) { plan, err = l.PlanDrop(c.Context(), o.name); return err })
 	if err != nil {
 		return err
 	}
@@ -103,7 +105,7 @@ func (o *dropOptions) run(c *cobra.Command, args []string, read settings) (err e
 			_, err = standing.RecordDropped(c.Context(), s.db)
 		}
 	} else {
-		err = o.drop(c, l, plan, &done)
+		err = o.drop(c, l, plan, &done, through)
 	}
 	if err != nil {
 		return err
@@ -129,8 +131,9 @@ func named(all []standing.Dependent) []string {
 	return names
 }
 
-// drop does what is left to do: proves, writes, applies. A file that could not be recorded does not stay.
-func (o *dropOptions) drop(c *cobra.Command, l *ladder.Ladder, plan ladder.Drop, done *dropDone) error {
+// drop does what is left to do: proves, writes, applies, each through what the fleet began by itself meanwhile. A file that
+// could not be recorded does not stay.
+func (o *dropOptions) drop(c *cobra.Command, l *ladder.Ladder, plan ladder.Drop, done *dropDone, through func(func() error) error) error {
 	scripts, err := o.file.render(dropMigration(plan), time.Now())
 	if err != nil {
 		return err
@@ -141,14 +144,15 @@ func (o *dropOptions) drop(c *cobra.Command, l *ladder.Ladder, plan ladder.Drop,
 	if !o.asJSON {
 		fmt.Fprintf(c.ErrOrStderr(), "proving that every %s of %s has its cell: reads the table once, beside readers and writers\n", strings.TrimSuffix(done.before, "s"), done.Table)
 	}
-	if err := l.ProveCoverage(c.Context(), plan, o.name); err != nil {
+	if err := through(func() error { return l.ProveCoverage(c.Context(), plan, o.name) }); err != nil {
 		return err
 	}
 	if done.State = "planned"; o.file.out != "" || !o.apply {
 		if err := o.file.save(scripts); err != nil {
 			return err
 		}
-		if err := l.RecordPlan(c.Context(), plan, baseName(scripts[0].Path), o.file.style, checksum(scripts[0].Text)); err != nil {
+		sum := checksum(scripts[0].Text)
+		if err := through(func() error { return l.RecordPlan(c.Context(), plan, baseName(scripts[0].Path), o.file.style, sum) }); err != nil {
 			return errors.Join(err, remove(scripts))
 		}
 	}
@@ -161,7 +165,7 @@ func (o *dropOptions) drop(c *cobra.Command, l *ladder.Ladder, plan ladder.Drop,
 		if o.file.out == "" {
 			done.Scripts = []script{}
 		}
-		if err := l.Apply(c.Context(), plan); err != nil {
+		if err := through(func() error { return l.Apply(c.Context(), plan) }); err != nil {
 			return err
 		}
 		done.State = "dropped"

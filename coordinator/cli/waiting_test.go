@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -121,6 +122,42 @@ func TestARollbackWaitsForTokensThatTheFleetFillsByItself(t *testing.T) {
 	p := awaits(t, s, job, "rollback", "users.email")
 	hand(t, db, s, nats, "a worker")
 	if o := p.end(t); o.code != app.CodeDone || phaseOf(t, db) != "backfilled" {
+		t.Errorf("exit code %d: %s%s", o.code, o.out, o.err)
+	}
+}
+
+// A drop takes as long as reading the table: what the fleet began by itself meanwhile is waited for, too.
+func TestADropWaitsForWhatTheFleetBeganInItsMiddle(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 100)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	s.must("verify", "--table", "users")
+	s.must("cutover", "users.email", "--soak", "0")
+	s.inNATS(testenv.NATS(t))
+	holder := must(db.Begin(t.Context()))
+	defer holder.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it is over
+	must(holder.Exec(t.Context(), `LOCK TABLE users IN ROW EXCLUSIVE MODE`))
+	p := s.start("drop", "users.email", "--apply")
+	testenv.Eventually(t, time.Minute, func() error {
+		if testenv.One[int](t, db, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass`) == 0 {
+			return errors.New("it does not wait for the table")
+		}
+		return nil
+	})
+	job := testenv.One[string](t, db, `INSERT INTO cipherfleet.jobs (relid, spec, state, total) VALUES ('users'::regclass, '{"unasked": true}', 'sweeping', 1) RETURNING id::text`)
+	if err := holder.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, time.Minute, func() error {
+		if !strings.Contains(p.err.String(), "waiting for job "+job) {
+			return errors.New("it does not wait: " + p.err.String())
+		}
+		return nil
+	})
+	db.Run(t, `UPDATE cipherfleet.jobs SET state = 'done'`)
+	if o := p.end(t); o.code != app.CodeDone || phaseOf(t, db) != "dropped" {
 		t.Errorf("exit code %d: %s%s", o.code, o.out, o.err)
 	}
 }
