@@ -11,7 +11,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/cell/kms"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
-	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -32,7 +31,7 @@ func newReader(t *testing.T, db *testenv.DB, s *shell) *reader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keyring, err := lifecycle.LoadKeyring(t.Context(), db, kek)
+	keyring, err := testenv.LoadKeyring(t.Context(), db, kek)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -290,7 +290,7 @@ func TestTwoColumnsOfARowAreSealedAnewAtOnce(t *testing.T) {
 		must(lifecycle.ActivateScheme(ctx, k.DB.DB, k.KEK, scheme))(t)
 		k.Columns[i].Rotate, k.Columns[i].Scheme, k.Columns[i].Phase = true, number, lifecycle.PhaseBackfilled
 	}
-	k.Keyring = must(lifecycle.LoadKeyring(ctx, k.DB, k.KEK))(t)
+	k.Keyring = must(testenv.LoadKeyring(ctx, k.DB, k.KEK))(t)
 	k.Start(ctx, 700)
 	k.Audit(ctx)
 	if job := k.Finish(ctx); job.State != work.Done {

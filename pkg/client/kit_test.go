@@ -219,7 +219,7 @@ func (s *shop) backfill() {
 // cover seals what is uncovered, while nobody writes.
 func (s *shop) cover(tx pg.Tx) {
 	s.t.Helper()
-	c, ring := s.column(), must(lifecycle.LoadKeyring(s.t.Context(), tx, s.kek))(s.t)
+	c, ring := s.column(), must(testenv.LoadKeyring(s.t.Context(), tx, s.kek))(s.t)
 	source, target := pg.Ident(c.Source), pg.Ident(c.Target)
 	must(tx.Exec(s.t.Context(), lockSQL))(s.t)
 	for _, id := range testenv.Column[int64](s.t, tx, `SELECT id FROM users WHERE `+source+` IS NOT NULL AND `+target+` IS NULL`) {
@@ -273,7 +273,7 @@ func (s *shop) parsed(stored []byte) []byte {
 // reverse opens what has no plaintext, while nobody writes.
 func (s *shop) reverse(tx pg.Tx, c ddl.Column) {
 	s.t.Helper()
-	ring := must(lifecycle.LoadKeyring(s.t.Context(), tx, s.kek))(s.t)
+	ring := must(testenv.LoadKeyring(s.t.Context(), tx, s.kek))(s.t)
 	plain, sealed := pg.Ident(c.Source), pg.Ident(c.Target)
 	must(tx.Exec(s.t.Context(), lockSQL))(s.t)
 	for _, id := range testenv.Column[int64](s.t, tx, `SELECT id FROM users WHERE `+sealed+` IS NOT NULL AND `+plain+` IS NULL`) {

@@ -137,7 +137,7 @@ func TestTimesWithAZoneAreRefusedByName(t *testing.T) {
 	check(t, a.write(insertOne, 2, nil))
 	s.backfill()
 	s.cutOver("email_plaintext")
-	ring := must(lifecycle.LoadKeyring(t.Context(), s, s.kek))(t)
+	ring := must(testenv.LoadKeyring(t.Context(), s, s.kek))(t)
 	wire := must(s.schemes["email"].Codec.Encode(nil, make([]byte, 12)))(t)
 	s.Run(t, `INSERT INTO users (id, email) VALUES (3, $1)`, must(ring.Seal(nil, s.schemes["email"], s.address(3), wire))(t))
 	if _, err := a.read(3); !errors.Is(err, client.ErrValue) || !strings.Contains(err.Error(), want) {
@@ -171,7 +171,7 @@ func (s *shop) images(id int64) (plain, sealed []byte) {
 func (s *shop) sealedImage(id int64) []byte {
 	s.t.Helper()
 	sealed := testenv.One[[]byte](s.t, s, `SELECT `+pg.Ident(s.column().Target)+` FROM users WHERE id = $1 /* cells */`, id)
-	ring := must(lifecycle.LoadKeyring(s.t.Context(), s, s.kek))(s.t)
+	ring := must(testenv.LoadKeyring(s.t.Context(), s, s.kek))(s.t)
 	opened, h, err := ring.Open(nil, s.address(id), sealed)
 	check(s.t, err)
 	oid := testenv.One[uint32](s.t, s, `SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END FROM pg_type t WHERE t.oid = to_regtype((SELECT c.type FROM cipherfleet.columns c))`)

@@ -60,8 +60,7 @@ func (x Index) Blind() cell.IndexKey {
 }
 
 const indexFields = `x.id, x.column_id, x.name, x.generation, x.token, x.normaliser, x.bytes, x.is_unique, x.state, x.revision,
- x.created_at, x.ready_at, x.dropped_at, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary,
- coalesce((SELECT pg_catalog.concat_ws('.', c.schema_name, c.table_name, c.source) FROM cipherfleet.columns c WHERE c.id = x.column_id), '')
+ x.created_at, x.ready_at, x.dropped_at, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce((SELECT pg_catalog.concat_ws('.', c.schema_name, c.table_name, c.source) FROM cipherfleet.columns c WHERE c.id = x.column_id), '')
  FROM cipherfleet.blind_indexes x LEFT JOIN cipherfleet.deks d ON d.blind_index = x.id`
 
 func scanIndex(row pgx.CollectableRow) (x Index, err error) {

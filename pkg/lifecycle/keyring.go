@@ -60,12 +60,3 @@ func (k *Keys) add(ctx context.Context, registry [16]byte, kek cell.KEK, one key
 	}
 	return nil
 }
-
-// LoadKeyring is the keyring of [LoadKeys] for all columns.
-func LoadKeyring(ctx context.Context, q pg.Querier, kek cell.KEK) (*cell.Keyring, error) {
-	keys, err := LoadKeys(ctx, q, kek)
-	if err != nil {
-		return nil, err
-	}
-	return keys.Keyring, nil
-}

@@ -115,7 +115,7 @@ func sealAndOpen(t *testing.T, db *testenv.DB, kek cell.KEK, s cell.Scheme) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader, err := lifecycle.LoadKeyring(t.Context(), db, kek)
+	reader, err := testenv.LoadKeyring(t.Context(), db, kek)
 	if err != nil {
 		t.Fatal(err)
 	}

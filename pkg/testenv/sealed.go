@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -46,7 +47,7 @@ func Prepare(t testing.TB, db *DB, table pg.Table, source string) *Sealed {
 	s.Scheme, err = lifecycle.ActivateScheme(ctx, db.DB, s.KEK, cell.Scheme{Column: s.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: cell.CodecText,
 		RowBound: true, Padding: cell.CodecText.DefaultPadding()})
 	fatal(t, err)
-	s.Keyring, err = lifecycle.LoadKeyring(ctx, db, s.KEK)
+	s.Keyring, err = LoadKeyring(ctx, db, s.KEK)
 	fatal(t, err)
 	for _, step := range []ddl.Step{s.Check(), s.Validate(), s.Capture()} {
 		s.do(t, step.Do)
@@ -112,4 +113,13 @@ func fatal(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// LoadKeyring holds every key of an installation.
+func LoadKeyring(ctx context.Context, q pg.Querier, kek cell.KEK) (*cell.Keyring, error) {
+	keys, err := lifecycle.LoadKeys(ctx, q, kek)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Keyring, nil
 }

@@ -89,7 +89,7 @@ func Prepare(t testing.TB, ctx context.Context, sql string, options ...Option) *
 	for _, source := range k.Sources {
 		k.Columns = append(k.Columns, k.register(ctx, kek, source))
 	}
-	k.Keyring = must(lifecycle.LoadKeyring(ctx, k.DB, kek))(t)
+	k.Keyring = must(testenv.LoadKeyring(ctx, k.DB, kek))(t)
 	k.Jobs = &work.Jobs{DB: k.DB.DB, Log: &lifecycle.Log{}}
 	k.Ranges = &work.Ranges{DB: k.DB.DB, Worker: "w1", Lease: k.Lease}
 	k.Relation = k.Inspect(ctx)

@@ -8,6 +8,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
 // CutOver gives the cells their sources' names, as a cutover does; from then on the kit's jobs run in reverse.
@@ -41,7 +42,7 @@ func (k *Kit) Scheme(ctx context.Context, number uint16, alter func(*cell.Scheme
 		alter(&scheme)
 	}
 	must(lifecycle.ActivateScheme(ctx, k.DB.DB, k.KEK, scheme))(k.T)
-	k.Keyring = must(lifecycle.LoadKeyring(ctx, k.DB, k.KEK))(k.T)
+	k.Keyring = must(testenv.LoadKeyring(ctx, k.DB, k.KEK))(k.T)
 	return number
 }
 
