@@ -367,28 +367,38 @@ func TestABuildOfPartitionsThatIsCalledOff(t *testing.T) {
 	o.holds("built", "6 0 0")
 }
 
-// TestWhatIsCalledOffIsTakenAwayInSpiteOfATimeout that the role or the database has for each statement.
-func TestWhatIsCalledOffIsTakenAwayInSpiteOfATimeout(t *testing.T) {
+// TestABuildInSpiteOfATimeout that the role or the database has for each statement and lock: it takes as long as it takes,
+// and so does taking away what is half built, when it is called off.
+func TestABuildInSpiteOfATimeout(t *testing.T) {
 	t.Parallel()
-	o := parted(t)
-	o.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''1s''', current_database()); END $$`)
-	o.r.DB = testenv.Open(t, o.URL).DB
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	finish := o.heldBuild(ctx)
-	cancel()
-	const waitsSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'DROP INDEX%' AND (wait_event_type = 'Lock' AND query_start < clock_timestamp() - interval '1.5 s' OR state <> 'active'))`
-	testenv.Eventually(t, time.Minute, func() error {
-		if !testenv.One[bool](t, o, waitsSQL) {
-			return errors.New("what is half built is not being dropped")
-		}
-		return nil
-	})
-	if err := finish(); err == nil {
-		t.Error("it says that it is ready")
-	}
-	if n := testenv.One[int](t, o, `SELECT count(*) FROM pg_index WHERE NOT indisvalid`); n != 0 {
-		t.Errorf("%d are half built", n)
+	for _, calledOff := range []bool{false, true} {
+		t.Run(fmt.Sprint("called off ", calledOff), func(t *testing.T) {
+			t.Parallel()
+			o := parted(t)
+			o.Run(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %1$I SET statement_timeout = ''1s''; ALTER DATABASE %1$I SET lock_timeout = ''1s''', current_database()); END $$`)
+			o.r.DB = testenv.Open(t, o.URL).DB
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			finish, word := o.heldBuild(ctx), "CREATE INDEX"
+			if calledOff {
+				cancel()
+				word = "DROP INDEX"
+			}
+			const waitsSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query ^@ $1 AND (wait_event_type = 'Lock' AND query_start < clock_timestamp() - interval '1.5 s' OR state <> 'active'))
+ OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^(CREATE|DROP) INDEX')`
+			testenv.Eventually(t, time.Minute, func() error {
+				if !testenv.One[bool](t, o, waitsSQL, word) {
+					return errors.New("nobody waits so long")
+				}
+				return nil
+			})
+			if err := finish(); (err != nil) != calledOff {
+				t.Errorf("the build: %v", err)
+			}
+			if n := testenv.One[int](t, o, `SELECT count(*) FROM pg_index WHERE NOT indisvalid`); n != 0 {
+				t.Errorf("%d are half built", n)
+			}
+		})
 	}
 }
 
