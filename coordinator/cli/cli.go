@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string, out, errout io.Writer, read setting
 	root.SetErr(errout)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(err, c) })
 	root.AddCommand(newAdvance(read), newBackfill(read), newConfig(read), newCutover(read), newDecrypt(read), newDemo(), newDrop(read), newHistory(read), newIndex(read), newInit(read), newInstall(read), newJob(read), newKey(read), newPlan(read), newResidue(read), newRollback(read), newRotate(read), newScheme(read), newServe(read), newStatus(read), newVerify(read), newVersion())
+	root.SetHelpCommand(newHelp())
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		err = unknown(err, command, args)
@@ -63,6 +64,18 @@ func run(ctx context.Context, args []string, out, errout io.Writer, read setting
 		return int(said)
 	}
 	return app.Report(errout, err)
+}
+
+// newHelp is cobra's own help command, but for a name that no command has: that is an error.
+func newHelp() *cobra.Command {
+	return &cobra.Command{Use: "help [COMMAND]", Short: "Help about any command", RunE: func(c *cobra.Command, args []string) error {
+		found, rest, err := c.Root().Find(args)
+		if err != nil || len(rest) > 0 {
+			return unknown(fmt.Errorf("there is no command %q", strings.Join(args, " ")), c.Root(), args)
+		}
+		found.InitDefaultHelpFlag()
+		return found.Help()
+	}}
 }
 
 // usage is an error in how a command was called.

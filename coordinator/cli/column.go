@@ -23,12 +23,15 @@ func (o *oneColumn) flags(f *pflag.FlagSet) {
 // name reads argument and flags. Names are literal.
 func (o *oneColumn) name(c *cobra.Command, args []string) (standing.Name, error) {
 	n := standing.Name{Schema: o.schema, Table: o.table, Column: o.column}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0 && o.named():
 		return n, required(c, "table", "column")
+	case len(args) == 0:
+		return n, usage(errors.New("the column is missing: name it, as in users.email, or with --table and --column"), c)
 	}
 	parts := strings.Split(args[0], ".")
 	switch {
-	case len(args) > 1 || o.table != "" || o.column != "":
+	case len(args) > 1 || o.named():
 		return n, usage(errors.New("name one column, either as an argument or with --table and --column"), c)
 	case len(parts) == 2:
 		n.Table, n.Column = parts[0], parts[1]
@@ -44,3 +47,6 @@ func (o *oneColumn) name(c *cobra.Command, args []string) (standing.Name, error)
 	}
 	return n, nil
 }
+
+// named says whether flags name the column, or a part of it.
+func (o *oneColumn) named() bool { return o.table != "" || o.column != "" }

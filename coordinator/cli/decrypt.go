@@ -18,7 +18,8 @@ The plaintext's column is added again, with the type it had, and watched; then e
 fleet (NATS_URL) or by this process, and the names are swapped back as by cipherfleet rollback: the column is
 backfilled, its cells beside it. cipherfleet rollback --to schema-added --drop-target then takes those away, if they are
 not wanted any more. Indexes and constraints that were dropped with the plaintext do not come back: make them
-anew. A column that was not dropped yet needs no more than cipherfleet rollback.
+anew. A column that is cut over and was not dropped yet is rolled back: cipherfleet rollback does the same, and needs no
+such right.
 
 Before cells are opened it waits until every program with a lease has noticed that the plaintext is back (--wait): one
 that had not would write cells under the name that is the plaintext's after the swap.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -55,6 +56,9 @@ func (o *historyOptions) run(c *cobra.Command, args []string, read settings) (er
 	}
 	if o.request.Limit < 0 {
 		return usage(fmt.Errorf("--limit was %d; accepted is 0 or more", o.request.Limit), c)
+	}
+	if o.request.Keys && !o.request.Checkpoints {
+		return usage(errors.New("--keys is for --all"), c)
 	}
 	if o.request.Since, err = sinceWhen(o.since, time.Now()); err != nil {
 		return usage(err, c)

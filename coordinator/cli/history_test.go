@@ -146,7 +146,9 @@ func TestHistoryRefuses(t *testing.T) {
 		s.run("history", "users.email").refusedWith(t, app.CodeRefused, `no column "email" of public.users was ever registered`, "cipherfleet status")
 		s.run("history", "users.email", "--since", "yesterday").refusedWith(t, app.CodeUsage, `--since was "yesterday"`, "--help")
 		s.run("history", "users.email", "--limit", "-1").refusedWith(t, app.CodeUsage, "--limit was -1", "--help")
-		s.run("history").refusedWith(t, app.CodeUsage, "--table is missing", "--help")
+		s.run("history").refusedWith(t, app.CodeUsage, "the column is missing: name it, as in users.email", "--help")
+		s.run("history", "--column", "email").refusedWith(t, app.CodeUsage, "--table is missing", "--help")
+		s.run("history", "users.email", "--keys").refusedWith(t, app.CodeUsage, "--keys is for --all", "--help")
 	})
 	newShell(t, testenv.EmptyDatabase(t).URL).run("history", "users.email").refusedWith(t, app.CodeRefused, "not installed", "cipherfleet install")
 }

@@ -61,8 +61,11 @@ func (o *oneIndex) flags(c *cobra.Command) {
 }
 
 func (o *oneIndex) read(c *cobra.Command, args []string) (err error) {
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		return usage(errors.New("the name of the index is missing, behind the column"), c)
+	case len(args) == 1 && !o.column.named():
+		return usage(errors.New("name the column and, behind it, the index, as in users.email email_bidx"), c)
 	}
 	if o.generation < 0 {
 		return usage(errors.New("--generation was below zero; accepted is the number of one, from 1"), c)

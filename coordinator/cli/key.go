@@ -115,7 +115,7 @@ func newKeyRotate(read settings) *cobra.Command {
 					return o.rehearse(c, r, to, false)
 				}
 				if err := kms.CreateFile(kms.Path(to, "")); err != nil {
-					return err
+					return taken(err)
 				}
 			}
 			next, err := s.config.OpenKEK(c.Context(), to, "")
@@ -139,6 +139,15 @@ func newKeyRotate(read settings) *cobra.Command {
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
+}
+
+// taken is the refusal of a file that is there: it may be somebody's key.
+func taken(err error) error {
+	var kek *cell.KEKError
+	if !errors.Is(err, fs.ErrExist) || !errors.As(err, &kek) {
+		return err
+	}
+	return &app.Fail{Code: app.CodeRefused, Err: kek.Err, Hint: kek.Hint}
 }
 
 // unmade says how a key that is to come gets its file: nothing was wrapped under it yet.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/coordinator/control/preflight"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/status"
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -90,10 +91,25 @@ func Introspect(ctx context.Context, db *pg.DB, r IntrospectRequest) (i Introspe
 		if err != nil {
 			return err
 		}
+		if err := checkNamed(r, relations); err != nil {
+			return err
+		}
 		i.Looked = len(relations)
 		return i.propose(ctx, tx, v, r, relations)
 	})
 	return i, err
+}
+
+// checkNamed refuses columns that the one table does not have.
+func checkNamed(r IntrospectRequest, relations map[uint32]pg.Relation) error {
+	for _, relation := range relations {
+		for at, name := range r.Columns {
+			if _, has := relation.Column(name); !has {
+				return preflight.NoColumn(relation, fmt.Sprintf("columns[%d]", at), name)
+			}
+		}
+	}
+	return nil
 }
 
 func tableOID(ctx context.Context, q pg.Querier, t *pg.Table) (uint32, error) {
