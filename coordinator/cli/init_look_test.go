@@ -72,7 +72,7 @@ func (s *shell) look(db *testenv.DB) {
 		s.t.Errorf("%+v", i)
 	}
 	s.run("init", "--introspect", "--table", "peeple").refusedWith(s.t, app.CodeRefused, `no table "peeple"`, "literally")
-	s.run("init", "--introspect", "--table", "people", "--column", "mail").refusedWith(s.t, app.CodeRefused, `public.people has no column "mail"`, "its columns are")
+	s.run("init", "--introspect", "--table", "people", "--column", "mail").refusedWith(s.t, app.CodeRefused, `public.people has no column "mail"`, `did you mean "email"?`)
 	s.run("init", "--introspect", "--force").refusedWith(s.t, app.CodeUsage, "writes no manifest", "init --help")
 	s.run("init", "--introspect", "--column", "x").refusedWith(s.t, app.CodeUsage, "--table is missing", "init --help")
 }
