@@ -123,8 +123,8 @@ func newKeyRotate(read settings) *cobra.Command {
 				return unmade(err)
 			}
 			if next.URI() == r.KEK.URI() {
-				return &app.Fail{Code: app.CodeRefused, Err: fmt.Errorf("the keys are wrapped under %s now", next.URI()),
-					Hint: "name another one; cipherfleet key rewrap takes its newest version"}
+				return &app.Fail{Code: app.CodeRefused, Err: fmt.Errorf("%s is what keys are wrapped under already", next.URI()),
+					Hint: "name another one; cipherfleet key rewrap brings every key under its newest version"}
 			}
 			if err := o.run(c, r, next, false); err != nil || o.dryRun || o.asJSON {
 				return err
