@@ -23,10 +23,11 @@ the table at a time, and the command waits until every program with a lease has 
 The cells stay where they are, unless --clear-cells has them become NULL with the tokens. Only without them can the
 scheme be retired, a blind index be built anew, and a rotation end with nothing set aside.
 
-While the column has its plaintext beside the cells, the values are still there: delete them yourself, or
-cipherfleet drop first; a warning names the column. What this cannot reach either are backups and replicas of the
-database: the wrapped keys are in them until they are gone, and whoever may use the key-encryption key can unwrap them.
-Where the law wants more, keep cipherfleet.deks out of long-lived backups, or destroy the key-encryption key too.
+While the column has its plaintext beside the cells, the values are still there, unless --clear-cells takes them along:
+delete them yourself, or cipherfleet drop first; a warning names the column. What this cannot reach either are backups
+and replicas of the database: the wrapped keys are in them until they are gone, and whoever may use the key-encryption
+key can unwrap them. Where the law wants more, keep cipherfleet.deks out of long-lived backups, or destroy the
+key-encryption key too.
 
 Killed at any moment, the same command goes on.
 
@@ -127,7 +128,11 @@ func printShred(c *cobra.Command, s scheme.Shredding, dryRun bool) (err error) {
 	if err == nil && s.Beside != "" {
 		_, err = fmt.Fprintf(c.ErrOrStderr(), "warning: column %s holds the tenant's values too, while cells move, under keys of its own: shred the tenant there as well\n", s.Beside)
 	}
-	if err == nil && s.Plain != "" {
+	switch {
+	case err != nil || s.Plain == "":
+	case s.Cells:
+		_, err = fmt.Fprintf(c.ErrOrStderr(), "warning: what stands beside the tenant's cells in column %s becomes NULL with them; a value that was written there past its cell is not reached\n", s.Plain)
+	default:
 		_, err = fmt.Fprintf(c.ErrOrStderr(), "warning: the tenant's values still stand in column %s, as plaintext: a key that is gone does not reach them\n", s.Plain)
 	}
 	return err

@@ -21,7 +21,7 @@ type Shredding struct {
 	Table   string `json:"table"`
 	Column  string `json:"column"`
 	Keys    int    `json:"keys"`                // that were deleted; 0: there was nothing left to delete
-	Plain   string `json:"plaintext,omitempty"` // the column in which the tenant's values still stand as they are; empty: there is none
+	Plain   string `json:"plaintext,omitempty"` // the column in which values of the tenant may still stand as they are; empty: there is none
 	Beside  string `json:"beside,omitempty"`    // the column into which, or out of which, cells move, where the tenant has keys that are not deleted; empty: none
 	Cleared int64  `json:"cleared"`             // rows whose tokens, and cells if that was asked for, were made NULL
 	Cells   bool   `json:"cells"`               // the cells were made NULL, too
