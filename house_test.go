@@ -19,8 +19,8 @@ const module = "github.com/cipherfleet/cipherfleet"
 func floors() [][]string {
 	return [][]string{
 		1:  {"messages", "pkg/pg", "pkg/cell", "pkg/cell/foreign", "pkg/client/spell", "pkg/client/template", "pkg/embedded"},
-		2:  {"pkg/backfill/keyspace", "pkg/lifecycle", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "pkg/client/exchange"},
-		3:  {"pkg/client/token", "pkg/client/lineage", "pkg/lifecycle/blind", "pkg/lifecycle/hint", "pkg/lifecycle/shred", "pkg/manifest", "pkg/app"},
+		2:  {"pkg/backfill/keyspace", "pkg/lifecycle", "pkg/lifecycle/bound", "pkg/bus", "pkg/cell/kms", "pkg/cell/kms/kmstest", "pkg/client/exchange", "pkg/client/kind"},
+		3:  {"pkg/client/token", "pkg/client/lineage", "pkg/client/place", "pkg/lifecycle/blind", "pkg/lifecycle/hint", "pkg/lifecycle/shred", "pkg/manifest", "pkg/app"},
 		4:  {"pkg/transform", "pkg/ddl"},
 		5:  {"pkg/backfill/work", "pkg/client", "pkg/testenv"},
 		6:  {"pkg/backfill/shape"},

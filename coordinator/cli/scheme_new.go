@@ -15,7 +15,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/cli/page"
 	"github.com/cipherfleet/cipherfleet/coordinator/control/scheme"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
 )
 
@@ -27,14 +26,17 @@ are not there yet: the lowest of them is made, or the one of --number. Else it i
 now, and only its key is another.
 
 With --tenant NAME each value of that column has a key of its own, made when the first row of it is sealed; see
-cipherfleet scheme shred. aes-256-siv makes equal cells of equal values: who sees the cells sees which rows agree.
+cipherfleet scheme shred. With --binding columns a cell opens in every row that has the same values of --columns as its
+own, and in no other; they must be NOT NULL, and Postgres looks after them from then on. aes-256-siv makes equal cells
+of equal values: who sees the cells sees which rows agree.
 
 Exit codes: as of cipherfleet scheme`
 
 const schemeNewExample = `  cipherfleet scheme new users.email --dry-run
   cipherfleet scheme new users.email --padding 64
   cipherfleet scheme new users.email --suite aes-256-siv --json
-  cipherfleet scheme new orders.note --tenant customer_id --retain 2160h`
+  cipherfleet scheme new orders.note --tenant customer_id --retain 2160h
+  cipherfleet scheme new orders.note --binding columns --columns tenant_id,slug`
 
 type schemeNewOptions struct {
 	column         oneColumn
@@ -53,7 +55,8 @@ func newSchemeNew(read settings) *cobra.Command {
 	o.column.flags(f)
 	f.IntVar(&o.wanted.Number, "number", 0, "its number (default: the next one)")
 	f.StringVar(&o.wanted.Suite, "suite", "", "xaes-256-gcm or aes-256-siv")
-	f.StringVar(&o.wanted.Binding, "binding", "", "pk: a cell opens in its row alone; none: anywhere in the column")
+	f.StringVar(&o.wanted.Binding, "binding", "", "pk: cells open in their row alone; columns: where --columns are equal; none: anywhere")
+	f.StringSliceVar(&o.wanted.Columns, "columns", nil, "with --binding columns: columns of the table that cells are bound to, in this order")
 	f.IntVar(&o.padding, "padding", 0, "0, 16, 32 or 64 bytes: lengths are hidden up to so much")
 	f.StringVar(&o.tenant, "tenant", "", "column of the table whose value chooses the key; empty: one key for all rows")
 	f.DurationVar(&o.retain, "retain", 0, "how long its keys are kept at least after it is retired (default 720h)")
@@ -100,6 +103,9 @@ func (o *schemeNewOptions) run(c *cobra.Command, args []string, read settings) e
 			fmt.Fprintln(c.ErrOrStderr(), "warning: "+warning)
 		}
 		if o.dryRun {
+			for _, statement := range plan.Statements {
+				fmt.Fprintf(c.ErrOrStderr(), "-- lock: %s\n%s;\n", statement.Lock, statement.SQL)
+			}
 			return o.announce(c, plan)
 		}
 		made, err := r.New(c.Context(), plan)
@@ -148,6 +154,9 @@ func (o *schemeNewOptions) fromManifest(listed map[int]manifest.Scheme, there sc
 		return nil
 	}
 	w := &o.wanted
+	if w.Binding == "" && w.Columns == nil {
+		w.Columns = s.Columns
+	}
 	w.Number, w.Suite, w.Binding = number, cmp.Or(w.Suite, s.Suite), cmp.Or(w.Binding, s.Binding)
 	w.Padding, w.Tenant, w.Retain = cmp.Or(w.Padding, &s.Padding), cmp.Or(w.Tenant, &s.Tenant), cmp.Or(w.Retain, &s.Retain)
 	return nil
@@ -164,7 +173,7 @@ type schemeDone struct {
 }
 
 func (o *schemeNewOptions) announce(c *cobra.Command, p scheme.NewPlan) error {
-	would := scheme.Described(lifecycle.SchemeRow{Definition: p.Definition, State: lifecycle.SchemeReadable})
+	would := p.Would()
 	if o.asJSON {
 		return json.NewEncoder(c.OutOrStdout()).Encode(schemeDone{messages.Version, p.Table, p.Column, true, !p.Already, would})
 	}

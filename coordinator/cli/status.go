@@ -25,10 +25,10 @@ gone after its cutover is recorded as dropped, if the role may do that.
 Flags say what differs from what was prepared, or from the manifest: not-in-database, table-missing, table-renamed,
 source-missing, source-renamed, source-type, target-missing, target-renamed, target-type, plaintext-missing,
 phase-contradicted, check-missing, check-altered, check-not-validated, capture-missing, capture-altered,
-capture-disabled, capture-not-always, unwatched, where-differs, key-missing, key-changed, index-missing,
-index-unwanted, index-differs, index-not-ready, index-invalid, index-uncovered, uncovered, stale, plaintext-written,
-quarantined, scheme-mix, job-idle, eql-not-registered, eql-pending, eql-not-ready. docs/operations.md says what each
-means and what to do about it.
+capture-disabled, capture-not-always, unwatched, where-differs, key-missing, key-changed, bound-changed,
+bound-unwatched, index-missing, index-unwanted, index-differs, index-not-ready, index-invalid, index-uncovered,
+uncovered, stale, plaintext-written, quarantined, scheme-mix, job-idle, eql-not-registered, eql-pending, eql-not-ready.
+docs/operations.md says what each means and what to do about it.
 
 --watch draws again and again, every two seconds or as often as it says, until SIGINT: in place on a terminal, else one
 line for each column and each time.

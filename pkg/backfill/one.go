@@ -81,15 +81,19 @@ func (w *writer) lockAndWrite(ctx context.Context, r row) (ending, error) {
 	if err != nil {
 		return oneGone, fmt.Errorf("encode a key of %s: %w", w.shape.Table, err)
 	}
-	choosers := sources[len(w.shape.Columns):] // and behind them what is stored
+	choosers := sources[len(w.shape.Columns):] // and behind them what cells are bound to, and what is stored
+	bindings, _, err := w.shape.AppendBound(nil, nil, choosers[w.shape.Choosers():])
+	if err != nil {
+		return oneGone, err
+	}
 	for i, c := range w.shape.Columns {
-		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: sources[i]}
+		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address, Bound: bindings}, In: sources[i]}
 		if c.Tenant != "" {
 			v.Tenant, choosers = choosers[0], choosers[1:]
 		}
 		s.values[i] = []transform.Value{v}
 	}
-	take(w.shape, &s.rows[0], choosers, func(column int, stored []byte) { s.values[column][0].Is = stored })
+	take(w.shape, &s.rows[0], choosers[w.shape.Bound():], func(column int, stored []byte) { s.values[column][0].Is = stored })
 	asking, done := withinLock(ctx, w.shape)
 	defer done()
 	if err := seal(asking, w.transforms, s); err != nil {

@@ -85,22 +85,25 @@ func (r *reader) keep(b *batch, wire [][]byte) error {
 		return err
 	}
 	b.rows = append(b.rows, kept)
-	chooser := keys + 2 + len(r.shape.Columns)
+	rest := wire[keys+2+len(r.shape.Columns):]
+	bindings, err := r.bindings(b, rest[r.shape.Choosers():])
+	if err != nil {
+		return err
+	}
 	for i := range r.shape.Columns {
 		c := &r.shape.Columns[i]
-		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address}, In: b.keep(wire[keys+2+i])}
+		v := transform.Value{Address: cell.Address{Column: c.ID, Key: address, Bound: bindings}, In: b.keep(wire[keys+2+i])}
 		if c.Tenant != "" {
-			v.Tenant = b.keep(wire[chooser])
-			chooser++
+			v.Tenant, rest = b.keep(rest[0]), rest[1:]
 		}
 		b.bytes += int64(len(v.In) + len(v.Tenant))
 		b.values[i] = append(b.values[i], v)
 	}
-	if len(wire) == chooser { // nothing is compared
+	if rest = rest[r.shape.Bound():]; len(rest) == 0 { // nothing is compared
 		return nil
 	}
 	last := len(b.rows) - 1
-	take(r.shape, &b.rows[last], wire[chooser:], func(column int, stored []byte) {
+	take(r.shape, &b.rows[last], rest, func(column int, stored []byte) {
 		b.values[column][last].Is = b.keep(stored)
 		b.bytes += int64(len(stored))
 	})
@@ -115,6 +118,15 @@ func (r *reader) address(b *batch, key [][]byte) ([]byte, error) {
 	}
 	b.arena = arena
 	return arena[start:len(arena):len(arena)], nil
+}
+
+// bindings encodes what the row's cells may be bound to beside its key.
+func (r *reader) bindings(b *batch, wire [][]byte) (list []cell.Bound, err error) {
+	if len(r.shape.Bindings) == 0 {
+		return nil, nil
+	}
+	list, b.arena, err = r.shape.AppendBound(make([]cell.Bound, 0, len(r.shape.Bindings)), b.arena, wire)
+	return list, err
 }
 
 // take puts what was read of [shape.Shape.stored] into a row and its values: of is that of a column.

@@ -8,6 +8,27 @@ type Address struct {
 	redacted
 	Column uint32 // column id
 	Key    []byte // the row's encoded key, as KeyEncoder.Append writes it; unused when the scheme is not row-bound
+	Bound  []Bound
+}
+
+// Bound are the values of a row's columns that schemes of one [Scheme.Columns] are bound to.
+type Bound struct {
+	redacted
+	Columns string // as the scheme has it
+	Key     []byte // encoded like a row's key
+}
+
+// part is what of the address a cell of the scheme is bound to; nil if it is not there.
+func (a Address) part(s Scheme) []byte {
+	if s.Columns == "" {
+		return a.Key
+	}
+	for i := range a.Bound {
+		if a.Bound[i].Columns == s.Columns {
+			return a.Bound[i].Key
+		}
+	}
+	return nil
 }
 
 // appendAAD writes what is authenticated beside the value: label, registry, header and key part.

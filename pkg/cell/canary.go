@@ -38,7 +38,7 @@ func canaryRing(registry [16]byte, s Scheme, dek DEK) (*Keyring, Scheme, error) 
 	if err := s.Validate(); err != nil {
 		return nil, s, err
 	}
-	s.RowBound = true
+	s.RowBound, s.Columns = true, ""
 	return k, s, k.add(s, dek, terms{})
 }
 
@@ -48,6 +48,9 @@ func canaryAddress(s Scheme) Address {
 
 // canaryText tells what of the scheme neither header nor padding does: the binding before it was forced.
 func canaryText(s Scheme) []byte {
+	if s.Columns != "" {
+		return append(append([]byte(canaryLabel), 2), s.Columns...)
+	}
 	bound := byte(0)
 	if s.RowBound {
 		bound = 1

@@ -48,6 +48,8 @@ var (
 	ErrDiffers = errors.New("cell holds another value")
 	// ErrNoKey: a row-bound scheme was used without a row's key.
 	ErrNoKey = errors.New("row-bound scheme needs the row's key")
+	// ErrNoColumns: a scheme that is bound to columns of its row was used without their values.
+	ErrNoColumns = errors.New("scheme is bound to columns of the row: it needs their values")
 	// ErrKeyRevoked: whoever owns the key-encryption key has taken it away from this program, or switched it off.
 	ErrKeyRevoked = errors.New("key was revoked")
 	// ErrKeyDestroyed: the key-encryption key is gone for good; the row's other columns are still readable.

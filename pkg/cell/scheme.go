@@ -10,7 +10,8 @@ type Scheme struct {
 	Number   uint16 // from 1, only grows
 	Suite    Suite
 	Codec    Codec
-	RowBound bool   // a cell opens only in the row it was sealed for
+	RowBound bool   // a cell opens only in the row it was sealed for, or, with Columns, in rows with those values
+	Columns  string // the columns that it is bound to instead of the row's key, as BoundTo writes them; "": the key
 	Padding  int    // block in bytes: 0, 16, 32 or 64
 	KeyID    uint32 // the DEK that seals, from 1
 }
@@ -27,6 +28,8 @@ func (s Scheme) Validate() error {
 		what = fmt.Sprintf("suite %d is unknown (accepted: 1, 2)", uint8(s.Suite))
 	case s.Suite.Deterministic() && s.RowBound:
 		what = "a deterministic suite cannot bind cells to rows: equal values would make different cells"
+	case s.Columns != "" && (!s.RowBound || boundNumbers(s.Columns) == nil):
+		what = fmt.Sprintf("bound columns are %q (want numbers and types, as in 3i,1s, each once)", s.Columns)
 	case !s.Codec.known():
 		what = fmt.Sprintf("codec %#02x is unknown", uint8(s.Codec))
 	case s.Padding != 0 && s.Padding != 16 && s.Padding != 32 && s.Padding != 64:

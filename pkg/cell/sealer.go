@@ -26,7 +26,7 @@ func (w *scratch) seal(registry [16]byte, x body, s Scheme, dst []byte, a Addres
 	}
 	start := len(dst)
 	dst = s.Header().Append(dst)
-	w.aad = appendAAD(w.aad[:0], registry, dst[start:], s.RowBound, a.Key)
+	w.aad = appendAAD(w.aad[:0], registry, dst[start:], s.RowBound, a.part(s))
 	sealed, err := x.seal(&w.sub, dst, plaintext, w.aad)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
@@ -39,8 +39,8 @@ func (s Scheme) admits(a Address, n int) error {
 	switch {
 	case a.Column != s.Column:
 		return fmt.Errorf("address of column %d, scheme of column %d: %w", a.Column, s.Column, ErrForeignColumn)
-	case s.RowBound && !bindable(a.Key):
-		return ErrNoKey
+	case s.RowBound && !bindable(a.part(s)):
+		return s.unbound()
 	case n > MaxPlaintext:
 		return fmt.Errorf("%d bytes: %w", n, ErrTooLong)
 	}
@@ -57,14 +57,14 @@ func (w *scratch) open(registry [16]byte, x body, s Scheme, dst []byte, a Addres
 
 // unlock opens a parsed cell and removes the padding.
 func (w *scratch) unlock(o opener, registry [16]byte, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
-	if s.RowBound && !bindable(a.Key) {
-		return nil, fmt.Errorf("open: %w", ErrNoKey)
+	if s.RowBound && !bindable(a.part(s)) {
+		return nil, fmt.Errorf("open: %w", s.unbound())
 	}
 	h, err := Parse(cell)
 	if err != nil || h != s.Header() {
 		return nil, fmt.Errorf("open: header does not agree with scheme %d of column %d: %w", s.Number, s.Column, ErrAuth)
 	}
-	w.aad = appendAAD(w.aad[:0], registry, cell, s.RowBound, a.Key)
+	w.aad = appendAAD(w.aad[:0], registry, cell, s.RowBound, a.part(s))
 	start := len(dst)
 	out, err := o.unlock(dst, cell[HeaderSize:], w.aad)
 	if err != nil {

@@ -38,6 +38,9 @@ func (c *Client) Do(ctx context.Context, f func(context.Context) error) error {
 // moved says that a name or a type is not what it was, or that one of our own constraints refused a form of value that
 // was right before. None of these leaves anything written.
 func moved(err error) bool {
+	if errors.Is(err, ErrNoColumns) { // they may have another name, or another scheme others
+		return true
+	}
 	const undefinedColumn, mismatch, changedPlan, check = "42703", "42804", "0A000", "23514"
 	switch pg.Code(err) {
 	case undefinedColumn, mismatch, changedPlan:

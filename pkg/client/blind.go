@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/client/kind"
 	"github.com/cipherfleet/cipherfleet/pkg/client/template"
 	"github.com/cipherfleet/cipherfleet/pkg/client/token"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -83,11 +84,11 @@ func (s *standing) tokensOf(m *pgtype.Map, index string, values []any) ([]token.
 
 // plaintext is what is sealed of a value; nil of NULL.
 func (s *standing) plaintext(m *pgtype.Map, v any) ([]byte, error) {
-	wire, err := s.kind.wire(m, rounded(bare(v)), s.kind.codec.Wire())
+	wire, err := s.kind.Wire(m, kind.Rounded(kind.Bare(v)), s.kind.Codec.Wire())
 	if err != nil || wire == nil {
 		return nil, err
 	}
-	return s.kind.codec.Encode([]byte{}, wire)
+	return s.kind.Codec.Encode([]byte{}, wire)
 }
 
 // lookup puts the conditions that find rows by a value, or by any of a slice of values.

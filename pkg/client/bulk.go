@@ -22,7 +22,7 @@ func (cs Columns) Copy(ctx context.Context, tx pgx.Tx, names []string, source pg
 	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('`+ddl.WriterSetting+`', '`+ddl.WriterClient+`', true)`); err != nil {
 		return 0, fmt.Errorf("copy rows into %s: %w", table, pg.Safe(err))
 	}
-	s := &sealing{ctx: ctx, tx: tx, rows: source, columns: make([]copied, len(names))}
+	s := &sealing{ctx: ctx, tx: tx, rows: source, columns: make([]copied, len(names)), names: names}
 	var into []string
 	for i, name := range names {
 		s.columns[i] = copied{}
@@ -30,6 +30,9 @@ func (cs Columns) Copy(ctx context.Context, tx pgx.Tx, names []string, source pg
 			at := column.at.Load().now()
 			s.columns[i] = copied{column, at, at.keyAmong(names), at.tenantAmong(column, names)}
 			into = append(into, at.writes()...)
+			if len(at.bound) > 0 || at.twin != nil && len(at.twin.bound) > 0 {
+				s.named = map[string]any{}
+			}
 			continue
 		}
 		into = append(into, name)
@@ -49,9 +52,9 @@ func (s *standing) keyAmong(names []string) []int {
 	if s.key == nil {
 		return nil
 	}
-	at := make([]int, len(s.key.parts))
-	for i, part := range s.key.parts {
-		if at[i] = slices.Index(names, part.name); at[i] < 0 {
+	at := make([]int, len(s.key.Parts))
+	for i, part := range s.key.Parts {
+		if at[i] = slices.Index(names, part.Name); at[i] < 0 {
 			return nil
 		}
 	}
@@ -72,7 +75,9 @@ type sealing struct {
 	columns []copied
 	values  []any
 	key     Key
-	failed  error // why a row was not sealed: the server only hears, and says, that it was given up
+	names   []string
+	named   map[string]any // the row's other values by their columns; nil: no cell is bound to one
+	failed  error          // why a row was not sealed: the server only hears, and says, that it was given up
 }
 
 type copied struct {
@@ -80,6 +85,19 @@ type copied struct {
 	at     *standing
 	key    []int
 	tenant int // -1: none
+}
+
+// with are the row's values of columns like any other.
+func (s *sealing) with(given []any) map[string]any {
+	if s.named == nil {
+		return nil
+	}
+	for i, c := range s.columns {
+		if c.column == nil {
+			s.named[s.names[i]] = given[i]
+		}
+	}
+	return s.named
 }
 
 // Next is for pgx.
@@ -103,7 +121,7 @@ func (s *sealing) Values() ([]any, error) {
 			s.values = append(s.values, given[i])
 			continue
 		}
-		r := row{key: s.key[:0]}
+		r := row{key: s.key[:0], with: s.with(given)}
 		for _, k := range c.key {
 			r.key = append(r.key, given[k])
 		}

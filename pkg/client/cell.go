@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"maps"
 	"reflect"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -20,6 +21,7 @@ type Cell[T any] struct {
 	Valid  bool // false: NULL
 	column *Column
 	key    Key
+	with   map[string]any
 
 	tokened bool // its token goes along
 }
@@ -27,6 +29,27 @@ type Cell[T any] struct {
 // In is the cell of a row. The elements of key may be pointers, which are followed when the cell is scanned or sealed:
 // to what the same Scan has filled before. Without a row-bound scheme it needs none; there is no harm in naming it.
 func In[T any](column *Column, key ...any) *Cell[T] { return &Cell[T]{column: column, key: key} }
+
+// With names the value of another column of the row, for a scheme that is bound to it, and returns the cell. It may be a
+// pointer, as an element of the key.
+func (c *Cell[T]) With(column string, value any) *Cell[T] {
+	with := maps.Clone(c.with)
+	if with == nil {
+		with = map[string]any{}
+	}
+	with[column] = value
+	c.with = with
+	return c
+}
+
+// row is what the cell is of.
+func (c *Cell[T]) row() row {
+	r := row{key: followed(c.key), with: map[string]any{}}
+	for name, value := range c.with {
+		r.with[name] = followed(Key{value})[0]
+	}
+	return r
+}
 
 // Set gives the cell a value to seal, and returns it.
 func (c *Cell[T]) Set(v T) *Cell[T] {
@@ -44,8 +67,8 @@ func (c *Cell[T]) null() {
 	c.V, c.Valid = zero, false
 }
 
-// held is for statements with placeholders: there a cell is its value.
-func (c Cell[T]) held() (any, bool) { return c.V, c.Valid }
+// Held is for statements with placeholders: there a cell is its value.
+func (c Cell[T]) Held() (any, bool) { return c.V, c.Valid }
 
 // Value seals, for database/sql. Where plaintext is still the truth it fails: the statement would put a cell into a
 // column of plaintext.
@@ -76,7 +99,7 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 	if s.form != cell.FormBytes {
 		return nil, fmt.Errorf("%[1]s.%[2]s holds cells as %[3]s: write {%[2]s = $1} instead: %[4]w", c.column.table, c.column.name, s.form, ErrStatement)
 	}
-	_, sealed, _, err := client.values(context.Background(), m, s, row{key: followed(c.key)}, c.V)
+	_, sealed, _, err := client.values(context.Background(), m, s, c.row(), c.V)
 	if err == nil && sealed == nil {
 		err = ErrNoScheme
 	}
@@ -165,9 +188,9 @@ func (c *Cell[T]) open(s *standing, sealed []byte) error {
 		}
 		s = c.column.at.Load()
 	}
-	wire, format, err := client.openAt(m, s, followed(c.key), sealed)
+	wire, format, err := client.openAt(m, s, c.row(), sealed)
 	if err != nil {
 		return err
 	}
-	return s.kind.put(m, format, wire, c)
+	return putKind(s.kind, m, format, wire, c)
 }

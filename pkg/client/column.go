@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client/kind"
+	"github.com/cipherfleet/cipherfleet/pkg/client/place"
 	"github.com/cipherfleet/cipherfleet/pkg/client/token"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -173,9 +175,10 @@ type standing struct {
 	mayPlain, maySeal   bool      // the role may write the columns
 	form                cell.Form // in which the column holds cells
 	foreign             bool      // it holds something else: nobody has given it a scheme
-	kind                kind
-	key                 *rowKey                 // nil: rows cannot be told apart
-	tenants             map[uint16]tenantColumn // of schemes with a key for each tenant
+	kind                kind.Kind
+	key                 *place.Columns            // nil: rows cannot be told apart
+	bound               map[string]*place.Columns // what schemes are bound to beside the key, by their labels
+	tenants             map[uint16]tenantColumn   // of schemes with a key for each tenant
 	tokens              token.Set
 
 	twin *standing // the column that the cells move into, or out of: its cells are written, too; nil: they stay
@@ -185,7 +188,7 @@ type standing struct {
 // tenantColumn is the column whose value chooses a row's key.
 type tenantColumn struct {
 	name string
-	kind kind
+	kind kind.Kind
 }
 
 // cells says whether cells are the truth: from the cutover on.

@@ -28,6 +28,7 @@ var (
 	ErrStatement = template.ErrStatement
 
 	ErrNoKey         = cell.ErrNoKey         // the scheme is row-bound: name the row's key, or select its columns too
+	ErrNoColumns     = cell.ErrNoColumns     // the scheme is bound to columns of the row: name them with their values, or select them too
 	ErrAuth          = cell.ErrAuth          // a cell that was altered, or moved from another row
 	ErrForeignColumn = cell.ErrForeignColumn // a cell of another column
 	ErrUnknownScheme = cell.ErrUnknownScheme // not in the registry either

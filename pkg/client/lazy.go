@@ -61,14 +61,10 @@ func (l *lazy) offer(rows pgx.Rows, f *field, h cell.Header, a cell.Address, sea
 		return
 	}
 	r := relic{column: f.column, at: f.at, cell: a, sealed: slices.Clone(sealed), plain: slices.Clone(plain)}
-	r.cell.Key = slices.Clone(a.Key)
-	fields, raw := rows.FieldDescriptions(), rows.RawValues()
-	for k, i := range f.key {
-		v, err := f.at.key.parts[k].kind.value(rows.TypeMap(), fields[i].Format, raw[i])
-		if err != nil {
-			return
-		}
-		r.key = append(r.key, v)
+	r.cell = cell.Address{Column: a.Column, Key: slices.Clone(a.Key)}
+	var err error
+	if r.key, err = f.at.key.Values(rows, f.key); err != nil {
+		return
 	}
 	select {
 	case l.queue <- r:
@@ -97,6 +93,24 @@ func (l *lazy) run(ctx context.Context) {
 	}
 }
 
+// bind finds what the new cell is bound to: the row's key, or columns as they stand in the version of the row that it is
+// exchanged in.
+func (r *relic) bind(ctx context.Context, c *Client, m *pgtype.Map, scheme cell.Scheme, old *exchange.Relic) (err error) {
+	if scheme.Columns == "" {
+		r.cell.Key, err = r.at.key.Encode(m, r.key)
+		return err
+	}
+	at := r.at.bound[scheme.Columns]
+	if at == nil {
+		return fmt.Errorf("scheme %d: %w", scheme.Number, ErrNoColumns)
+	}
+	return old.Look(ctx, c.db, at.Names(), func(rows pgx.Rows) error {
+		part, err := at.Read(nil, rows, at.From(1))
+		r.cell.Bound = []cell.Bound{{Columns: scheme.Columns, Key: part}}
+		return err
+	})
+}
+
 // migrate replaces one cell, unless anything of it has changed: whoever wrote meanwhile wins.
 func (l *lazy) migrate(ctx context.Context, r relic) error {
 	defer clear(r.plain)
@@ -111,18 +125,16 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 	if err != nil {
 		return err
 	}
-	if scheme.RowBound && !h.RowBound {
-		if r.cell.Key, err = r.at.key.encode(m, r.key); err != nil {
-			return err
-		}
-	}
 	if err := c.mayWrite(); err != nil {
 		return err
 	}
-	old := exchange.Relic{Table: r.at.table, Column: r.at.sealed, Stored: r.at.stored(r.sealed), KeyID: h.KeyID, Match: r.at.key.matches, Key: r.key,
+	old := exchange.Relic{Table: r.at.table, Column: r.at.sealed, Stored: r.at.stored(r.sealed), KeyID: h.KeyID, Match: r.at.key.Matches, Key: r.key,
 		Tenant: c.chain.TenantColumn(r.at.id, scheme.Number)}
+	if scheme.RowBound {
+		err = r.bind(ctx, c, m, scheme, &old)
+	}
 	var tenant *string
-	if old.Tenant != "" {
+	if err == nil && old.Tenant != "" {
 		if tenant, err = old.Chosen(ctx, c.db); err == nil && tenant != nil {
 			scheme, err = c.chain.TenantKey(ctx, c.db, scheme, *tenant)
 		}

@@ -8,7 +8,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/cipherfleet/cipherfleet/pkg/client/kind"
 	"github.com/cipherfleet/cipherfleet/pkg/client/lineage"
+	"github.com/cipherfleet/cipherfleet/pkg/client/place"
 	"github.com/cipherfleet/cipherfleet/pkg/client/token"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
@@ -16,8 +18,8 @@ import (
 )
 
 // pulseSQL is one text that differs whenever one of the columns of these tables stands elsewhere: by its names, or by
-// what has happened to it. It is what polling costs.
-const pulseSQL = `SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', wanted.n, found.oid, c.id, s.attname, s.atttypid, s.atttypmod, t.attname, last.id, job.id), ', ' ORDER BY wanted.n, c.id), '')
+// what has happened to it. It is what polling costs. Of schemes that are bound to columns, those count too.
+const pulseSQL = `SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', wanted.n, found.oid, c.id, s.attname, s.atttypid, s.atttypmod, t.attname, last.id, job.id, bound.columns), ', ' ORDER BY wanted.n, c.id), '')
   || (SELECT i.revision FROM cipherfleet.installation i)::pg_catalog.text
  FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS wanted (name, n)
  LEFT JOIN LATERAL (SELECT pg_catalog.to_regclass(wanted.name)::pg_catalog.oid AS oid) found ON true
@@ -26,6 +28,9 @@ const pulseSQL = `SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' '
  LEFT JOIN pg_catalog.pg_attribute t ON t.attrelid = c.relid AND t.attnum = c.target_attnum AND NOT t.attisdropped
  LEFT JOIN LATERAL (SELECT e.id FROM cipherfleet.events e WHERE e.table_name = c.schema_name || '.' || c.table_name AND e.column_name = c.source
    AND e.event <> 'backfill_checkpoint' ORDER BY e.id DESC LIMIT 1) last ON true
+ LEFT JOIN LATERAL (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.quote_ident(a.attname), a.atttypid, a.attnotnull), ' ' ORDER BY x.number, a.attnum) AS columns
+   FROM cipherfleet.schemes x JOIN pg_catalog.pg_attribute a ON a.attrelid = c.relid AND pg_catalog.to_jsonb(x)->'bound_attnums' @> pg_catalog.to_jsonb(a.attnum::int) AND NOT a.attisdropped
+   WHERE x.column_id = c.id AND x.binding = 'columns') bound ON true
  LEFT JOIN LATERAL (SELECT j.id FROM cipherfleet.jobs j WHERE j.relid = c.relid ORDER BY j.created_at DESC, j.id LIMIT 1) job ON true`
 
 // look follows every column to where it stands, if one of them moved; or only the fresh ones, which nobody has looked at
@@ -155,7 +160,7 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 		column, ok := relation.Column(name)
 		if ok {
 			s.plain, s.plainNum = column.Name, column.Attnum
-			s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
+			s.kind = kind.Of(column.Base, column.BaseTypmod, column.Type)
 			return s, nil
 		}
 		var err error
@@ -166,8 +171,8 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	line := lineage.Of(relation, registered, latest, known)
 	known = line.Read
 	s.id, s.phase, s.kin = known.ID, latest[known.ID].State.Phase, line.Kin
-	s.sealed, s.sealedNum = place(relation, known.TargetNum)
-	s.plain, s.plainNum = place(relation, known.SourceNum)
+	s.sealed, s.sealedNum = columnAt(relation, known.TargetNum)
+	s.plain, s.plainNum = columnAt(relation, known.SourceNum)
 	if s.plain == "" && s.sealed == "" {
 		return nil, nil
 	}
@@ -180,8 +185,8 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	}
 	var err error
 	if column, ok := relation.Column(s.plain); ok {
-		s.kind = kindOf(column.Base, column.BaseTypmod, column.Type)
-	} else if s.kind, err = c.kindNamed(ctx, known.Type); err != nil {
+		s.kind = kind.Of(column.Base, column.BaseTypmod, column.Type)
+	} else if s.kind, err = kind.Named(ctx, c.db, known.Type); err != nil {
 		return nil, err
 	}
 	if s.turn, err = line.Turn(ctx, c.db); err != nil {
@@ -196,7 +201,7 @@ func (c *Client) stand(ctx context.Context, relation pg.Relation, registered []l
 	if err != nil {
 		return nil, err
 	}
-	s.foreign, s.tenants = s.foreign && len(schemes) == 0, tenants(relation, schemes)
+	s.foreign, s.tenants, s.bound = s.foreign && len(schemes) == 0, tenants(relation, schemes), boundPlaces(relation, schemes)
 	if err := c.joinTwin(ctx, relation, s, line.Twin); err != nil {
 		return nil, err
 	}
@@ -223,8 +228,8 @@ func (c *Client) withoutOrigin(ctx context.Context, s *standing, known lifecycle
 	return nil
 }
 
-// place is a column by its number: its present name, or "" if it is gone.
-func place(relation pg.Relation, num int16) (string, int16) {
+// columnAt is a column by its number: its present name, or "" if it is gone.
+func columnAt(relation pg.Relation, num int16) (string, int16) {
 	for _, column := range relation.Columns {
 		if column.Attnum == num {
 			return column.Name, num
@@ -238,27 +243,27 @@ func tenants(relation pg.Relation, schemes []lifecycle.SchemeRow) map[uint16]ten
 	tenants := map[uint16]tenantColumn{}
 	for _, scheme := range schemes {
 		if column, ok := relation.Column(scheme.Tenant); ok {
-			tenants[scheme.Number] = tenantColumn{column.Name, kindOf(column.Base, column.BaseTypmod, column.Type)}
+			tenants[scheme.Number] = tenantColumn{column.Name, kind.Of(column.Base, column.BaseTypmod, column.Type)}
 		} else if scheme.Tenant != "" {
-			tenants[scheme.Number] = tenantColumn{scheme.Tenant, kind{why: fmt.Errorf("there is no column %q", scheme.Tenant)}}
+			tenants[scheme.Number] = tenantColumn{scheme.Tenant, kind.Kind{Why: fmt.Errorf("there is no column %q", scheme.Tenant)}}
 		}
 	}
 	return tenants
 }
 
 // keyOf is the key that rows of a table are bound to.
-func (c *Client) keyOf(ctx context.Context, relation pg.Relation, id uint32) (*rowKey, error) {
+func (c *Client) keyOf(ctx context.Context, relation pg.Relation, id uint32) (*place.Columns, error) {
 	names, err := lineage.Key(ctx, c.db, id)
 	if err != nil {
 		return nil, err
 	}
 	for _, key := range relation.Keys {
 		if key.Usable() && slices.Equal(key.Names(), names) {
-			return newRowKey(relation, key)
+			return place.OfKey(relation, key)
 		}
 	}
 	if key, ok := relation.UsableKey(); ok {
-		return newRowKey(relation, key)
+		return place.OfKey(relation, key)
 	}
 	return nil, nil
 }

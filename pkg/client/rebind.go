@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client/exchange"
+	"github.com/cipherfleet/cipherfleet/pkg/client/place"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -20,79 +23,160 @@ import (
 // Rebind changes a row's key, with every encrypted column of the row that is among these: a row-bound cell opens in its
 // own row only. It is one UPDATE in the caller's transaction, after a look that locks the row. Every encrypted column of
 // the table must be among these; [pgx.ErrNoRows] says that there is no such row. The tenant whose key seals is the row's,
-// which takes SELECT on its column; a tenant that is part of the key is the new one.
+// which takes SELECT on its column, as do columns that a cell is bound to; one that is part of the key is the new one.
 func (cs Columns) Rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
-	if len(cs) == 0 || cs[0].at.Load().key == nil {
+	at := cs.key()
+	if at == nil {
 		return fmt.Errorf("rebind a row: %w", ErrNoKey)
 	}
-	if err := cs.rebind(ctx, tx, from, to); err != nil {
+	set := make(map[string]any, len(to))
+	for i, part := range at.Parts {
+		if len(to) == len(at.Parts) {
+			set[part.Name] = to[i]
+		}
+	}
+	if err := cs.rebind(ctx, tx, from, set); err != nil {
 		return fmt.Errorf("rebind a row of %s: %w", cs[0].table, err)
 	}
 	return nil
 }
 
-func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from, to Key) error {
-	at := cs[0].at.Load()
-	names, values := make([]string, len(at.key.parts)), make([]any, len(cs))
-	for i, part := range at.key.parts {
-		names[i] = pg.Ident(part.name)
+// RebindWith is the same for other columns of a row, by their names: those that its cells are bound to.
+func (cs Columns) RebindWith(ctx context.Context, tx pgx.Tx, key Key, set map[string]any) error {
+	if cs.key() == nil {
+		return fmt.Errorf("rebind a row: %w", ErrNoKey)
 	}
-	cells, tenants, into := make([][]byte, len(cs)), make([]*string, len(cs)), make([]any, len(cs))
+	if err := cs.rebind(ctx, tx, key, set); err != nil {
+		return fmt.Errorf("rebind a row of %s: %w", cs[0].table, err)
+	}
+	return nil
+}
+
+// key is that of the columns' table; nil: there is none.
+func (cs Columns) key() *place.Columns {
+	if len(cs) == 0 {
+		return nil
+	}
+	return cs[0].at.Load().key
+}
+
+// rebinding is a row that gets other values for what its cells are bound to.
+type rebinding struct {
+	from, to row
+	tenants  []*string // by column, as the row had them
+	cells    [][]byte  // by column
+	schemes  []cell.Scheme
+}
+
+func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from Key, set map[string]any) error {
+	at := cs[0].at.Load()
+	if len(from) != len(at.key.Parts) || len(set) == 0 {
+		return fmt.Errorf("the key has %d columns: %w", len(at.key.Parts), ErrNoKey)
+	}
 	if err := cs.others(ctx, tx); err != nil {
 		return err
 	}
-	var sealed, wanted []string
-	schemes := make([]cell.Scheme, len(cs))
-	for i, column := range cs {
-		s := column.at.Load()
-		if s.relid != at.relid {
-			return errors.New("the columns are of several tables")
-		}
-		if s.id == 0 || s.sealed == "" {
-			return fmt.Errorf("%s has no column of cells", column.name)
-		}
-		sealed, into[i] = append(sealed, s.sealed), &cells[i]
-		var err error
-		if schemes[i], err = column.client.chooses(s, &wanted); err != nil {
-			return fmt.Errorf("column %s: %w", column.name, err)
-		}
-		into = append(into, &tenants[i])
+	r, sealed, err := cs.lookAgain(ctx, tx, at, from)
+	if err != nil {
+		return err
 	}
-	if len(from) != len(names) || len(to) != len(names) {
-		return fmt.Errorf("the key has %d columns: %w", len(names), ErrNoKey)
+	r.to = row{key: slices.Clone(from), with: maps.Clone(r.from.with)}
+	for name, value := range set {
+		if i := slices.Index(at.key.Names(), name); i >= 0 {
+			r.to.key[i] = value
+		}
+		r.to.with[name] = value
 	}
-	look := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s FOR UPDATE", pg.Idents(sealed), strings.Join(wanted, ", "), at.table.SQL(), at.key.matches(1))
-	if err := tx.QueryRow(ctx, look, from...).Scan(into...); err != nil {
-		return pg.Safe(err)
+	names := slices.Sorted(maps.Keys(set))
+	args := append([]any{}, from...)
+	var assign []string
+	add := func(name string, value any) {
+		args = append(args, value)
+		assign = append(assign, fmt.Sprintf("%s = $%d", pg.Ident(name), len(args)))
+	}
+	for _, name := range names {
+		add(name, set[name])
 	}
 	for i, column := range cs {
-		var err error
-		if values[i], err = column.resealed(ctx, tx.Conn().TypeMap(), schemes[i], from, to, tenants[i], cells[i]); err != nil {
+		value, err := column.resealed(ctx, tx.Conn().TypeMap(), r, i)
+		if err != nil {
 			return fmt.Errorf("column %s: %w", column.name, err)
+		}
+		add(sealed[i], value)
+		for _, name := range quoted(column.at.Load().tokens.Names()) {
+			assign = append(assign, name+" = "+ddl.Marked(name)) // of the same value
 		}
 	}
 	writer := ddl.WriterRotation // the values stay as they are, and so does plaintext beside the cells
 	if slices.ContainsFunc(cs, func(c *Column) bool { s := c.at.Load(); return !s.cells() || len(s.kin) > 0 }) {
 		writer = ddl.WriterClient // a cell beside the truth stays for no other
 	}
-	if _, err := tx.Exec(ctx, `SELECT pg_catalog.set_config($1, $2, true)`, ddl.WriterSetting, writer); err != nil {
+	if _, err := tx.Exec(ctx, rebindsSQL, ddl.WriterSetting, writer, ddl.RebindSetting, "on"); err != nil {
 		return pg.Safe(err)
 	}
-	var set []string
-	for i, name := range append(names, quoted(sealed)...) {
-		set = append(set, fmt.Sprintf("%s = $%d", name, len(from)+i+1))
+	if _, err := tx.Exec(ctx, fmt.Sprintf("UPDATE %s SET %s WHERE %s", at.table.SQL(), strings.Join(assign, ", "), at.key.Matches(1)), args...); err != nil {
+		return pg.Safe(err)
 	}
-	for _, column := range cs {
-		for _, name := range quoted(column.at.Load().tokens.Names()) {
-			set = append(set, name+" = "+ddl.Marked(name)) // of the same value
+	_, err = tx.Exec(ctx, rebindsSQL, ddl.WriterSetting, "", ddl.RebindSetting, "") // what follows may write other values
+	return pg.Safe(err)
+}
+
+const rebindsSQL = `SELECT pg_catalog.set_config($1, $2, true), pg_catalog.set_config($3, $4, true)`
+
+// lookAgain locks the row and reads its cells, what chooses their keys, and what they may be bound to.
+func (cs Columns) lookAgain(ctx context.Context, tx pgx.Tx, at *standing, from Key) (r rebinding, sealed []string, err error) {
+	r = rebinding{from: row{key: from, with: map[string]any{}}, tenants: make([]*string, len(cs)), cells: make([][]byte, len(cs)), schemes: make([]cell.Scheme, len(cs))}
+	var wanted []string
+	into := make([]any, 2*len(cs))
+	places := map[string]*place.Columns{}
+	for i, column := range cs {
+		s := column.at.Load()
+		switch {
+		case s.relid != at.relid:
+			return r, nil, errors.New("the columns are of several tables")
+		case s.id == 0 || s.sealed == "":
+			return r, nil, fmt.Errorf("%s has no column of cells", column.name)
+		}
+		sealed, into[i], into[len(cs)+i] = append(sealed, s.sealed), &r.cells[i], &r.tenants[i]
+		if r.schemes[i], err = column.client.chooses(s, &wanted); err != nil {
+			return r, nil, fmt.Errorf("column %s: %w", column.name, err)
+		}
+		for label, found := range s.bound {
+			if found.Usable() == nil {
+				places[label] = found
+			}
 		}
 	}
-	if _, err := tx.Exec(ctx, fmt.Sprintf("UPDATE %s SET %s WHERE %s", at.table.SQL(), strings.Join(set, ", "), at.key.matches(1)),
-		append(append(append([]any{}, from...), to...), values...)...); err != nil {
-		return pg.Safe(err)
+	list := append(quoted(sealed), wanted...)
+	for _, label := range slices.Sorted(maps.Keys(places)) {
+		for _, name := range places[label].Names() {
+			list, into = append(list, pg.Ident(name)), append(into, nil)
+		}
 	}
-	_, err := tx.Exec(ctx, `SELECT pg_catalog.set_config($1, '', true)`, ddl.WriterSetting) // what follows may write other values
-	return pg.Safe(err)
+	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s FOR UPDATE", strings.Join(list, ", "), at.table.SQL(), at.key.Matches(1)), from...)
+	if err != nil {
+		return r, nil, pg.Safe(err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return r, nil, cmp.Or(pg.Safe(rows.Err()), pgx.ErrNoRows)
+	}
+	if err := rows.Scan(into...); err != nil {
+		return r, nil, pg.Safe(err)
+	}
+	next := 2 * len(cs)
+	for _, label := range slices.Sorted(maps.Keys(places)) {
+		found := places[label]
+		values, err := found.Values(rows, found.From(next))
+		if err != nil {
+			return r, nil, err
+		}
+		for i, part := range found.Parts {
+			r.from.with[part.Name] = values[i]
+		}
+		next += len(found.Parts)
+	}
+	return r, sealed, nil
 }
 
 func quoted(names []string) []string {
@@ -101,15 +185,6 @@ func quoted(names []string) []string {
 		list[i] = pg.Ident(name)
 	}
 	return list
-}
-
-// matches is the condition that a row has the key of these parameters.
-func (k *rowKey) matches(first int) string {
-	conditions := make([]string, len(k.parts))
-	for i, part := range k.parts {
-		conditions[i] = fmt.Sprintf("%s %s $%d", pg.Ident(part.name), part.equal, first+i)
-	}
-	return strings.Join(conditions, " AND ")
 }
 
 // chooses is the scheme that a column is sealed under, and adds the expression for what chooses its key to those wanted.
@@ -121,8 +196,8 @@ func (c *Client) chooses(s *standing, wanted *[]string) (cell.Scheme, error) {
 	expression := "NULL::pg_catalog.text"
 	if chooser := c.chain.TenantColumn(s.id, scheme.Number); chooser != "" {
 		column := s.tenants[scheme.Number]
-		if column.kind.why != nil || column.name == "" {
-			return scheme, fmt.Errorf("scheme %d: %w", scheme.Number, errors.Join(column.kind.why, ErrTenant))
+		if column.kind.Why != nil || column.name == "" {
+			return scheme, fmt.Errorf("scheme %d: %w", scheme.Number, errors.Join(column.kind.Why, ErrTenant))
 		}
 		expression = exchange.Spelled(column.name)
 	}
@@ -130,26 +205,30 @@ func (c *Client) chooses(s *standing, wanted *[]string) (cell.Scheme, error) {
 	return scheme, nil
 }
 
-// resealed is the cell of one key's row for another's, of the tenant that the row names, or will name where that is part of
-// the key; nil stays nil.
-func (c *Column) resealed(ctx context.Context, m *pgtype.Map, scheme cell.Scheme, from, to Key, tenant *string, old []byte) (any, error) {
-	if old == nil {
+// resealed is the cell of a column for what its row becomes, of the tenant that the row names, or will name where that
+// changes; nil stays nil.
+func (c *Column) resealed(ctx context.Context, m *pgtype.Map, r rebinding, i int) (any, error) {
+	if r.cells[i] == nil {
 		return nil, nil
 	}
 	s := c.at.Load()
-	old, err := s.form.Parse(nil, old)
+	old, err := s.form.Parse(nil, r.cells[i])
 	if err != nil {
 		return nil, err
 	}
-	wire, _, err := c.client.openAt(m, s, from, old)
+	wire, _, err := c.client.openAt(m, s, r.from, old)
 	if err != nil {
 		return nil, err
 	}
-	r := row{key: to, tenant: tenant, spelled: true}
-	if at := slices.IndexFunc(s.key.parts, func(p keyPart) bool { return p.name == s.tenants[scheme.Number].name }); at >= 0 {
-		r.tenant, r.tenanted, r.spelled = to[at], true, false
+	to := r.to
+	to.tenant, to.spelled = r.tenants[i], true
+	chooser := s.tenants[r.schemes[i].Number].name
+	if at := slices.IndexFunc(s.key.Parts, func(p place.Part) bool { return p.Name == chooser }); at >= 0 {
+		to.tenant, to.tenanted, to.spelled = to.key[at], true, false
+	} else if value, named := to.with[chooser]; named {
+		to.tenant, to.tenanted, to.spelled = value, true, false
 	}
-	sealed, err := c.client.seal(ctx, m, s, scheme, r, wire)
+	sealed, err := c.client.seal(ctx, m, s, r.schemes[i], to, wire)
 	return s.stored(sealed), err
 }
 

@@ -176,5 +176,11 @@ func (w *writing) values(column *Column, s *standing, p template.Piece) ([]any, 
 	if p.Tenant > 0 {
 		r.tenant, r.tenanted = w.given[p.Tenant-1], true
 	}
+	for _, named := range p.With {
+		if r.with == nil {
+			r.with = map[string]any{}
+		}
+		r.with[named.Name] = w.given[named.Param-1]
+	}
 	return column.client.stored(w.ctx, w.types, s, r, w.given[p.Param-1])
 }

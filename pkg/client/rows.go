@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client/kind"
 )
 
 // Querier is what statements are given to: a pool, a connection or a transaction of pgx.
@@ -76,7 +77,7 @@ type opener struct {
 	learned bool // the columns were looked at anew for these rows
 
 	address, plain, wire, binary []byte // scratch
-	parts                        [][]byte
+	bound                        []cell.Bound
 }
 
 // field is what one field of a row is.
@@ -85,6 +86,7 @@ type field struct {
 	at     *standing
 	sealed bool  // it is the column of cells
 	abroad bool  // of a view, a partition or an expression: each value tells by itself
+	i      int   // which one it is
 	key    []int // the fields of the row's key, -1 where there is none
 }
 
@@ -128,7 +130,7 @@ func (o *opener) plan(fields []pgconn.FieldDescription) {
 			}
 			o.fields[i].abroad = false
 			if s.id != 0 && int16(fd.TableAttributeNumber) == s.sealedNum {
-				o.fields[i] = field{column: column, at: s, sealed: true, key: s.keyFields(fields, i)}
+				o.fields[i] = field{column: column, at: s, sealed: true, i: i, key: s.key.Fields(s.relid, fields, i)}
 				break
 			}
 		}
@@ -162,7 +164,7 @@ func (o *opener) recognize(i int, value []byte) (*field, []byte) {
 	}
 	for _, column := range o.columns { // a plan that was kept through a swap describes the column of before
 		if s := column.at.Load(); (s.id == h.Column || s.related(h.Column)) && s.cells() {
-			return &field{column: column, at: s, sealed: true, key: s.keyFields(o.known, i)}, value
+			return &field{column: column, at: s, sealed: true, i: i, key: s.key.Fields(s.relid, o.known, i)}, value
 		}
 	}
 	return nil, nil
@@ -216,79 +218,61 @@ func (o *opener) learn() bool {
 	return true
 }
 
-// keyFields are the fields of the row's key: for each of its columns the nearest before the cell, or else behind it. In
-// rows of a view or a partition they go by their names.
-func (s *standing) keyFields(fields []pgconn.FieldDescription, at int) []int {
-	if s.key == nil {
-		return nil
-	}
-	same := func(fd pgconn.FieldDescription, part keyPart) bool {
-		own := fd.TableOID == s.relid && int16(fd.TableAttributeNumber) == part.num
-		return own || fields[at].TableOID != s.relid && fd.TableOID == fields[at].TableOID && fd.Name == part.name
-	}
-	found := make([]int, len(s.key.parts))
-	for k, part := range s.key.parts {
-		found[k] = -1
-		for i, fd := range fields {
-			if same(fd, part) && (i < at || found[k] < 0) {
-				found[k] = i
-			}
-		}
-	}
-	return found
-}
-
 // open opens one cell of the present row.
 func (o *opener) open(rows pgx.Rows, f *field, sealed []byte, into any) error {
 	s, m := f.at, rows.TypeMap()
 	if sealed == nil {
-		return s.kind.put(m, int16(s.kind.codec.Wire()), nil, into)
+		return putKind(s.kind, m, int16(s.kind.Codec.Wire()), nil, into)
 	}
 	header, err := cell.Parse(sealed)
 	if err != nil {
 		return err
 	}
-	address := cell.Address{Column: s.of(header)}
-	if header.RowBound {
-		if address.Key, err = o.key(rows, f); err != nil {
-			return err
-		}
+	address, err := o.place(rows, f, header)
+	if err != nil {
+		return err
 	}
 	c := f.column.client
 	if o.plain, _, err = c.open(o.plain[:0], address, sealed); err != nil {
 		return err
 	}
-	if o.wire, err = header.Codec.Decode(o.wire[:0], o.plain, s.kind.info); err != nil {
+	if o.wire, err = header.Codec.Decode(o.wire[:0], o.plain, s.kind.Info); err != nil {
 		return err
 	}
-	if err := s.kind.put(m, int16(header.Codec.Wire()), o.wire, into); err != nil {
+	if err := putKind(s.kind, m, int16(header.Codec.Wire()), o.wire, into); err != nil {
 		return err
 	}
 	c.lazy.offer(rows, f, header, address, sealed, o.plain)
 	return nil
 }
 
-// key encodes the row's key from the fields that hold it.
-func (o *opener) key(rows pgx.Rows, f *field) ([]byte, error) {
-	if f.key == nil {
-		return nil, fmt.Errorf("the table has no key to tell rows apart: %w", ErrNoKey)
+// place encodes what the cell of a row is bound to, from the fields that hold it.
+func (o *opener) place(rows pgx.Rows, f *field, header cell.Header) (a cell.Address, err error) {
+	a.Column = f.at.of(header)
+	if !header.RowBound {
+		return a, nil
 	}
-	fields, raw := rows.FieldDescriptions(), rows.RawValues()
-	o.parts = o.parts[:0]
-	for k, i := range f.key {
-		part := f.at.key.parts[k]
-		if i < 0 {
-			return nil, fmt.Errorf("select the key's column %s too: %w", part.name, ErrNoKey)
-		}
-		wire, err := part.respell(rows.TypeMap(), fields[i].Format, int16(f.at.key.encoder.Wire(k)), raw[i])
-		if err != nil {
-			return nil, err
-		}
-		o.parts = append(o.parts, wire)
+	scheme, err := f.column.client.schemeOf(header)
+	switch {
+	case err != nil:
+		return a, err
+	case scheme.Columns == "":
+		o.address, err = f.at.key.Read(o.address[:0], rows, f.key)
+		a.Key = o.address
+		return a, err
 	}
-	var err error
-	o.address, err = f.at.key.encoder.Append(o.address[:0], o.parts)
-	return o.address, err
+	s := f.at
+	if s.bound[scheme.Columns] == nil && (o.learned || o.learn()) {
+		s = f.column.at.Load()
+	}
+	at := s.bound[scheme.Columns]
+	if at == nil {
+		return a, fmt.Errorf("scheme %d: %w", scheme.Number, ErrNoColumns)
+	}
+	o.address, err = at.Read(o.address[:0], rows, at.Fields(s.relid, o.known, f.i))
+	a.Bound = append(o.bound[:0], cell.Bound{Columns: scheme.Columns, Key: o.address})
+	o.bound = a.Bound
+	return a, err
 }
 
 // slot is a destination that has its value inside.
@@ -310,12 +294,12 @@ func put(m *pgtype.Map, oid uint32, format int16, value []byte, into any) error 
 }
 
 // put puts a value of the kind into a destination. No error quotes it.
-func (k kind) put(m *pgtype.Map, format int16, value []byte, into any) error {
-	if k.why != nil {
-		return k.why
+func putKind(k kind.Kind, m *pgtype.Map, format int16, value []byte, into any) error {
+	if k.Why != nil {
+		return k.Why
 	}
-	err := put(m, k.known(m), format, value, into)
-	if err != nil && k.info.OID == pgtype.NumericOID { // pgx reads whole numbers from the binary format only
+	err := put(m, k.Known(m), format, value, into)
+	if err != nil && k.Info.OID == pgtype.NumericOID { // pgx reads whole numbers from the binary format only
 		var n pgtype.Numeric
 		var wire []byte
 		if err = m.Scan(pgtype.NumericOID, format, value, &n); err == nil {
@@ -326,7 +310,7 @@ func (k kind) put(m *pgtype.Map, format int16, value []byte, into any) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("a value of type %s does not go into a %T: %w", k.name, into, ErrValue)
+		return fmt.Errorf("a value of type %s does not go into a %T: %w", k.Name, into, ErrValue)
 	}
 	return nil
 }

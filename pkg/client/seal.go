@@ -11,11 +11,13 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/client/kind"
 )
 
 // row is what a cell is sealed for.
 type row struct {
 	key      Key
+	with     map[string]any // values of other columns that the application has named
 	tenant   any
 	tenanted bool // the application has named a tenant, which may be NULL
 	spelled  bool // tenant is a *string, as Postgres prints it; nil is NULL
@@ -46,13 +48,13 @@ func (c *Client) stored(ctx context.Context, m *pgtype.Map, s *standing, r row, 
 // values are what a write of v stores in a row: the plaintext as an argument for pgx, the cell, and the tokens of it.
 func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, v any) (plain any, sealed []byte, tokens [][]byte, err error) {
 	if !s.setsCell() {
-		return bare(v), nil, nil, nil
+		return kind.Bare(v), nil, nil, nil
 	}
 	scheme, active := c.chain.Active(s.id)
 	if !active && s.cells() {
 		return nil, nil, nil, ErrNoScheme
 	}
-	wire, err := s.kind.wire(m, rounded(bare(v)), s.kind.codec.Wire())
+	wire, err := s.kind.Wire(m, kind.Rounded(kind.Bare(v)), s.kind.Codec.Wire())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -68,7 +70,7 @@ func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	plain, err = s.kind.argument(m, wire)
+	plain, err = s.kind.Argument(m, wire)
 	return plain, sealed, tokens, err
 }
 
@@ -81,17 +83,12 @@ func (c *Client) seal(ctx context.Context, m *pgtype.Map, s *standing, scheme ce
 	if err != nil {
 		return nil, err
 	}
-	address := cell.Address{Column: s.id}
-	if scheme.RowBound {
-		if len(r.key) == 0 {
-			return nil, fmt.Errorf("name the row's key, as in {column = $1 key $2}: %w", ErrNoKey)
-		}
-		if address.Key, err = s.key.encode(m, r.key); err != nil {
-			return nil, err
-		}
+	address, err := s.sealingAt(m, scheme, r)
+	if err != nil {
+		return nil, err
 	}
-	if scheme.Codec.Wire() != s.kind.codec.Wire() {
-		return nil, fmt.Errorf("scheme %d of codec %s does not fit type %s: %w", scheme.Number, scheme.Codec, s.kind.name, ErrValue)
+	if scheme.Codec.Wire() != s.kind.Codec.Wire() {
+		return nil, fmt.Errorf("scheme %d of codec %s does not fit type %s: %w", scheme.Number, scheme.Codec, s.kind.Name, ErrValue)
 	}
 	plaintext, err := scheme.Codec.Encode(make([]byte, 0, max(len(wire), 8)), wire)
 	if err != nil {
@@ -121,7 +118,7 @@ func (c *Client) keyFor(ctx context.Context, m *pgtype.Map, s *standing, scheme 
 	if !ok || !r.tenanted { // where the keys are known and the column has not been looked at yet, too
 		return cell.Scheme{}, fmt.Errorf("scheme %d has a key for each %s: name it, as in {column = $1 key $2 tenant $3}: %w", scheme.Number, chooser, ErrTenant)
 	}
-	tenant, err := column.kind.spell(m, r.tenant)
+	tenant, err := column.kind.Spell(m, r.tenant)
 	if err != nil {
 		return cell.Scheme{}, fmt.Errorf("tenant: %w", err)
 	}
@@ -185,22 +182,20 @@ func (c *Client) open(dst []byte, a cell.Address, sealed []byte) ([]byte, cell.H
 	return out, header, err
 }
 
-// openAt is the value of a cell in the row with that key, and the format that it is in.
-func (c *Client) openAt(m *pgtype.Map, s *standing, key Key, sealed []byte) (wire []byte, format int16, err error) {
+// openAt is the value of a cell in a row, and the format that it is in.
+func (c *Client) openAt(m *pgtype.Map, s *standing, r row, sealed []byte) (wire []byte, format int16, err error) {
 	header, err := cell.Parse(sealed)
 	if err != nil {
 		return nil, 0, err
 	}
-	address := cell.Address{Column: s.of(header)}
-	if header.RowBound {
-		if address.Key, err = s.key.encode(m, key); err != nil {
-			return nil, 0, err
-		}
+	address, err := c.openingAt(m, s, r, header)
+	if err != nil {
+		return nil, 0, err
 	}
 	plain, _, err := c.open(nil, address, sealed)
 	if err != nil {
 		return nil, 0, err
 	}
-	wire, err = header.Codec.Decode(nil, plain, s.kind.info)
+	wire, err = header.Codec.Decode(nil, plain, s.kind.Info)
 	return wire, int16(header.Codec.Wire()), err
 }

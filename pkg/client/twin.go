@@ -33,7 +33,7 @@ func (c *Client) joinTwin(ctx context.Context, relation pg.Relation, s *standing
 		return err
 	}
 	s.twin = &standing{id: twin.ID, relid: s.relid, table: s.table, phase: lifecycle.PhaseCutOver, sealed: target.Name, sealedNum: target.Attnum, form: ddl.FormOf(target), kind: s.kind,
-		tenants: tenants(relation, schemes)}
+		tenants: tenants(relation, schemes), bound: boundPlaces(relation, schemes)}
 	s.twin.key, err = c.keyOf(ctx, relation, twin.ID)
 	return err
 }

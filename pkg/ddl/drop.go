@@ -99,6 +99,7 @@ func (r Removal) Drop() Step {
 	do = append(do, r.ReverseCapture().Undo...)
 	for _, id := range r.Cells {
 		do = append(do, Column{ID: id, Table: r.Table}.Shredded(nil).Do...)
+		do = append(do, Column{ID: id, Table: r.Table}.Bind(nil).Do...)
 	}
 	drop, add := "", ""
 	for _, c := range r.Along {

@@ -46,7 +46,7 @@ func TestGolden(t *testing.T) {
 
 		"uncovered_index": c.UncoveredIndex(leaf), "uncovered": {Do: []string{c.Uncovered(leaf)}},
 		"present": c.Present(), "validate_present": c.ValidatePresent(), "require": c.Require(),
-		"shredded": c.Shredded([]uint32{7, 3, 7}), "fence": c.Fence([]uint16{9, 2, 1, 2}), "validate_fence": c.ValidateFence(), "raise_fence": c.RaiseFence(),
+		"shredded": c.Shredded([]uint32{7, 3, 7}), "bind": c.Bind([]string{"Tenant", `"slug" $capture$`}), "fence": c.Fence([]uint16{9, 2, 1, 2}), "validate_fence": c.ValidateFence(), "raise_fence": c.RaiseFence(),
 		"left_behind": {Do: []string{c.LeftBehind(65535, 1000)}}, "census": {Do: []string{c.Census()}},
 
 		"missed": {Do: []string{ddl.Missed(c.ID)}}, "conditions": {Do: []string{ddl.Conditions()}}, "parts": {Do: []string{watch.Parts()}}, "fingerprint": {Do: []string{watch.Fingerprint()}},

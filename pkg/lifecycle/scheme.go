@@ -30,8 +30,8 @@ type SchemeConflictError struct {
 
 // Error says which one it is.
 func (e *SchemeConflictError) Error() string {
-	return fmt.Sprintf("scheme %d of %s is another one already (suite %s, codec %s, row-bound %t, padding %d): give the new definition the next number",
-		e.Have.Number, e.Of(e.Have.Column), e.Have.Suite, e.Have.Codec, e.Have.RowBound, e.Have.Padding)
+	return fmt.Sprintf("scheme %d of %s is another one already (suite %s, codec %s, binding %s, padding %d): give the new definition the next number",
+		e.Have.Number, e.Of(e.Have.Column), e.Have.Suite, e.Have.Codec, e.Have.Binding(), e.Have.Padding)
 }
 
 // Hint says why.
@@ -100,38 +100,22 @@ type key struct {
 const schemeOf = `coalesce((SELECT pg_catalog.concat_ws('.', c.schema_name, c.table_name, c.source) FROM cipherfleet.columns c WHERE c.id = s.column_id), '')`
 
 // A scheme is written together with its key, and marked before its key is destroyed: one without is found, as damage.
-const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, s.binding, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
+const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
  FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL
  WHERE s.state IN ('readable', 'active')`
 
 func scanKey(row pgx.CollectableRow) (k key, err error) {
-	var binding string
+	var binding, columns string
 	s := &k.scheme
-	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary, &k.tenant, &k.tenantColumn, &k.retain, &k.of.Name); err != nil {
-		return k, err
+	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &columns, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary, &k.tenant, &k.tenantColumn, &k.retain, &k.of.Name); err == nil {
+		*s, err = s.Bind(binding, columns)
 	}
-	s.RowBound, err = parseBinding(binding)
 	return k, err
 }
 
-const boundToKey, boundToNothing = "pk", "none"
-
-func binding(s cell.Scheme) string {
-	if s.RowBound {
-		return boundToKey
-	}
-	return boundToNothing
-}
-
-func parseBinding(text string) (rowBound bool, err error) {
-	switch text {
-	case boundToKey:
-		return true, nil
-	case boundToNothing:
-		return false, nil
-	}
-	return false, fmt.Errorf("binding %.20q is unknown to this program", text)
-}
+// bindingSQL is a scheme's binding, and its columns as [cell.BoundTo] writes them. A schema of before version 5 knows none.
+const bindingSQL = `s.binding, coalesce((SELECT pg_catalog.string_agg(b.n || b.t, ',' ORDER BY b.o) FROM ROWS FROM (
+ pg_catalog.jsonb_array_elements_text(nullif(pg_catalog.to_jsonb(s)->'bound_attnums', 'null')), pg_catalog.string_to_table(pg_catalog.to_jsonb(s)->>'bound_tags', NULL)) WITH ORDINALITY b (n, t, o)), '')`
 
 // ActivateScheme makes a scheme if the registry has none of its number, and has its column sealed with it: what
 // [Registrar.NewScheme] and [Registrar.ActivateScheme] do, for a rung whose own event tells of it. A number that exists

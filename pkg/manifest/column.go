@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -52,6 +53,11 @@ func (r *reader) column(n *yaml.Node, path string) Column {
 	r.target(n, path, seen, &c)
 	r.transform(n, path, seen, c)
 	r.scheme(n, path, seen, &c)
+	for _, number := range sortedNumbers(c.Schemes) {
+		if bound := c.Schemes[number].Columns; slices.Contains(bound, c.Source) || slices.Contains(bound, c.Target) {
+			r.fail(n, fmt.Sprintf("%s.schemes.%d.columns", path, number), "name other columns of the table", "source and target must not be among them: cells cannot be bound to themselves")
+		}
+	}
 	return c
 }
 
@@ -140,20 +146,32 @@ func (r *reader) oneScheme(n *yaml.Node, path string) Scheme {
 	s := DefaultScheme()
 	seen := r.mapping(n, path,
 		field{"suite", r.choice(&s.Suite, "xaes-256-gcm", "aes-256-siv")},
-		field{"binding", r.choice(&s.Binding, "pk", "none")},
+		field{"binding", r.choice(&s.Binding, "pk", "none", "columns")},
+		field{"columns", func(n *yaml.Node, path string) { s.Columns = r.key(n, path) }},
 		field{"padding", r.padding(&s.Padding)},
 		field{"nulls", r.choice(&s.Nulls, "keep")},
 		field{"tenant", r.text(&s.Tenant)},
 		field{"retain", r.duration(&s.Retain, 0, tenYears)})
+	r.boundTo(n, path, seen, s)
 	if s.Suite != "aes-256-siv" {
 		return s
 	}
 	// Equal values shall give equal cells; bound to their rows they would not.
-	if seen["binding"] != nil && s.Binding == "pk" {
+	if seen["binding"] != nil && s.Binding != "none" {
 		r.fail(seen["binding"], path+".binding", "", "suite aes-256-siv cannot be bound to rows (accepted: none)")
 	}
 	s.Binding = "none"
 	return s
+}
+
+// boundTo refuses columns that no binding has, and a binding to columns without any.
+func (r *reader) boundTo(n *yaml.Node, path string, seen map[string]*yaml.Node, s Scheme) {
+	switch {
+	case s.Binding == "columns" && len(s.Columns) == 0:
+		r.fail(n, path+".columns", "columns: [tenant_id]", "missing; binding columns needs the columns that cells are bound to")
+	case s.Binding != "columns" && seen["columns"] != nil:
+		r.fail(seen["columns"], path+".columns", "", "only binding columns has it, this is %s", s.Binding)
+	}
 }
 
 func (r *reader) padding(into *int) func(*yaml.Node, string) {

@@ -85,7 +85,8 @@ type External struct{ Subject, Key string }
 // Scheme is what the cells of one scheme number are like.
 type Scheme struct {
 	Suite, Binding string
-	Padding        int // block in bytes
+	Columns        []string // that binding columns binds cells to, in this order
+	Padding        int      // block in bytes
 	Nulls          string
 	Tenant         string        // column that chooses the key; "" means one key for all rows
 	Retain         time.Duration // how long a retired key stays readable

@@ -116,13 +116,7 @@ func tableBlock(t Table) block {
 	b.text("schema", t.Schema, "")
 	b.text("table", t.Name, "")
 	if len(t.Key) > 0 {
-		key := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-		for _, name := range t.Key {
-			node := &yaml.Node{}
-			node.SetString(name)
-			key.Content = append(key.Content, node)
-		}
-		b.add("key", key, "rows are walked in its order")
+		b.add("key", flowList(t.Key), "rows are walked in its order")
 	}
 	if t.Where != "" {
 		b.text("where", t.Where, "SQL over a row; such a table cannot cut over")
@@ -133,6 +127,17 @@ func tableBlock(t Table) block {
 	}
 	b.add("columns", columns, "")
 	return b
+}
+
+// flowList is a list in one line.
+func flowList(names []string) *yaml.Node {
+	list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, name := range names {
+		node := &yaml.Node{}
+		node.SetString(name)
+		list.Content = append(list.Content, node)
+	}
+	return list
 }
 
 func columnBlock(c Column) block {
@@ -198,6 +203,9 @@ func schemesBlock(schemes map[int]Scheme) block {
 		s, one := schemes[number], newBlock()
 		one.text("suite", s.Suite, "")
 		one.text("binding", s.Binding, "")
+		if len(s.Columns) > 0 {
+			one.add("columns", flowList(s.Columns), "")
+		}
 		one.number("padding", s.Padding, "")
 		one.text("nulls", s.Nulls, "")
 		if s.Tenant != "" {

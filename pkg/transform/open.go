@@ -17,7 +17,7 @@ func openCell(ctx context.Context, keyring *cell.Keyring, learn func(context.Con
 		plain, header, err = keyring.Open(dst, v.Address, v.In)
 	}
 	switch {
-	case errors.Is(err, cell.ErrKeyRevoked), errors.Is(err, cell.ErrKeyExpired):
+	case errors.Is(err, cell.ErrKeyRevoked), errors.Is(err, cell.ErrKeyExpired), errors.Is(err, cell.ErrNoColumns): // of no scheme that was there when the row was read
 		return nil, header, err
 	case err != nil:
 		return nil, header, fmt.Errorf("%w: %w", ErrValue, err)

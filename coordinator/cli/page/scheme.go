@@ -28,7 +28,7 @@ func Schemes(w io.Writer, list scheme.List) error {
 		if s.Tenant != "" {
 			tenant = s.Tenant
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Number, s.State, s.Suite, s.Binding, s.Padding, tenant, s.Keys, cells(s), s.Created.UTC().Format(time.DateOnly))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Number, s.State, s.Suite, binding(s), s.Padding, tenant, s.Keys, cells(s), s.Created.UTC().Format(time.DateOnly))
 	}
 	return t.Flush()
 }
@@ -67,11 +67,19 @@ func Scheme(w io.Writer, s scheme.Scheme) error {
 
 // SchemeLine describes one in a line.
 func SchemeLine(s scheme.Scheme) string {
-	line := fmt.Sprintf("%s, binding %s, padding %d, codec %s, retained %s", s.Suite, s.Binding, s.Padding, s.Codec, s.Retain)
+	line := fmt.Sprintf("%s, binding %s, padding %d, codec %s, retained %s", s.Suite, binding(s), s.Padding, s.Codec, s.Retain)
 	if s.Tenant != "" {
 		line += fmt.Sprintf(", a key for each %s", s.Tenant)
 	}
 	return line
+}
+
+// binding names the columns too that a scheme is bound to.
+func binding(s scheme.Scheme) string {
+	if len(s.Columns) == 0 {
+		return s.Binding
+	}
+	return s.Binding + " (" + strings.Join(s.Columns, ", ") + ")"
 }
 
 // Keys is a table of every data key there ever was.

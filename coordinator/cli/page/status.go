@@ -52,7 +52,11 @@ func printColumn(b *strings.Builder, c status.Column) {
 		about = ""
 	}
 	for _, s := range c.Schemes {
-		line("scheme", "%d: %s%d cells", s.Number, about, s.Rows)
+		to := ""
+		if s.Bound != "" {
+			to = ", bound to (" + s.Bound + ")"
+		}
+		line("scheme", "%d: %s%d cells%s", s.Number, about, s.Rows, to)
 	}
 	for _, x := range c.Indexes {
 		line("index", "%s", indexLine(x))

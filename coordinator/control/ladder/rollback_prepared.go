@@ -75,7 +75,7 @@ func (l *Ladder) undoPrepared(ctx context.Context, p RollbackPlan, r RollbackReq
 			steps = append(steps, p.column.Present(), p.column.Check())
 		}
 		if r.DropTarget && p.Sealed.Attnum != 0 {
-			steps = append(steps, p.column.Shredded(nil), p.column.AddTarget())
+			steps = append(steps, p.column.Shredded(nil), p.column.Bind(nil), p.column.AddTarget())
 		}
 		for _, step := range steps {
 			if err := undo(ctx, tx, step); err != nil {

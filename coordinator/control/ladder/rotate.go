@@ -127,6 +127,9 @@ func jobOverCells(ctx context.Context, q pg.Querier, s standing.Standing, to pg.
 	if !found || !key.Usable() {
 		return preflight.Plan{}, standing.Refuse("key", preflight.KeyHint, "%s has lost the key that its cells are bound to", s.Relation.Table())
 	}
+	if err := s.CheckBound(ctx, q); err != nil {
+		return preflight.Plan{}, err
+	}
 	if last, err := work.Newest(ctx, q, s.ID); err == nil {
 		triggers = cmp.Or(triggers, last.Spec.UserTriggers)
 	} else if !errors.Is(err, work.ErrNoJob) {
@@ -158,6 +161,13 @@ func (p RotationPlan) Begin(ctx context.Context, registrar lifecycle.Registrar, 
 				return fmt.Errorf("let the plaintext of %s stay: %w", p.Relation.Table(), err)
 			}
 		}
+	}
+	names, err := p.BoundColumns(p.Schemes)
+	if err == nil && len(names) > 0 {
+		err = p.Bind(ctx, registrar.DB, names, alter)
+	}
+	if err != nil {
+		return err
 	}
 	return registrar.ActivateScheme(ctx, p.ID, p.To.Number)
 }

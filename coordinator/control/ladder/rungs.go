@@ -70,10 +70,13 @@ func (r *Rungs) dualWriting(ctx context.Context, plan preflight.Plan, c prefligh
 	if c.Sealed() {
 		scheme, err = r.scheme(ctx, column.ID, c)
 	}
-	if err != nil || c.Guarded {
+	if err == nil && !c.Guarded {
+		err = r.guard(ctx, c.Steps(plan, column.ID), column)
+	}
+	if err != nil || scheme.Number == 0 {
 		return scheme, err
 	}
-	return scheme, r.guard(ctx, c.Steps(plan, column.ID), column)
+	return scheme, standing.BindAnew(ctx, r.DB, plan.Relation, c.Steps(plan, column.ID), r.Alter)
 }
 
 // scheme is what the column is sealed with, its key proven; one that has none gets its first.

@@ -58,7 +58,7 @@ func (p *look) checkColumns(ctx context.Context) error {
 			err = p.checkRegistry(i, &column, registered)
 		}
 		if err == nil {
-			err = p.checkFirst(ctx, i, &column)
+			err = p.checkFirst(ctx, i, &column, registered)
 		}
 		if err == nil {
 			err = p.checkUnwatched(ctx, i, column)

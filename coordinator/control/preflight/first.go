@@ -34,7 +34,7 @@ func (c Column) First(id uint32) lifecycle.Definition {
 	}
 	d.Number, d.Tenant, d.Retain = uint16(max(s.Number, 1)), s.Tenant, s.Retained()
 	d.Suite = cmp.Or(Suites()[s.Suite], d.Suite)
-	d.RowBound = s.Binding != "none" && !d.Suite.Deterministic()
+	d.RowBound, d.Columns = s.Binding != "none" && !d.Suite.Deterministic(), c.bound
 	if s.Padding != nil {
 		d.Padding = *s.Padding
 	}
@@ -42,7 +42,7 @@ func (c Column) First(id uint32) lifecycle.Definition {
 }
 
 // checkFirst refuses a first scheme that the column cannot have. Where it has one already, nothing is asked any more.
-func (p *look) checkFirst(ctx context.Context, i int, c *Column) (err error) {
+func (p *look) checkFirst(ctx context.Context, i int, c *Column, registered []lifecycle.Column) (err error) {
 	if !c.Sealed() || c.Origin.Own() {
 		return nil
 	}
@@ -56,6 +56,11 @@ func (p *look) checkFirst(ctx context.Context, i int, c *Column) (err error) {
 		return nil
 	}
 	c.first = p.request.Columns[i].First
+	if c.first.Binding == cell.BoundToColumns {
+		if c.bound, err = BindTo(columnsField(i)+".first_scheme.columns", p.plan.Relation, registered, c.first.Columns, c.Source.Attnum, c.Target.Attnum); err != nil {
+			return err
+		}
+	}
 	return CheckDefinition(columnsField(i)+".first_scheme", p.plan.Relation, c.First(1), c.Source.Attnum, c.Target.Attnum)
 }
 
@@ -88,6 +93,9 @@ func Warnings(r pg.Relation, source int16, d lifecycle.Definition) (all []string
 	}
 	if !d.RowBound && !d.Suite.Deterministic() {
 		all = append(all, "binding none: a cell that is copied to another row of the column opens there")
+	}
+	if d.Columns != "" {
+		all = append(all, "binding columns: a cell that is copied to another row with the same values of those columns opens there")
 	}
 	if d.Tenant != "" && r.ColumnAt(source).Attnum != 0 {
 		if tenant, _ := r.Column(d.Tenant); !tenant.NotNull {

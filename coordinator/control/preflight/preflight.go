@@ -43,6 +43,7 @@ type Column struct {
 
 	where      string // the same as it was asked for
 	first      *messages.Scheme
+	bound      string    // what the first scheme is bound to, as [cell.Scheme.Columns]; "": to no columns
 	form       cell.Form // of cells in the target
 	long       bool      // its cells may be stored outside their rows
 	payload    ddl.Payload

@@ -74,6 +74,7 @@ func schemeDifferences(l *status.Look) (list []Difference) {
 		differ(what+" suite", wanted.Suite, strings.ToLower(cell.Suite(s.Suite).String()))
 		differ(what+" padding", strconv.Itoa(wanted.Padding), strconv.Itoa(s.Padding))
 		differ(what+" binding", wanted.Binding, s.Binding)
+		differ(what+" columns", strings.Join(wanted.Columns, ", "), strings.Join(l.BoundTo(s), ", "))
 		differ(what+" nulls", wanted.Nulls, s.Nulls)
 		differ(what+" tenant", wanted.Tenant, s.Tenant)
 	}

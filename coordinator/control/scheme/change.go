@@ -38,7 +38,7 @@ func (r *Registry) plan(ctx context.Context, n standing.Name, number uint16) (p 
 		return p, err
 	}
 	s, err := p.column.numbered(number)
-	p.Table, p.Column, p.Scheme = p.column.Relation.Table().String(), p.column.Source, Described(s)
+	p.Table, p.Column, p.Scheme = p.column.Relation.Table().String(), p.column.Source, p.column.Described(s)
 	return p, err
 }
 
@@ -47,11 +47,18 @@ const readyPause = 500 * time.Millisecond
 // Activate has the column sealed with the scheme from now on. It waits, for as long as patience, until every program with
 // a live lease can read it, and then gives up with a [*lifecycle.NotReadyError]; nothing was changed then.
 func (r *Registry) Activate(ctx context.Context, p Change, patience time.Duration) (Scheme, error) {
-	err := Await(ctx, patience, func() error { return r.registrar().ActivateScheme(ctx, p.column.ID, p.Scheme.Number) })
+	names, err := p.column.BoundColumns(p.column.Rows)
+	if err == nil && len(names) > 0 {
+		err = r.guardBound(ctx, p.column, names)
+	}
 	if err != nil {
 		return Scheme{}, err
 	}
-	return r.described(ctx, p.column.ID, p.Scheme.Number)
+	err = Await(ctx, patience, func() error { return r.registrar().ActivateScheme(ctx, p.column.ID, p.Scheme.Number) })
+	if err != nil {
+		return Scheme{}, err
+	}
+	return r.described(ctx, p.column, p.Scheme.Number)
 }
 
 // Await does something again, for as long as patience, while it ends with a [*lifecycle.NotReadyError]: programs with a
@@ -144,5 +151,5 @@ func (r *Registry) Destroy(ctx context.Context, p Change) (Scheme, error) {
 	if err != nil {
 		return Scheme{}, standing.Settled(c.Standing, err)
 	}
-	return r.described(ctx, c.ID, p.Scheme.Number)
+	return r.described(ctx, c, p.Scheme.Number)
 }

@@ -37,7 +37,7 @@ func (r *Registry) List(ctx context.Context, n standing.Name, count bool) (List,
 			return err
 		}
 		for _, s := range c.Rows {
-			d := Described(s)
+			d := c.Described(s)
 			d.Fenced = proven && (s.State == lifecycle.SchemeRetired || s.State == lifecycle.SchemeDestroyed)
 			l.Schemes = append(l.Schemes, d)
 		}

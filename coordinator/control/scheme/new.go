@@ -18,7 +18,8 @@ import (
 type Wanted struct {
 	Number  int            // 0: the next one
 	Suite   string         // as the manifest spells it; "": left out
-	Binding string         // pk or none; "": left out
+	Binding string         // pk, none or columns; "": left out
+	Columns []string       // that binding columns binds to, in order; nil: left out
 	Padding *int           // block in bytes; nil: left out
 	Tenant  *string        // column that chooses the key, "" for one key; nil: left out
 	Retain  *time.Duration // nil: left out
@@ -28,8 +29,12 @@ type Wanted struct {
 type NewPlan struct {
 	Table, Column string
 	Definition    lifecycle.Definition
-	Already       bool     // it is there, just so
-	Warnings      []string // what whoever reviews it should know
+	Already       bool        // it is there, just so
+	Warnings      []string    // what whoever reviews it should know
+	Statements    []Statement // that it takes to look after the columns that its cells are to be bound to
+
+	column column
+	bound  []string // columns that cells are bound to with it, by all schemes that can be read
 }
 
 // PlanNew looks a new scheme over before anything is changed.
@@ -43,6 +48,9 @@ func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p Ne
 		return p, err
 	}
 	if err := preflight.CheckDefinition("scheme", c.Relation, p.Definition, c.SourceNum, c.TargetNum); err != nil {
+		return p, err
+	}
+	if err := r.planBound(ctx, c, &p); err != nil {
 		return p, err
 	}
 	p.Warnings = preflight.Warnings(c.Relation, c.SourceNum, p.Definition)
@@ -65,15 +73,11 @@ func (c column) define(w Wanted) (d lifecycle.Definition, err error) {
 				w.Suite, strings.Join(slices.Sorted(maps.Keys(preflight.Suites())), " or "))
 		}
 		if d.Suite = suite; suite.Deterministic() && w.Binding == "" {
-			d.RowBound = false
+			d.RowBound, d.Columns = false, ""
 		}
 	}
-	switch w.Binding {
-	case "":
-	case "pk", "none":
-		d.RowBound = w.Binding == "pk"
-	default:
-		return d, standing.Reject("binding", "pk binds a cell to its row", "binding was %q; accepted is pk or none", w.Binding)
+	if d, err = c.bind(d, w); err != nil {
+		return d, err
 	}
 	if w.Padding != nil {
 		d.Padding = *w.Padding
@@ -136,19 +140,30 @@ func (c column) checkNumber(p *NewPlan) error {
 
 // New makes the scheme: it can be read from now on, its key is committed, read back and proven.
 func (r *Registry) New(ctx context.Context, p NewPlan) (Scheme, error) {
+	if p.Definition.Columns != "" {
+		if err := r.guardBound(ctx, p.column, p.bound); err != nil {
+			return Scheme{}, err
+		}
+	}
 	made, err := r.registrar().NewScheme(ctx, p.Definition)
 	if err != nil {
 		return Scheme{}, err
 	}
-	return r.described(ctx, made.Column, made.Number)
+	return r.described(ctx, p.column, made.Number)
 }
 
 // described reads one scheme.
-func (r *Registry) described(ctx context.Context, id uint32, number uint16) (Scheme, error) {
-	rows, err := lifecycle.Schemes(ctx, r.DB, id)
+func (r *Registry) described(ctx context.Context, c column, number uint16) (Scheme, error) {
+	rows, err := lifecycle.Schemes(ctx, r.DB, c.ID)
 	if err != nil {
 		return Scheme{}, err
 	}
-	s, err := column{Rows: rows}.numbered(number)
-	return Described(s), err
+	c.Rows = rows
+	s, err := c.numbered(number)
+	return c.Described(s), err
+}
+
+// Would is the scheme as it would be made.
+func (p NewPlan) Would() Scheme {
+	return p.column.Described(lifecycle.SchemeRow{Definition: p.Definition, State: lifecycle.SchemeReadable})
 }

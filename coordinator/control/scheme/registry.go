@@ -12,6 +12,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/bound"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -33,6 +34,8 @@ type column struct {
 	standing.Standing
 	Rows []lifecycle.SchemeRow
 	gone bool // it is in nobody's care any more, and has no cells
+
+	others []lifecycle.Column // that are registered of the table
 }
 
 // find looks a column up, and what its schemes are.
@@ -47,6 +50,9 @@ func (r *Registry) find(ctx context.Context, n standing.Name) (c column, err err
 			return err
 		}
 		if c.Rows, err = lifecycle.Schemes(ctx, tx, c.ID); err != nil {
+			return err
+		}
+		if c.others, err = lifecycle.Columns(ctx, tx, c.Relid); err != nil {
 			return err
 		}
 		e, err := standing.EncrypterOf(ctx, tx, c.ID)
@@ -94,7 +100,8 @@ type Scheme struct {
 	State     lifecycle.SchemeState `json:"state"` // "unknown" of cells whose number the registry does not know
 	Suite     string                `json:"suite"` // as the manifest spells it
 	Codec     string                `json:"codec"`
-	Binding   string                `json:"binding"` // pk or none
+	Binding   string                `json:"binding"`           // pk, none or columns
+	Columns   []string              `json:"columns,omitempty"` // that it is bound to with columns, by their present names; #7 is one that is gone
 	Padding   int                   `json:"padding"`
 	Tenant    string                `json:"tenant"` // column that chooses the key; "": one key for all rows
 	Retain    string                `json:"retain"` // as time.Duration writes it
@@ -112,17 +119,13 @@ type Scheme struct {
 // Unknown is the state of a scheme that cells carry and the registry does not know.
 const Unknown lifecycle.SchemeState = "unknown"
 
-func bindingName(rowBound bool) string {
-	if rowBound {
-		return "pk"
-	}
-	return "none"
-}
-
 // Described is a scheme for people and programs, without what only the table tells.
-func Described(s lifecycle.SchemeRow) Scheme {
-	d := Scheme{Number: s.Number, State: s.State, Suite: preflight.SuiteName(s.Suite), Codec: s.Codec.String(), Binding: bindingName(s.RowBound), Padding: s.Padding,
+func (c column) Described(s lifecycle.SchemeRow) Scheme {
+	d := Scheme{Number: s.Number, State: s.State, Suite: preflight.SuiteName(s.Suite), Codec: s.Codec.String(), Binding: s.Binding(), Padding: s.Padding,
 		Tenant: s.Tenant, Retain: s.Retain.String(), Key: s.KeyID, Keys: s.Keys, Revision: s.Revision, Created: s.Created}
+	if s.Columns != "" {
+		d.Columns = bound.Names(c.Relation, s.Columns)
+	}
 	if !s.Retired.IsZero() {
 		until := s.Retired.Add(s.Retain)
 		d.Retired, d.Until = &s.Retired, &until

@@ -46,7 +46,7 @@ func (r *Registry) PlanRetire(ctx context.Context, n standing.Name, number uint1
 	if err != nil {
 		return p, err
 	}
-	p.Table, p.Column, p.Scheme, p.retired = c.Relation.Table().String(), c.Source, Described(s), retired(c.Rows, number)
+	p.Table, p.Column, p.Scheme, p.retired = c.Relation.Table().String(), c.Source, c.Described(s), retired(c.Rows, number)
 	err = standing.Reading(ctx, r.DB, "0", func(tx pg.Tx) error {
 		over := s.State == lifecycle.SchemeRetired || s.State == lifecycle.SchemeDestroyed
 		if !over {
@@ -115,7 +115,10 @@ func (r *Registry) Retire(ctx context.Context, p RetirePlan) (Scheme, error) {
 	if err := standing.Patiently(ctx, r.DB, func(tx pg.Tx) error { return r.conclude(ctx, tx, p) }); err != nil {
 		return Scheme{}, standing.Settled(c.Standing, errors.Join(err, r.withdraw(ctx, p)))
 	}
-	done, err := r.described(ctx, c.ID, number)
+	if s, err := c.numbered(number); err == nil && s.Columns != "" {
+		r.releaseBound(ctx, c)
+	}
+	done, err := r.described(ctx, c, number)
 	done.Fenced = true
 	return done, err
 }

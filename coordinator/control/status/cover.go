@@ -36,8 +36,9 @@ type Coverage struct {
 
 // SchemeRows is how many cells are of one scheme.
 type SchemeRows struct {
-	Number int   `json:"number"`
-	Rows   int64 `json:"rows"`
+	Number int    `json:"number"`
+	Rows   int64  `json:"rows"`
+	Bound  string `json:"bound_to,omitempty"` // the columns that its cells are bound to instead of the row's key
 }
 
 const (
@@ -261,7 +262,7 @@ func (l *Look) add(groups []group, percent float64) {
 	c.Uncovered = min(c.Uncovered, c.Total)
 	c.Covered = c.Total - c.Uncovered
 	for number, rows := range schemes {
-		l.Status.Schemes = append(l.Status.Schemes, SchemeRows{number, min(rows, c.Covered)})
+		l.Status.Schemes = append(l.Status.Schemes, l.schemeRows(number, min(rows, c.Covered)))
 	}
 	slices.SortFunc(l.Status.Schemes, func(a, b SchemeRows) int { return cmp.Compare(a.Number, b.Number) })
 }
@@ -342,7 +343,7 @@ func (l *Look) byProgress() {
 	c.Uncovered = c.Total - c.Covered
 	for _, column := range job.Spec.Columns {
 		if column.ID == l.Column.ID && c.Covered > 0 && !c.OutsideIn {
-			l.Status.Schemes = append(l.Status.Schemes, SchemeRows{int(column.Scheme), c.Covered})
+			l.Status.Schemes = append(l.Status.Schemes, l.schemeRows(int(column.Scheme), c.Covered))
 		}
 	}
 }

@@ -41,6 +41,8 @@ const (
 	FlagWhereDiffers      = "where-differs"       // the manifest has another condition for the table's rows than the last job
 	FlagKeyMissing        = "key-missing"         // no scheme is active, or its data key is gone
 	FlagKeyChanged        = "key-changed"         // no usable key of the table is the one that cells are bound to
+	FlagBoundChanged      = "bound-changed"       // a column that cells are bound to is gone, may be NULL, or has another type
+	FlagBoundUnwatched    = "bound-unwatched"     // nothing keeps a write of such a column from leaving its cell behind
 	FlagIndexMissing      = "index-missing"       // the manifest wants it
 	FlagIndexUnwanted     = "index-unwanted"      // it is over the cells, and the manifest does not name it
 	FlagIndexDiffers      = "index-differs"       // a blind index is another one than the manifest describes, and never changes
@@ -91,6 +93,7 @@ func (l *Look) SetFlags() {
 		}
 		l.flagKeys()
 	}
+	l.flagBound()
 	l.flagRows()
 	l.flagIndexes()
 	l.flagEQL()

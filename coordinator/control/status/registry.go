@@ -81,11 +81,14 @@ type Scheme struct {
 	Number, Suite, Padding int
 	Binding, Nulls, Tenant string
 	State                  lifecycle.SchemeState
-	keyed                  bool // its data key is there
+	Columns                string // that it is bound to, as [cell.Scheme.Columns]; "": none
+	keyed                  bool   // its data key is there
 }
 
-// A schema of before version 3 knows no tenants.
+// A schema of before version 3 knows no tenants, one of before version 5 no bound columns.
 const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.padding, s.binding, s.nulls, s.state, coalesce(pg_catalog.to_jsonb(s)->>'tenant_column', ''),
+ coalesce((SELECT pg_catalog.string_agg(b.n || b.t, ',' ORDER BY b.o) FROM ROWS FROM (
+   pg_catalog.jsonb_array_elements_text(nullif(pg_catalog.to_jsonb(s)->'bound_attnums', 'null')), pg_catalog.string_to_table(pg_catalog.to_jsonb(s)->>'bound_tags', NULL)) WITH ORDINALITY b (n, t, o)), ''),
  EXISTS (SELECT FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL)
  FROM cipherfleet.schemes s ORDER BY s.column_id, s.number`
 
@@ -97,7 +100,7 @@ func (r *registry) readSchemes(ctx context.Context, q pg.Querier) error {
 	}
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (id uint32, err error) {
 		var s Scheme
-		err = row.Scan(&id, &s.Number, &s.Suite, &s.Padding, &s.Binding, &s.Nulls, &s.State, &s.Tenant, &s.keyed)
+		err = row.Scan(&id, &s.Number, &s.Suite, &s.Padding, &s.Binding, &s.Nulls, &s.State, &s.Tenant, &s.Columns, &s.keyed)
 		if r.AllSchemes[id] = append(r.AllSchemes[id], s); s.State == lifecycle.SchemeActive {
 			r.Schemes[id] = s
 		}

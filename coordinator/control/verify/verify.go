@@ -120,6 +120,9 @@ func (v *Verifier) pass(ctx context.Context, t *tested, p *testPass) error {
 	}
 	for _, leaf := range t.relation.Leaves {
 		shape, err := shape.OpenProof(ctx, v.DB, job, leaf.OID, t.keys.Keyring)
+		if refusal := standing.Unbound(err); refusal != err {
+			return refusal
+		}
 		if errors.Is(err, keyspace.ErrChanged) {
 			return standing.Refuse("table", "cipherfleet status says what is different; verify again when nobody alters the table",
 				"%s is not what its columns were prepared for, with key (%s)", t.relation.Table(), strings.Join(p.key, ", "))

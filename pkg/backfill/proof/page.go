@@ -32,7 +32,8 @@ type page struct {
 	last  keyspace.Bound
 	place []byte // of the last row: its ctid
 
-	witness shape.Witness
+	witness  shape.Witness
+	bindings []byte // scratch: what the row's cells may be bound to beside its key
 }
 
 func (w *walk) newPage(ctx context.Context, view *shape.Shape) *page {
@@ -65,6 +66,11 @@ func (p *page) row(wire [][]byte) error {
 	if p.witness.Address.Key, err = p.Shape.Keys.Append(p.witness.Address.Key[:0], wire[:keys]); err != nil {
 		return err
 	}
+	bindings, arena, err := p.Shape.AppendBound(p.witness.Address.Bound[:0], p.bindings[:0], values[2*len(p.view.Columns):])
+	if err != nil {
+		return err
+	}
+	p.witness.Address.Bound, p.bindings = bindings, arena
 	for i, c := range p.view.Columns {
 		w := &p.witness
 		w.Before, w.Address.Column, w.Source, w.Target = p.Before[c.ID], c.ID, values[2*i], values[2*i+1]

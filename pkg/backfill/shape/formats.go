@@ -4,12 +4,15 @@ import "github.com/cipherfleet/cipherfleet/pkg/pg"
 
 // The wire formats of what the statements return, in the order in which they list it.
 
-// restFormats are those of the sources, of what chooses keys, and of the cells that are compared.
+// restFormats are those of the sources, of what chooses keys, of what cells are bound to, and of the cells that are compared.
 func (s *Shape) restFormats() (list []int16) {
 	for _, c := range s.Columns {
 		list = append(list, pg.Format(c.input().isBinary))
 	}
 	list = append(list, make([]int16, len(s.choosers()))...) // as text
+	for _, read := range s.boundColumns() {
+		list = append(list, pg.Format(read.isBinary))
+	}
 	for _, stored := range s.stored() {
 		list = append(list, pg.Format(stored.isBinary))
 	}
@@ -53,6 +56,9 @@ func (s *Shape) VerifyFormats() []int16 {
 		for _, read := range c.evidence() {
 			list = append(list, pg.Format(read.isBinary))
 		}
+	}
+	for _, read := range s.boundColumns() {
+		list = append(list, pg.Format(read.isBinary))
 	}
 	return append(list, 1)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/bound"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -57,7 +58,7 @@ func openLeaf(ctx context.Context, db *pg.DB, job work.Job, leaf uint32, keyring
 		column.Tenant = c.Tenant
 		s.Columns = append(s.Columns, column)
 	}
-	return s, nil
+	return s, s.bind(relation, job, keyring)
 }
 
 // openColumn finds a column by its name and refuses it if it is not the attribute that the job meant.
@@ -112,6 +113,9 @@ func (s *Shape) takeFingerprint(ctx context.Context, q pg.Querier) (err error) {
 	}
 	for _, c := range s.Columns {
 		watch.Columns = append(watch.Columns, ddl.Column{ID: c.ID, Source: c.Source, Target: c.Target, Expression: c.Expression, Where: c.Where, Beside: c.Beside})
+	}
+	if names := bound.Distinct(s.Bindings); len(names) > 0 {
+		watch.Columns[0].Beside = slices.Concat(watch.Columns[0].Beside, names)
 	}
 	s.CheckSQL, s.watch = watch.Fingerprint(), watch
 	if err := q.QueryRow(ctx, s.CheckSQL, s.Leaf).Scan(&s.Fingerprint); err != nil {

@@ -5,6 +5,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/bound"
 	"github.com/cipherfleet/cipherfleet/pkg/transform"
 )
 
@@ -16,6 +17,8 @@ type Shape struct {
 	Fingerprint string // what the fingerprint query answered when the shape was taken
 	CheckSQL    string // the fingerprint query; its parameter is Leaf
 	SkipUser    bool   // users' triggers do not fire on the fleet's writes
+
+	Bindings []bound.Binding // what cells are bound to beside the key, by all schemes that may be met
 
 	watch ddl.Watch
 	parts []ddl.Part // what the watch answered when the shape was taken

@@ -63,6 +63,9 @@ func (s *Shape) ReadSQL(lower, upper, sparse bool) string {
 	for _, chooser := range s.choosers() {
 		b.WriteString(", " + chooser)
 	}
+	for _, read := range s.boundColumns() {
+		b.WriteString(", " + read.sql)
+	}
 	for _, stored := range s.stored() {
 		b.WriteString(", " + stored.sql)
 	}
@@ -155,6 +158,9 @@ func (s *Shape) LockSQL() string {
 		sources[i] = c.input().sql
 	}
 	sources = append(sources, s.choosers()...)
+	for _, read := range s.boundColumns() {
+		sources = append(sources, read.sql)
+	}
 	for _, stored := range s.stored() {
 		sources = append(sources, stored.sql)
 	}

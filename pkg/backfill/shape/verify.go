@@ -14,6 +14,9 @@ func (s *Shape) verifyList() string {
 			b.WriteString(", " + read.sql)
 		}
 	}
+	for _, read := range s.boundColumns() {
+		b.WriteString(", " + read.sql)
+	}
 	b.WriteString(", t.ctid FROM ")
 	return b.String()
 }

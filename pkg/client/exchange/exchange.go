@@ -6,6 +6,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type Relic struct {
 	Match  func(first int) string // the condition that a row has the key, in parameters from $first on
 	Key    []any                  // their values
 	Tenant string                 // the column whose value chooses the new cell's key; "": none does
+
+	version string // of the row that was looked at; "": none was
 }
 
 // ErrGone says that the row is not as it was read any more, or that the relic's key was deleted.
@@ -52,6 +55,25 @@ func (r Relic) Chosen(ctx context.Context, q pg.Querier) (tenant *string, err er
 	return tenant, err
 }
 
+// Look reads columns of the row, for read, which finds them behind one of ours. From then on the relic is exchanged in the
+// very version of the row that it was found in. [ErrGone]: it is not there any more.
+func (r *Relic) Look(ctx context.Context, q pg.Querier, columns []string, read func(pgx.Rows) error) error {
+	rows, err := q.Query(ctx, fmt.Sprintf("SELECT xmin::pg_catalog.text, %s FROM %s WHERE %s", pg.Idents(columns), r.Table.SQL(), r.still()), r.args()...)
+	if err != nil {
+		return fmt.Errorf("read a row: %w", err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return cmp.Or(pg.Safe(rows.Err()), ErrGone)
+	}
+	into := make([]any, 1+len(columns))
+	into[0] = &r.version
+	if err := rows.Scan(into...); err != nil {
+		return fmt.Errorf("read a row: %w", pg.Safe(err))
+	}
+	return read(rows)
+}
+
 const gentlySQL = `SELECT pg_catalog.set_config('lock_timeout', '100', true), pg_catalog.set_config('statement_timeout', '2000', true), pg_catalog.set_config($1, $2, true)`
 
 // Replace puts a cell in the relic's place, in a transaction that says writer of itself by that setting; tenant is what
@@ -62,6 +84,10 @@ func (r Relic) Replace(ctx context.Context, db *pg.DB, setting, writer string, s
 	if r.Tenant != "" {
 		args = append(args, tenant)
 		sql += fmt.Sprintf(" AND %s IS NOT DISTINCT FROM $%d::pg_catalog.text", Spelled(r.Tenant), len(args))
+	}
+	if r.version != "" {
+		args = append(args, r.version)
+		sql += fmt.Sprintf(" AND xmin OPERATOR(pg_catalog.=) $%d::pg_catalog.text::pg_catalog.xid", len(args))
 	}
 	return db.InTx(ctx, func(tx pg.Tx) error {
 		if _, err := tx.Exec(ctx, pg.Abroad); err != nil { // the application's triggers fire

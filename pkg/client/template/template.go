@@ -24,7 +24,14 @@ type Piece struct {
 	Use    Use
 	Key    []int  // the parameters that are the row's key
 	Tenant int    // the parameter that is the row's tenant; 0: none is named
+	With   []With // further columns of the row
 	Index  string // of a lookup the name of the index
+}
+
+// With is a column of the row with the parameter that is its value.
+type With struct {
+	Name  string
+	Param int
 }
 
 // Use says what a piece stands for.
@@ -160,7 +167,7 @@ func placeholder(text string, names []string) (p Piece, ok bool, err error) {
 	}
 	p = Piece{Text: name}
 	words := strings.Fields(strings.NewReplacer("=", " = ", ",", " ").Replace(rest[len(name):]))
-	bad := fmt.Errorf("{%[1]s}: want {%[2]s}, {%[2]s ...}, {%[2]s $1 key $2 tenant $3}, {%[2]s = $1 key $2 tenant $3}, {%[2]s = excluded} or {%[2]s by index $1}: %[3]w", text, name, ErrStatement)
+	bad := fmt.Errorf("{%[1]s}: want {%[2]s}, {%[2]s ...}, {%[2]s $1 key $2 tenant $3 with column $4}, {%[2]s = $1 key $2 tenant $3 with column $4}, {%[2]s = excluded} or {%[2]s by index $1}: %[3]w", text, name, ErrStatement)
 	switch {
 	case len(words) == 0:
 		p.Use = Read
@@ -184,8 +191,15 @@ func placeholder(text string, names []string) (p Piece, ok bool, err error) {
 	return p, true, nil
 }
 
-// take reads $1 key $2 $3 tenant $4; key and tenant may be left out.
+// take reads $1 key $2 $3 tenant $4 with tenant_id $5 slug $6; what is behind $1 may be left out. With comes last: what
+// follows it are names of columns, whatever they are.
 func (p *Piece) take(words []string) bool {
+	if at := slices.Index(words, "with"); at > 0 {
+		if !p.takeWith(words[at+1:]) {
+			return false
+		}
+		words = words[:at]
+	}
 	into := func(n int) { p.Param = n }
 	most := 1 // parameters that may still follow
 	for i, word := range words {
@@ -209,11 +223,27 @@ func (p *Piece) take(words []string) bool {
 	return p.Param > 0
 }
 
+// takeWith reads names, each with its parameter.
+func (p *Piece) takeWith(words []string) bool {
+	for i := 0; i+1 < len(words); i += 2 {
+		n, length := number(words[i+1])
+		known := slices.ContainsFunc(p.With, func(w With) bool { return w.Name == words[i] })
+		if length == 0 || length != len(words[i+1]) || words[i][0] == '$' || known {
+			return false
+		}
+		p.With = append(p.With, With{words[i], n})
+	}
+	return len(words) > 0 && len(words)%2 == 0
+}
+
 // Named are all parameters that a piece names.
 func (p Piece) Named() []int {
 	list := append([]int{p.Param}, p.Key...)
 	if p.Tenant > 0 {
 		list = append(list, p.Tenant)
+	}
+	for _, w := range p.With {
+		list = append(list, w.Param)
 	}
 	return list
 }
