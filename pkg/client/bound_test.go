@@ -200,7 +200,7 @@ func TestReadingBringsRowsToOtherBindings(t *testing.T) {
 	}
 }
 
-// A cell of database/sql is told what it is bound to beside its key; a column that is part of the key is known by it.
+// A cell of database/sql is told what it is bound to beside its key.
 func TestACellOfDatabaseSQLBoundToColumns(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -272,4 +272,29 @@ func TestAClientThatIsBehindABinding(t *testing.T) {
 		_, err := s.pool.Exec(ctx, `UPDATE users SET {email = $2 key $1 with firm $3 slug $4} WHERE id = $1`, stale.users, 1, "mail 2", 5, "s")
 		return err
 	}))
+}
+
+// A bound column that is part of the row's key is known by the key, also when that changes.
+func TestABoundColumnThatIsPartOfTheKey(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := open(t, `CREATE TABLE users (firm int, id bigint, email text, PRIMARY KEY (firm, id))`)
+	s.register()
+	s.dualWrite()
+	a := s.app(s.still())
+	scheme := s.next(s.to("firm"))
+	s.lookAfter("firm")
+	check(t, a.c.Refresh(ctx))
+	s.activate(scheme)
+	check(t, a.c.Refresh(ctx))
+	must(s.pool.Exec(ctx, `INSERT INTO users (firm, id, {email ...}) VALUES ($1, $2, {email $3 key $1 $2})`, a.users, 5, 1, "mail 1"))(t)
+	check(t, pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return a.users.Rebind(ctx, tx, client.Key{5, 1}, client.Key{6, 1}) }))
+	sealed := testenv.One[[]byte](t, s, `SELECT email_encrypted FROM users WHERE firm = 6 AND id = 1`)
+	email := client.In[string](a.users[0], 6, 1)
+	if err := email.Scan(sealed); err != nil || email.V != "mail 1" || s.scheme(1) != scheme.Number {
+		t.Errorf("the row under another key: %v", err)
+	}
+	if err := client.In[string](a.users[0], 5, 1).Scan(sealed); !errors.Is(err, client.ErrAuth) {
+		t.Errorf("another firm's row: %v", err)
+	}
 }
