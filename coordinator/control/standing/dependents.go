@@ -109,7 +109,8 @@ SELECT x.kind, x.name, ` + tableName + `, false FROM (
  SELECT 'condition of', a.attname, o.tgrelid FROM dep JOIN pg_catalog.pg_trigger o ON dep.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND o.oid = dep.objid
   JOIN pg_catalog.pg_constraint k ON k.conrelid = o.tgrelid AND k.contypid = 0 AND k.conname = pg_catalog.regexp_replace(o.tgname, '^~cipherfleet_([0-9]+)_missed_update$', 'cipherfleet_\1_cell')
   JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-  WHERE o.tgparentid = 0 AND NOT EXISTS (SELECT FROM dep own JOIN pg_catalog.pg_trigger g ON own.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND g.oid = own.objid
+  WHERE o.tgparentid = 0 AND pg_catalog.to_regproc(pg_catalog.regexp_replace(o.tgname, '^~cipherfleet_([0-9]+)_missed_update$', 'cipherfleet.within_\1')) IS NOT NULL
+   AND NOT EXISTS (SELECT FROM dep own JOIN pg_catalog.pg_trigger g ON own.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND g.oid = own.objid
    WHERE g.tgrelid = o.tgrelid AND g.tgname = pg_catalog.replace(o.tgname, '_missed_update', '_insert'))
  UNION ALL
  SELECT CASE o.contype WHEN 'f' THEN 'foreign key' WHEN 'u' THEN 'unique constraint' WHEN 'p' THEN 'primary key' WHEN 'x' THEN 'exclusion constraint' ELSE 'check constraint' END,
