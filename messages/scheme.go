@@ -14,6 +14,7 @@ type Scheme struct {
 	Columns []string `json:"columns,omitempty"` // that binding columns binds cells to, in this order
 
 	Padding *int   `json:"padding,omitempty"` // block in bytes: 0, 16, 32 or 64; nil: as the type of the source wants it
+	Nulls   string `json:"nulls,omitempty"`   // keep or seal; empty: keep
 	Tenant  string `json:"tenant,omitempty"`  // the column whose value chooses the key; empty: one key for all rows
 	Retain  string `json:"retain,omitempty"`  // a duration as in 720h: how long its keys are kept behind its retirement; empty: 720h
 }
@@ -49,6 +50,8 @@ func (c ColumnRequest) validateFirst(field string) error {
 		return badName(field + ".columns")
 	case s.Padding != nil && !slices.Contains([]int{0, 16, 32, 64}, *s.Padding):
 		return invalid(field+".padding", "was %d; accepted is 0, 16, 32 or 64", *s.Padding)
+	case s.Nulls != "" && s.Nulls != "keep" && s.Nulls != "seal":
+		return invalid(field+".nulls", "was %.40q; accepted is keep or seal", s.Nulls)
 	case s.Tenant != "" && !isName(s.Tenant):
 		return badName(field + ".tenant")
 	case s.Retain != "" && (err != nil || retain < 0):

@@ -30,10 +30,13 @@ cipherfleet scheme shred. With --binding columns a cell opens in every row that 
 own, and in no other; they must be NOT NULL, and Postgres looks after them from then on. aes-256-siv makes equal cells
 of equal values: who sees the cells sees which rows agree.
 
+With --nulls seal NULL is sealed like a value: every row needs a cell, and rotate gives those theirs that have none.
+
 Exit codes: as of cipherfleet scheme`
 
 const schemeNewExample = `  cipherfleet scheme new users.email --dry-run
   cipherfleet scheme new users.email --padding 64
+  cipherfleet scheme new users.email --nulls seal
   cipherfleet scheme new users.email --suite aes-256-siv --json
   cipherfleet scheme new orders.note --tenant customer_id --retain 2160h
   cipherfleet scheme new orders.note --binding columns --columns tenant_id,slug`
@@ -58,6 +61,7 @@ func newSchemeNew(read settings) *cobra.Command {
 	f.StringVar(&o.wanted.Binding, "binding", "", "pk: cells open in their row alone; columns: where --columns are equal; none: anywhere")
 	f.StringSliceVar(&o.wanted.Columns, "columns", nil, "with --binding columns: columns of the table that cells are bound to, in this order")
 	f.IntVar(&o.padding, "padding", 0, "0, 16, 32 or 64 bytes: lengths are hidden up to so much")
+	f.StringVar(&o.wanted.Nulls, "nulls", "", "keep: NULL stays NULL; seal: NULL has a cell too, and nobody sees which rows have no value")
 	f.StringVar(&o.tenant, "tenant", "", "column of the table whose value chooses the key; empty: one key for all rows")
 	f.DurationVar(&o.retain, "retain", 0, "how long its keys are kept at least after it is retired (default 720h)")
 	f.StringVar(&o.reason, "reason", "", "why, for the log")
@@ -157,7 +161,7 @@ func (o *schemeNewOptions) fromManifest(listed map[int]manifest.Scheme, there sc
 	if w.Binding == "" && w.Columns == nil {
 		w.Columns = s.Columns
 	}
-	w.Number, w.Suite, w.Binding = number, cmp.Or(w.Suite, s.Suite), cmp.Or(w.Binding, s.Binding)
+	w.Number, w.Suite, w.Binding, w.Nulls = number, cmp.Or(w.Suite, s.Suite), cmp.Or(w.Binding, s.Binding), cmp.Or(w.Nulls, s.Nulls)
 	w.Padding, w.Tenant, w.Retain = cmp.Or(w.Padding, &s.Padding), cmp.Or(w.Tenant, &s.Tenant), cmp.Or(w.Retain, &s.Retain)
 	return nil
 }

@@ -25,6 +25,7 @@ type keeper struct {
 	build   *build
 	refused map[string]time.Time // indexes that could not be built
 	fills   map[uint32]*pace     // by blind index
+	nulls   map[uint32]bool      // columns of the job in hand whose scheme seals NULL
 }
 
 // pace is how often a job sweeps its table again. While that goes on missing writes, the pauses between sweeps grow: the log
@@ -77,6 +78,14 @@ func (k *keeper) tend(ctx context.Context, job work.Job) error {
 	}
 	if now.Before(at.due) {
 		return nil
+	}
+	ids := make([]uint32, len(job.Spec.Columns))
+	for i, c := range job.Spec.Columns {
+		ids[i] = c.ID
+	}
+	var err error
+	if k.nulls, err = standing.SealingNulls(ctx, k.plane.DB, ids...); err != nil {
+		return err
 	}
 	leaves, err := k.leaves(ctx, job)
 	if err != nil {
@@ -146,7 +155,7 @@ func (k *keeper) leaves(ctx context.Context, job work.Job) ([]leaf, error) {
 			return l, err
 		}
 		l.indexed = true
-		for _, c := range stepsOf(job) {
+		for _, c := range k.stepsOf(job) {
 			l.indexed = l.indexed && c.Indexable() && slices.Contains(valid, c.UncoveredIndexName(l.Named))
 		}
 		return l, nil
@@ -155,10 +164,10 @@ func (k *keeper) leaves(ctx context.Context, job work.Job) ([]leaf, error) {
 }
 
 // stepsOf are the job's columns as package ddl takes them.
-func stepsOf(job work.Job) []ddl.Column {
+func (k *keeper) stepsOf(job work.Job) []ddl.Column {
 	list := make([]ddl.Column, len(job.Spec.Columns))
 	for i, c := range job.Spec.Columns {
-		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Beside: c.Origin.Names(), Expression: c.Expression, Where: c.Where}
+		list[i] = ddl.Column{ID: c.ID, Table: pg.Table{Schema: job.Spec.Schema, Name: job.Spec.Table}, Source: c.Source, Target: c.Target, Key: job.Spec.Key, Beside: c.Origin.Names(), Expression: c.Expression, Where: c.Where, Nulls: k.nulls[c.ID]}
 	}
 	return list
 }
@@ -204,7 +213,7 @@ func (k *keeper) uncovered(ctx context.Context, job work.Job, leaves []leaf) (fo
 			return err
 		}
 		for _, l := range leaves {
-			for _, c := range stepsOf(job) {
+			for _, c := range k.stepsOf(job) {
 				if err := tx.QueryRow(ctx, c.Uncovered(l.Named)).Scan(&found); err != nil || found {
 					return err
 				}

@@ -30,7 +30,7 @@ func (k *keeper) index(ctx context.Context, job work.Job, leaves []leaf) {
 	}
 	columns, steps := map[string]uint32{}, map[string]ddl.Step{}
 	for _, l := range leaves {
-		for _, c := range stepsOf(job) {
+		for _, c := range k.stepsOf(job) {
 			name := c.UncoveredIndexName(l.Named)
 			if !l.indexed && c.Indexable() && time.Since(k.refused[name]) >= indexRetry {
 				columns[name], steps[name] = c.ID, c.UncoveredIndex(l.Named)

@@ -31,7 +31,7 @@ func seal(ctx context.Context, transforms []transform.Transform, s span) error {
 			return errOutOfOrder
 		}
 		for i := range values {
-			if (values[i].In == nil) != (values[i].Out == nil) {
+			if (values[i].In == nil) != (values[i].Out == nil) != values[i].Null {
 				return errOutOfOrder
 			}
 		}

@@ -15,7 +15,7 @@ const (
 const (
 	flagRowBound = 1 << 0 // the associated data names the row
 	flagPadded   = 1 << 1 // the plaintext carries ISO 7816-4 padding
-	flagKind     = 1 << 2 // reserved for sealed NULLs: a kind byte precedes the plaintext
+	flagKind     = 1 << 2 // a kind byte precedes the plaintext: see kind.go
 	flagsKnown   = flagRowBound | flagPadded | flagKind
 )
 
@@ -28,7 +28,7 @@ type Header struct {
 	Suite    Suite
 	RowBound bool
 	Padded   bool
-	Kind     bool // a kind byte inside; parsed, but no scheme of this release writes it
+	Kind     bool // a kind byte inside says whether the cell holds NULL
 	Codec    Codec
 	KeyID    uint32 // which DEK, from 1
 }
@@ -109,6 +109,8 @@ func (h Header) wrong(cell []byte) string {
 		return "reserved byte set"
 	case h.KeyID == 0:
 		return "key id 0"
+	case h.Kind && padded == 0:
+		return "too short for its kind"
 	case h.Padded && (padded == 0 || padded%paddingUnit != 0):
 		return "length does not fit the padding"
 	}

@@ -52,6 +52,7 @@ func TestParseRefusesWhatNoWriterMakes(t *testing.T) {
 		"reserved byte":          shape(0, 11, 1),
 		"key id 0":               zero(12, 16),
 		"padded, but empty":      shape(0, 9, 3),
+		"kind, but empty":        shape(0, 9, 5),
 		"padded to 17":           shape(17, 9, 3),
 		"text":                   []byte("cf1.9cEAAAAHAAIB and then some more text to make it long enough"),
 		"hexadecimal of a cell":  []byte(`\xf5c1000000070002010101000000002a4142434445464748494a4b4c4d4e4f5051525354555657`),
@@ -127,11 +128,13 @@ func FuzzParse(f *testing.F) {
 	f.Add(shape(32, 9, 3))
 	f.Add(shape(0, 9, 7))
 	f.Add(shape(0, 8, 2)[:32])
+	f.Add(shape(16, 9, 7))
+	f.Add(sealNull(f, ring(f, sealing()), sealing(), row(1)))
 	for _, raw := range readKnown(f).Cells {
 		f.Add(unhex(f, strict[knownCell](f, raw).Cell))
 	}
 	s := scheme()
-	k := ring(f, s, deterministic())
+	k := ring(f, s, deterministic(), sealing())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := cell.Parse(b)
 		if (err == nil) != (h != cell.Header{}) {

@@ -113,8 +113,8 @@ func (k *Keyring) find(h Header) (Scheme, *held, error) {
 }
 
 // Seal appends to dst the cell that holds plaintext at address a, under a fresh random nonce.
-// The scheme must have been added. An empty plaintext is sealed like any other; NULL is the
-// caller's: it is never sealed. dst must not overlap plaintext. On error dst's contents stand.
+// The scheme must have been added. An empty plaintext is sealed like any other; of NULL there is
+// [Keyring.SealNull]. dst must not overlap plaintext. On error dst's contents stand.
 func (k *Keyring) Seal(dst []byte, s Scheme, a Address, plaintext []byte) ([]byte, error) {
 	key, err := k.sealing(s)
 	if err != nil {
@@ -142,8 +142,9 @@ func (k *Keyring) sealing(s Scheme) (*held, error) {
 }
 
 // Open appends to dst the plaintext of a cell, if it was sealed at exactly this address, and
-// returns the cell's header, also when it fails after parsing. The result is never nil on
-// success, so an empty value stays distinguishable from NULL. dst must not overlap cell.
+// returns the cell's header, also when it fails after parsing. On success the result is nil for a
+// cell that holds NULL, without what was in dst, and for no other: an empty value is not nil. dst
+// must not overlap cell.
 func (k *Keyring) Open(dst []byte, a Address, cell []byte) ([]byte, Header, error) {
 	h, err := Parse(cell)
 	if err != nil {

@@ -31,6 +31,8 @@ type knownCell struct {
 	Codec     cell.Codec
 	RowBound  bool `json:"row_bound"`
 	Padding   int
+	Nulls     cell.Nulls
+	Null      bool
 	KeyID     uint32 `json:"key_id"`
 	Key       string
 	AAD       string
@@ -102,8 +104,8 @@ func TestKnownAnswersOnlyGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if len(want) < 142 {
-		t.Errorf("%d digests, there were 142", len(want))
+	if len(want) < 148 {
+		t.Errorf("%d digests, there were 148", len(want))
 	}
 	present := map[string]bool{}
 	for _, line := range got {
@@ -128,7 +130,7 @@ func TestKnownCells(t *testing.T) {
 			t.Parallel()
 			s := cell.Scheme{
 				Column: v.Column, Number: v.Scheme, Suite: v.Suite, Codec: v.Codec,
-				RowBound: v.RowBound, Padding: v.Padding, KeyID: v.KeyID,
+				RowBound: v.RowBound, Padding: v.Padding, Nulls: v.Nulls, KeyID: v.KeyID,
 			}
 			sealed, key := unhex(t, v.Cell), unhex(t, v.DEK)
 			d, err := cell.DEKFromBytes(key)
@@ -140,8 +142,11 @@ func TestKnownCells(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, h, err := k.Open(nil, cell.Address{Column: v.Column, Key: unhex(t, v.Key)}, sealed)
-			if err != nil || hex.EncodeToString(got) != v.Plaintext || h != s.Header() {
+			if err != nil || hex.EncodeToString(got) != v.Plaintext || (got == nil) != v.Null || h != s.Header() {
 				t.Errorf("opened %x, %+v, %v", got, h, err)
+			}
+			if v.Null {
+				v.Plaintext = strings.Repeat("00", s.Codec.WidthForTest())
 			}
 			if got := s.SealedLength(len(v.Plaintext) / 2); got != len(sealed) {
 				t.Errorf("sealed length %d, want %d", got, len(sealed))
@@ -216,6 +221,12 @@ func TestTheSpecificationShowsTheKnownAnswer(t *testing.T) {
 	text := strings.Join(strings.Fields(string(b)), "")
 	cells := readKnown(t).Cells
 	plain, padded := strict[knownCell](t, cells[0]), strict[knownCell](t, cells[1])
+	kinds := map[string]knownCell{}
+	for _, raw := range cells {
+		c := strict[knownCell](t, raw)
+		kinds[c.Name] = c
+	}
+	kinded, null := kinds["an e-mail, padded to 16, where NULL is sealed"].Cell, kinds["NULL of a text, padded to 16"].Cell
 	for what, want := range map[string]string{
 		"key":             "key" + plain.DEK,
 		"registry":        "registry" + plain.Registry,
@@ -226,6 +237,8 @@ func TestTheSpecificationShowsTheKnownAnswer(t *testing.T) {
 		"cell":            "cell" + plain.Cell,
 		"tag":             "tag" + plain.Cell[len(plain.Cell)-32:],
 		"padded tag":      "thetagis`" + padded.Cell[len(padded.Cell)-32:],
+		"kinded tag":      "thetagis`" + kinded[len(kinded)-32:] + "`",
+		"cell of NULL":    "cell" + null,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("docs/envelope.md does not show the %s of its example", what)

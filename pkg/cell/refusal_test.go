@@ -8,28 +8,30 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
-// everyScheme returns one scheme of each suite, binding and padding there is, all of column 7, with numbers of their own.
+// everyScheme returns one scheme of each suite, binding, padding and null policy there is, all of column 7, with numbers of their own.
 func everyScheme(t testing.TB) []cell.Scheme {
 	t.Helper()
 	var all []cell.Scheme
 	for _, suite := range []cell.Suite{cell.SuiteXAES256GCM, cell.SuiteAES256SIV} {
 		for _, bound := range []bool{true, false} {
 			for _, padding := range []int{0, 16, 32, 64} {
-				s := cell.Scheme{Column: 7, Number: uint16(len(all) + 1), Suite: suite, Codec: cell.CodecText, RowBound: bound, Padding: padding, KeyID: 42}
-				if s.Validate() == nil {
-					all = append(all, s)
+				for _, nulls := range []cell.Nulls{cell.KeepNulls, cell.SealNulls} {
+					s := cell.Scheme{Column: 7, Number: uint16(len(all) + 1), Suite: suite, Codec: cell.CodecText, RowBound: bound, Padding: padding, Nulls: nulls, KeyID: 42}
+					if s.Validate() == nil {
+						all = append(all, s)
+					}
 				}
 			}
 		}
 	}
-	if len(all) != 12 {
+	if len(all) != 18 {
 		t.Fatalf("%d schemes: a suite that is new belongs here", len(all))
 	}
 	return all
 }
 
 func named(s cell.Scheme) string {
-	return fmt.Sprintf("%v, bound %v, padding %d", s.Suite, s.RowBound, s.Padding)
+	return fmt.Sprintf("%v, bound %v, padding %d, nulls %v", s.Suite, s.RowBound, s.Padding, s.Nulls)
 }
 
 // broken calls f with every copy of b that has one bit altered, is cut at either end, or is longer at either end.

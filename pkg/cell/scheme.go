@@ -13,6 +13,7 @@ type Scheme struct {
 	RowBound bool   // a cell opens only in the row it was sealed for, or, with Columns, in rows with those values
 	Columns  string // the columns that it is bound to instead of the row's key, as BoundTo writes them; "": the key
 	Padding  int    // block in bytes: 0, 16, 32 or 64
+	Nulls    Nulls  // NULL is sealed, too: each cell says inside whether it holds one
 	KeyID    uint32 // the DEK that seals, from 1
 }
 
@@ -34,6 +35,10 @@ func (s Scheme) Validate() error {
 		what = fmt.Sprintf("codec %#02x is unknown", uint8(s.Codec))
 	case s.Padding != 0 && s.Padding != 16 && s.Padding != 32 && s.Padding != 64:
 		what = fmt.Sprintf("padding %d (accepted: 0, 16, 32, 64)", s.Padding)
+	case s.SealsNulls() && s.Suite.Deterministic():
+		what = "a deterministic suite cannot seal NULL: every NULL would make the same cell, and so be told"
+	case s.SealsNulls() && s.Padding == 0 && s.Codec.width() == 0:
+		what = "NULL that is sealed without padding is told by the length of its cell (take padding 16, 32 or 64)"
 	case s.KeyID == 0:
 		what = "key id must not be 0"
 	}
@@ -47,13 +52,14 @@ func (s Scheme) Validate() error {
 func (s Scheme) Header() Header {
 	return Header{
 		Column: s.Column, Scheme: s.Number, Suite: s.Suite,
-		RowBound: s.RowBound, Padded: s.Padding > 0,
+		RowBound: s.RowBound, Padded: s.Padding > 0, Kind: s.SealsNulls(),
 		Codec: s.Codec, KeyID: s.KeyID,
 	}
 }
 
 // SealedLength returns how many bytes a cell of the scheme has for n bytes of plaintext.
 func (s Scheme) SealedLength(n int) int {
+	n += s.kindSize()
 	if s.Padding > 0 {
 		n += s.Padding - n%s.Padding
 	}

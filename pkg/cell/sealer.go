@@ -16,11 +16,15 @@ type scratch struct {
 }
 
 func (w *scratch) seal(registry [16]byte, x body, s Scheme, dst []byte, a Address, plaintext []byte) ([]byte, error) {
+	return w.sealKind(registry, x, s, dst, a, plaintext, false)
+}
+
+func (w *scratch) sealKind(registry [16]byte, x body, s Scheme, dst []byte, a Address, plaintext []byte, null bool) ([]byte, error) {
 	if err := s.admits(a, len(plaintext)); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	if s.Padding > 0 {
-		w.padded = appendPadding(append(w.padded[:0], plaintext...), 0, s.Padding)
+	if s.Padding > 0 || s.SealsNulls() {
+		w.padded = appendPadding(s.appendKinded(w.padded[:0], plaintext, null), 0, s.Padding)
 		plaintext = w.padded
 		defer clear(w.padded)
 	}
@@ -41,7 +45,7 @@ func (s Scheme) admits(a Address, n int) error {
 		return fmt.Errorf("address of column %d, scheme of column %d: %w", a.Column, s.Column, ErrForeignColumn)
 	case s.RowBound && !bindable(a.part(s)):
 		return s.unbound()
-	case n > MaxPlaintext:
+	case n+s.kindSize() > MaxPlaintext:
 		return fmt.Errorf("%d bytes: %w", n, ErrTooLong)
 	}
 	return nil
@@ -55,7 +59,7 @@ func (w *scratch) open(registry [16]byte, x body, s Scheme, dst []byte, a Addres
 	return w.unlock(o, registry, s, dst, a, cell)
 }
 
-// unlock opens a parsed cell and removes the padding.
+// unlock opens a parsed cell and removes padding and kind; nil is NULL.
 func (w *scratch) unlock(o opener, registry [16]byte, s Scheme, dst []byte, a Address, cell []byte) ([]byte, error) {
 	if s.RowBound && !bindable(a.part(s)) {
 		return nil, fmt.Errorf("open: %w", s.unbound())
@@ -71,9 +75,16 @@ func (w *scratch) unlock(o opener, registry [16]byte, s Scheme, dst []byte, a Ad
 		return nil, fmt.Errorf("open: scheme %d of column %d: %w", s.Number, s.Column, err)
 	}
 	body, ok := unpad(out[start:], s.Padding)
+	null := false
+	if ok {
+		body, null, ok = s.kinded(body)
+	}
 	if !ok {
 		clear(out[start:])
-		return nil, fmt.Errorf("open: padding of scheme %d of column %d: %w", s.Number, s.Column, ErrAuth)
+		return nil, fmt.Errorf("open: padding or kind of scheme %d of column %d: %w", s.Number, s.Column, ErrAuth)
+	}
+	if null {
+		return nil, nil
 	}
 	if out == nil {
 		out = []byte{}
@@ -117,27 +128,43 @@ func (s *Sealer) Seal(dst []byte, a Address, plaintext []byte) ([]byte, error) {
 // one that the preceding Seal used is that one's expanded key schedule used again, which makes
 // a check right after its Seal the cheap one. Any cell of the scheme may be checked.
 func (s *Sealer) OpenAndCompare(a Address, cell, plaintext []byte) error {
+	null, err := s.compare(a, cell, plaintext)
+	if err == nil && null {
+		err = s.differs()
+	}
+	return err
+}
+
+// compare fails if the cell holds another value; null says that it holds none.
+func (s *Sealer) compare(a Address, cell, plaintext []byte) (null bool, err error) {
 	h, err := Parse(cell)
 	if err != nil {
-		return fmt.Errorf("compare: %w", err)
+		return false, fmt.Errorf("compare: %w", err)
 	}
 	if h.Column != a.Column {
-		return fmt.Errorf("compare: column %d, want %d: %w", h.Column, a.Column, ErrForeignColumn)
+		return false, fmt.Errorf("compare: column %d, want %d: %w", h.Column, a.Column, ErrForeignColumn)
 	}
 	o, err := s.openerOf(cell)
 	if err != nil {
-		return fmt.Errorf("compare: %w", err)
+		return false, fmt.Errorf("compare: %w", err)
 	}
 	opened, err := s.work.unlock(o, s.registry, s.scheme, s.work.plain[:0], a, cell)
 	if err != nil {
-		return fmt.Errorf("compare: %w", err)
+		return false, fmt.Errorf("compare: %w", err)
+	}
+	if opened == nil {
+		return true, nil
 	}
 	s.work.plain = opened
 	defer clear(opened)
 	if !bytes.Equal(opened, plaintext) {
-		return fmt.Errorf("compare: scheme %d of column %d: %w", s.scheme.Number, s.scheme.Column, ErrDiffers)
+		return false, s.differs()
 	}
-	return nil
+	return false, nil
+}
+
+func (s *Sealer) differs() error {
+	return fmt.Errorf("compare: scheme %d of column %d: %w", s.scheme.Number, s.scheme.Column, ErrDiffers)
 }
 
 // openerOf derives the subkey of a stored cell, where the suite has subkeys, and returns it expanded.

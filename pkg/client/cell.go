@@ -87,10 +87,10 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 	if c.column == nil {
 		return nil, fmt.Errorf("the cell is of no column: make it with In: %w", ErrValue)
 	}
-	if !c.Valid {
+	client, s := c.column.client, c.column.at.Load()
+	if scheme, _ := client.chain.Active(s.id); !c.Valid && !scheme.SealsNulls() {
 		return nil, nil
 	}
-	client, s := c.column.client, c.column.at.Load()
 	if !s.setsCell() {
 		return nil, fmt.Errorf("%s.%s has no column of cells: %w", c.column.table, c.column.name, ErrNoScheme)
 	}
@@ -99,7 +99,7 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 	if s.form != cell.FormBytes {
 		return nil, fmt.Errorf("%[1]s.%[2]s holds cells as %[3]s: write {%[2]s = $1} instead: %[4]w", c.column.table, c.column.name, s.form, ErrStatement)
 	}
-	_, sealed, _, err := client.values(context.Background(), m, s, c.row(), c.V)
+	_, sealed, _, err := client.values(context.Background(), m, s, c.row(), c)
 	if err == nil && sealed == nil {
 		err = ErrNoScheme
 	}

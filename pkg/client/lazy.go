@@ -32,7 +32,7 @@ type relic struct {
 	key    []any // for pgx
 	cell   cell.Address
 	sealed []byte
-	plain  []byte
+	plain  []byte // nil is NULL
 }
 
 const mostRelics = 256 // waiting; what is read beyond them is left as it is
@@ -140,7 +140,11 @@ func (l *lazy) migrate(ctx context.Context, r relic) error {
 		}
 	}
 	var sealed []byte
-	if err == nil {
+	switch {
+	case err != nil || r.plain == nil && !scheme.SealsNulls(): // NULL needs no cell any more
+	case r.plain == nil:
+		sealed, err = c.chain.Keyring().SealNull(nil, scheme, r.cell)
+	default:
 		sealed, err = c.chain.Keyring().Seal(nil, scheme, r.cell, r.plain)
 	}
 	if err == nil { // a plaintext beside the cell stays: the value is the same

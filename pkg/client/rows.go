@@ -233,16 +233,22 @@ func (o *opener) open(rows pgx.Rows, f *field, sealed []byte, into any) error {
 		return err
 	}
 	c := f.column.client
-	if o.plain, _, err = c.open(o.plain[:0], address, sealed); err != nil {
+	plain, _, err := c.open(o.plain[:0], address, sealed)
+	if err != nil {
 		return err
 	}
-	if o.wire, err = header.Codec.Decode(o.wire[:0], o.plain, s.kind.Info); err != nil {
+	var wire []byte
+	if plain != nil {
+		o.plain = plain
+		if o.wire, err = header.Codec.Decode(o.wire[:0], plain, s.kind.Info); err != nil {
+			return err
+		}
+		wire = o.wire
+	}
+	if err := putKind(s.kind, m, int16(header.Codec.Wire()), wire, into); err != nil {
 		return err
 	}
-	if err := putKind(s.kind, m, int16(header.Codec.Wire()), o.wire, into); err != nil {
-		return err
-	}
-	c.lazy.offer(rows, f, header, address, sealed, o.plain)
+	c.lazy.offer(rows, f, header, address, sealed, plain)
 	return nil
 }
 

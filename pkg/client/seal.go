@@ -59,8 +59,8 @@ func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, 
 		return nil, nil, nil, err
 	}
 	var plaintext []byte // none: the tokens are NULL as the cell is
-	if wire != nil && active {
-		if sealed, err = c.seal(ctx, m, s, scheme, r, wire); err == nil {
+	if active {
+		if sealed, err = c.seal(ctx, m, s, scheme, r, wire); err == nil && wire != nil {
 			plaintext, err = scheme.Codec.Encode([]byte{}, wire) // an empty text is a value
 		}
 	}
@@ -74,8 +74,11 @@ func (c *Client) values(ctx context.Context, m *pgtype.Map, s *standing, r row, 
 	return plain, sealed, tokens, err
 }
 
-// seal makes the cell of one value, under the newest scheme.
+// seal makes the cell of one value, under the newest scheme; a nil wire is NULL, which has none where that keeps NULL.
 func (c *Client) seal(ctx context.Context, m *pgtype.Map, s *standing, scheme cell.Scheme, r row, wire []byte) ([]byte, error) {
+	if wire == nil && !scheme.SealsNulls() {
+		return nil, nil
+	}
 	if err := c.mayWrite(); err != nil {
 		return nil, err
 	}
@@ -89,6 +92,9 @@ func (c *Client) seal(ctx context.Context, m *pgtype.Map, s *standing, scheme ce
 	}
 	if scheme.Codec.Wire() != s.kind.Codec.Wire() {
 		return nil, fmt.Errorf("scheme %d of codec %s does not fit type %s: %w", scheme.Number, scheme.Codec, s.kind.Name, ErrValue)
+	}
+	if wire == nil {
+		return c.chain.Keyring().SealNull(nil, scheme, address)
 	}
 	plaintext, err := scheme.Codec.Encode(make([]byte, 0, max(len(wire), 8)), wire)
 	if err != nil {
@@ -168,7 +174,7 @@ func asText(b []byte) ([]byte, bool) {
 
 const learnTimeout = 5 * time.Second
 
-// open is the plaintext of a cell, behind dst. A scheme or key that nobody knows has the registry read once more.
+// open is the plaintext of a cell, behind dst; nil is NULL. A scheme or key that nobody knows has the registry read once more.
 func (c *Client) open(dst []byte, a cell.Address, sealed []byte) ([]byte, cell.Header, error) {
 	out, header, err := c.chain.Keyring().Open(dst, a, sealed)
 	if err == nil || !errors.Is(err, cell.ErrUnknownScheme) && !errors.Is(err, cell.ErrUnknownKey) {
@@ -193,8 +199,8 @@ func (c *Client) openAt(m *pgtype.Map, s *standing, r row, sealed []byte) (wire 
 		return nil, 0, err
 	}
 	plain, _, err := c.open(nil, address, sealed)
-	if err != nil {
-		return nil, 0, err
+	if err != nil || plain == nil {
+		return nil, int16(header.Codec.Wire()), err
 	}
 	wire, err = header.Codec.Decode(nil, plain, s.kind.Info)
 	return wire, int16(header.Codec.Wire()), err

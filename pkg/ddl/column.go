@@ -26,6 +26,8 @@ type Column struct {
 
 	Expression *Expression // what makes the target's values inside Postgres; nil: something else does
 	Where      *Condition  // which rows need a cell; nil: all
+
+	Nulls bool // NULL is sealed, too: every row needs a cell, whatever its source
 }
 
 // Step is a change and what takes it back: statements in order, for one transaction.

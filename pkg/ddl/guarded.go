@@ -25,7 +25,7 @@ func (c Column) IsGuard(t pg.Trigger) bool {
 	}
 	if t.Name == CaptureTriggers(c.ID)[0] {
 		asked := []versioned{{"new", c.Target}, {"new", c.Source}}
-		return slices.Equal(argumentsOf(t, missesInsertFunction(c.ID)), asked) && asks(t, missesInsertFunction(c.ID), missesInsertBody)
+		return slices.Equal(argumentsOf(t, missesInsertFunction(c.ID)), asked) && asks(t, missesInsertFunction(c.ID), c.insertBody())
 	}
 	arguments := argumentsOf(t, missesFunction(c.ID))
 	if c.Key = c.watchedKey(arguments); len(c.Key) == 0 {

@@ -18,7 +18,7 @@ BEGIN
   IF %[1]s THEN
     RETURN false;
   END IF;
-%[2]s  RETURN (new_target IS DISTINCT FROM NULL OR %[3]s IS DISTINCT FROM NULL) AND pg_catalog.record_image_ne(ROW(%[4]s), ROW(%[5]s))
+%[2]s  RETURN %[3]spg_catalog.record_image_ne(ROW(%[4]s), ROW(%[5]s))
    AND (new_target IS DISTINCT FROM NULL AND ` + isClient + ` AND pg_catalog.record_image_ne(ROW(new_target), ROW(old_target))) IS NOT TRUE;
 END
 `
@@ -29,12 +29,31 @@ const sealedBody = `  IF %s AND ` + isClient + ` THEN
   END IF;
 `
 
+// valueBody is that there is something to miss: a row of NULL needs no cell, unless NULL is sealed.
+const valueBody = `(new_target IS DISTINCT FROM NULL OR %s IS DISTINCT FROM NULL) AND `
+
 // missesInsertBody is of an insert. Nothing says whose a cell is that comes in, but who brings it.
 const missesInsertBody = `
 BEGIN
-  RETURN CASE WHEN new_target IS DISTINCT FROM NULL THEN (` + isClient + `) IS NOT TRUE ELSE new_source IS DISTINCT FROM NULL END;
+  RETURN CASE WHEN new_target IS DISTINCT FROM NULL THEN (` + isClient + `) IS NOT TRUE ELSE %s END;
 END
 `
+
+// hasSource is, behind AND, that a new row has a value that could miss its cell; nothing where a NULL could, too.
+func (c Column) hasSource() string {
+	if c.Nulls {
+		return ""
+	}
+	return " AND new." + pg.Ident(c.Source) + " IS DISTINCT FROM NULL"
+}
+
+// insertBody is that of this column.
+func (c Column) insertBody() string {
+	if c.Nulls {
+		return fmt.Sprintf(missesInsertBody, "true")
+	}
+	return fmt.Sprintf(missesInsertBody, "new_source IS DISTINCT FROM NULL")
+}
 
 const conditionSQL = `CREATE OR REPLACE FUNCTION cipherfleet.%s(%s) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $misses$%s$misses$`
@@ -59,13 +78,17 @@ func (c Column) missesParts() (list, body string) {
 	if unlike, known := c.compared("<>", c.Target, "new_target", "old_target"); known {
 		sealed = fmt.Sprintf(sealedBody, unlike)
 	}
+	value := ""
+	if !c.Nulls {
+		value = fmt.Sprintf(valueBody, images[0][len(bound)-1])
+	}
 	now, before := strings.Join(images[0], ", "), strings.Join(images[1], ", ")
-	return strings.Join(arguments, ", "), fmt.Sprintf(missesBody, c.unchanged(images), sealed, images[0][len(bound)-1], now, before)
+	return strings.Join(arguments, ", "), fmt.Sprintf(missesBody, c.unchanged(images), sealed, value, now, before)
 }
 
 func (c Column) missesInsert() string {
 	arguments := []string{"new_target " + c.typeOf(c.Target), "new_source " + c.typeOf(c.Source)}
-	return fmt.Sprintf(conditionSQL, missesInsertFunction(c.ID), strings.Join(arguments, ", "), missesInsertBody)
+	return fmt.Sprintf(conditionSQL, missesInsertFunction(c.ID), strings.Join(arguments, ", "), c.insertBody())
 }
 
 // unchanged is never true of a write that changed an image of source or key; of NULL it need not say anything.

@@ -26,7 +26,7 @@ END
 $strict$`
 
 const strictTriggerSQL = `CREATE OR REPLACE TRIGGER %s AFTER %s ON %s FOR EACH ROW
-WHEN (NOT (new.%s IS DISTINCT FROM NULL) AND new.%s IS DISTINCT FROM NULL AND (` + isFleet + `) IS NOT TRUE%s)
+WHEN (NOT (new.%s IS DISTINCT FROM NULL)%s AND (` + isFleet + `) IS NOT TRUE%s)
 EXECUTE FUNCTION cipherfleet.%s()`
 
 const isFleet = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERATOR(pg_catalog.=) '` + WriterFleet + `'`
@@ -37,7 +37,7 @@ const isFleet = `pg_catalog.current_setting('` + WriterSetting + `', true) OPERA
 // a refusal would end the subscription, and so is the fleet, whose cell another trigger may have made stale.
 func (c Column) Strict() Step {
 	names, function, table := StrictTriggers(c.ID), strictFunction(c.ID), c.Table.SQL()
-	target, source := pg.Ident(c.Target), pg.Ident(c.Source)
+	target, source := pg.Ident(c.Target), c.hasSource()
 	step := Step{Do: []string{fmt.Sprintf(strictFunctionSQL, function, StrictName(c.ID)), fmt.Sprintf("REVOKE ALL ON FUNCTION cipherfleet.%s() FROM PUBLIC", function)}}
 	changed := fmt.Sprintf("\n  AND pg_catalog.record_image_ne(ROW(%s), ROW(%s))", c.image("new"), c.image("old"))
 	for i, on := range []struct{ event, changed string }{{"INSERT", ""}, {"UPDATE", changed}} {

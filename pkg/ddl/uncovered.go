@@ -35,5 +35,8 @@ func (c Column) uncovered() string {
 	if c.Expression != nil {
 		return c.Undone("")
 	}
+	if c.Nulls {
+		return pg.Ident(c.Target) + " IS NULL"
+	}
 	return fmt.Sprintf("(%s IS NULL) OPERATOR(pg_catalog.=) (%s IS DISTINCT FROM NULL)", pg.Ident(c.Target), pg.Ident(c.Source))
 }

@@ -112,7 +112,7 @@ func (c Column) enters() guard {
 		}
 		return fields(version, inputs)
 	}
-	return guard{entering, "UPDATE", fmt.Sprintf("NOT (new.%s IS DISTINCT FROM NULL) AND new.%s IS DISTINCT FROM NULL"+
+	return guard{entering, "UPDATE", fmt.Sprintf("NOT (new.%s IS DISTINCT FROM NULL)%s"+
 		" AND pg_catalog.record_image_ne(ROW(%s), ROW(%s)) AND pg_catalog.record_image_eq(ROW(%s), ROW(%s))",
-		pg.Ident(c.Target), pg.Ident(c.Source), image("new"), image("old"), c.image("new"), c.image("old")), false}
+		pg.Ident(c.Target), c.hasSource(), image("new"), image("old"), c.image("new"), c.image("old")), false}
 }

@@ -142,7 +142,7 @@ func dekID(registry [16]byte, s cell.Scheme) cell.DEKID {
 }
 
 const insertSchemeSQL = `INSERT INTO cipherfleet.schemes (column_id, number, suite, codec, binding, padding, nulls, state, tenant_column, retain, revision, bound_attnums, bound_tags)
- SELECT $1, $2, $3, $4, $5, $6, 'keep', 'readable', nullif($7, ''), $8::interval, $9, $10::int2[], nullif(pg_catalog.regexp_replace($11, '[0-9,]', '', 'g'), '')
+ SELECT $1, $2, $3, $4, $5, $6, $12, 'readable', nullif($7, ''), $8::interval, $9, $10::int2[], nullif(pg_catalog.regexp_replace($11, '[0-9,]', '', 'g'), '')
  WHERE NOT EXISTS (SELECT FROM cipherfleet.schemes s WHERE s.column_id = $1 AND s.number >= $2)`
 
 const insertKeySQL = `INSERT INTO cipherfleet.deks (id, column_id, scheme, kek, wrapped, canary, tenant) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, nullif($7, ''))`
@@ -172,7 +172,7 @@ func insertKeys(ctx context.Context, tx pg.Tx, want wanted, fresh []key) error {
 }
 
 func insertScheme(ctx context.Context, tx pg.Tx, want wanted, revision int64) error {
-	tag, err := tx.Exec(ctx, insertSchemeSQL, want.Column, want.Number, want.Suite, want.Codec, want.Binding(), want.Padding, want.Tenant, want.Retain, revision, want.BoundNumbers(), want.Columns)
+	tag, err := tx.Exec(ctx, insertSchemeSQL, want.Column, want.Number, want.Suite, want.Codec, want.Binding(), want.Padding, want.Tenant, want.Retain, revision, want.BoundNumbers(), want.Columns, want.Nulls)
 	if err != nil {
 		return fmt.Errorf("insert scheme: %w", err)
 	}

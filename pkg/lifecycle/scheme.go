@@ -30,8 +30,8 @@ type SchemeConflictError struct {
 
 // Error says which one it is.
 func (e *SchemeConflictError) Error() string {
-	return fmt.Sprintf("scheme %d of %s is another one already (suite %s, codec %s, binding %s, padding %d): give the new definition the next number",
-		e.Have.Number, e.Of(e.Have.Column), e.Have.Suite, e.Have.Codec, e.Have.Binding(), e.Have.Padding)
+	return fmt.Sprintf("scheme %d of %s is another one already (suite %s, codec %s, binding %s, padding %d, nulls %s): give the new definition the next number",
+		e.Have.Number, e.Of(e.Have.Column), e.Have.Suite, e.Have.Codec, e.Have.Binding(), e.Have.Padding, e.Have.Nulls)
 }
 
 // Hint says why.
@@ -100,14 +100,14 @@ type key struct {
 const schemeOf = `coalesce((SELECT pg_catalog.concat_ws('.', c.schema_name, c.table_name, c.source) FROM cipherfleet.columns c WHERE c.id = s.column_id), '')`
 
 // A scheme is written together with its key, and marked before its key is destroyed: one without is found, as damage.
-const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
+const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
  FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL
  WHERE s.state IN ('readable', 'active')`
 
 func scanKey(row pgx.CollectableRow) (k key, err error) {
 	var binding, columns string
 	s := &k.scheme
-	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &columns, &s.Padding, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary, &k.tenant, &k.tenantColumn, &k.retain, &k.of.Name); err == nil {
+	if err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &columns, &s.Padding, &s.Nulls, &k.state, &s.KeyID, &k.kek, &k.wrapped, &k.canary, &k.tenant, &k.tenantColumn, &k.retain, &k.of.Name); err == nil {
 		*s, err = s.Bind(binding, columns)
 	}
 	return k, err

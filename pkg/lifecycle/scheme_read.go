@@ -21,7 +21,7 @@ type SchemeRow struct {
 	Retired, Destroyed time.Time // zero: not yet
 }
 
-const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.state, coalesce(s.tenant_column, ''), s.retain, s.revision, s.activated,
+const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, coalesce(s.tenant_column, ''), s.retain, s.revision, s.activated,
  s.created_at, s.retired_at, s.destroyed_at,
  coalesce((SELECT d.id FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.tenant IS NULL), 0),
  (SELECT count(*) FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL)
@@ -36,7 +36,7 @@ func Schemes(ctx context.Context, q pg.Querier, column uint32) ([]SchemeRow, err
 func scanScheme(row pgx.CollectableRow) (s SchemeRow, err error) {
 	var binding, columns string
 	var retired, destroyed *time.Time
-	err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &columns, &s.Padding, &s.State, &s.Tenant, &s.Retain, &s.Revision, &s.Activated,
+	err = row.Scan(&s.Column, &s.Number, &s.Suite, &s.Codec, &binding, &columns, &s.Padding, &s.Nulls, &s.State, &s.Tenant, &s.Retain, &s.Revision, &s.Activated,
 		&s.Created, &retired, &destroyed, &s.KeyID, &s.Keys)
 	if err != nil {
 		return s, err

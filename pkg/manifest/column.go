@@ -149,7 +149,7 @@ func (r *reader) oneScheme(n *yaml.Node, path string) Scheme {
 		field{"binding", r.choice(&s.Binding, "pk", "none", "columns")},
 		field{"columns", func(n *yaml.Node, path string) { s.Columns = r.key(n, path) }},
 		field{"padding", r.padding(&s.Padding)},
-		field{"nulls", r.choice(&s.Nulls, "keep")},
+		field{"nulls", r.choice(&s.Nulls, "keep", "seal")},
 		field{"tenant", r.text(&s.Tenant)},
 		field{"retain", r.duration(&s.Retain, 0, tenYears)})
 	r.boundTo(n, path, seen, s)

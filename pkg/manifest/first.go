@@ -10,5 +10,5 @@ func (c Column) First() *messages.Scheme {
 	if !listed || !sealed {
 		return nil
 	}
-	return &messages.Scheme{Number: c.Scheme, Suite: s.Suite, Binding: s.Binding, Columns: s.Columns, Padding: &s.Padding, Tenant: s.Tenant, Retain: s.Retain.String()}
+	return &messages.Scheme{Number: c.Scheme, Suite: s.Suite, Binding: s.Binding, Columns: s.Columns, Padding: &s.Padding, Nulls: s.Nulls, Tenant: s.Tenant, Retain: s.Retain.String()}
 }

@@ -38,7 +38,7 @@ func (a *altered) Apply(ctx context.Context, values []Value) (err error) {
 		return err
 	}
 	for i := range values {
-		values[i].Out, values[i].Kept = a.values[i].Out, a.values[i].Kept
+		values[i].Out, values[i].Kept, values[i].Null = a.values[i].Out, a.values[i].Kept, a.values[i].Null
 	}
 	return nil
 }

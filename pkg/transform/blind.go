@@ -48,6 +48,9 @@ func (b *Blind) Apply(ctx context.Context, values []Value) error {
 		if err != nil {
 			return fmt.Errorf("open a cell of column %d: %w", b.blinder.Index().Column, err)
 		}
+		if plain == nil {
+			return fmt.Errorf("a cell of column %d holds NULL, which a token would tell: %w", b.blinder.Index().Column, ErrValue)
+		}
 		b.plain = plain
 		if arena, err = b.token(arena, plain); err != nil {
 			return err

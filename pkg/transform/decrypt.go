@@ -45,7 +45,7 @@ func (d *Decrypt) Apply(ctx context.Context, values []Value) error {
 }
 
 func (d *Decrypt) open(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
-	v.Out = nil
+	v.Out, v.Null = nil, false
 	if v.In == nil {
 		return arena, nil
 	}
@@ -53,10 +53,13 @@ func (d *Decrypt) open(ctx context.Context, arena []byte, v *Value) ([]byte, err
 	if err != nil {
 		return arena, err
 	}
-	d.plain = plain
 	if scheme, known := d.keyring.Scheme(header.Column, header.Scheme); !known || scheme.Codec != d.codec {
 		return arena, fmt.Errorf("%w: scheme %d seals another type: %w", ErrValue, header.Scheme, cell.ErrWire)
 	}
+	if v.Null = plain == nil; v.Null {
+		return arena, nil
+	}
+	d.plain = plain
 	start := len(arena)
 	if arena, err = d.codec.Decode(arena, plain, d.typ); err != nil {
 		return arena, fmt.Errorf("%w: %w", ErrValue, err)

@@ -68,11 +68,14 @@ func (e *Encrypt) room(values []Value) int {
 }
 
 func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
-	v.Out, v.Kept = nil, false
-	if v.In == nil {
+	v.Out, v.Kept, v.Null = nil, false, v.In == nil && e.Scheme().SealsNulls()
+	if v.In == nil && !v.Null {
 		return arena, nil
 	}
-	plain, err := e.Scheme().Codec.Encode(e.plain[:0], v.In)
+	plain, err := e.plain[:0], error(nil)
+	if !v.Null {
+		plain, err = e.Scheme().Codec.Encode(plain, v.In)
+	}
 	if err != nil {
 		return arena, fmt.Errorf("%w: %w", ErrValue, err)
 	}
@@ -80,7 +83,7 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 	var is held
 	if v.Is != nil {
 		stored := Value{Address: v.Address, In: v.Is}
-		if e.opened, is, err = holds(ctx, e.keyring, e.Learn, e.opened[:0], &stored, plain); err != nil {
+		if e.opened, is, err = (content{plain, v.Null}).stands(ctx, e.keyring, e.Learn, e.opened[:0], &stored); err != nil {
 			return arena, err
 		}
 		if v.Kept = is.same; v.Kept {
@@ -96,17 +99,6 @@ func (e *Encrypt) seal(ctx context.Context, arena []byte, v *Value) ([]byte, err
 	if err != nil {
 		return arena, err
 	}
-	start := len(arena)
-	if arena, err = sealer.Seal(arena, v.Address, plain); err != nil {
-		return arena, err
-	}
-	sealed := arena[start:len(arena):len(arena)]
-	if e.testOnlySealed != nil {
-		e.testOnlySealed(sealed)
-	}
-	if err := sealer.OpenAndCompare(v.Address, sealed, plain); err != nil {
-		return arena, fmt.Errorf("open what was sealed: %w", err)
-	}
-	v.Out = sealed
-	return arena, nil
+	arena, v.Out, err = content{plain, v.Null}.seal(sealer, arena, v.Address, e.testOnlySealed)
+	return arena, err
 }

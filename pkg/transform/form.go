@@ -48,7 +48,7 @@ func (f *formed) Apply(ctx context.Context, values []Value) error {
 	}
 	if f.to == cell.FormBytes {
 		for i := range values {
-			values[i].Out, values[i].Kept = f.values[i].Out, f.values[i].Kept
+			values[i].Out, values[i].Kept, values[i].Null = f.values[i].Out, f.values[i].Kept, f.values[i].Null
 		}
 		return nil
 	}
@@ -98,7 +98,7 @@ func (f *formed) write(values []Value) {
 	arena := make([]byte, 0, size)
 	for i := range values {
 		start := len(arena)
-		values[i].Kept = f.values[i].Kept
+		values[i].Kept, values[i].Null = f.values[i].Kept, f.values[i].Null
 		if values[i].Out = nil; f.values[i].Out != nil {
 			arena = f.to.Append(arena, f.values[i].Out)
 			values[i].Out = arena[start:len(arena):len(arena)]

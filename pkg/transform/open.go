@@ -9,7 +9,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
-// openCell appends to dst what a value's cell holds. Of a scheme or key that is unknown it asks learn, unless that is nil,
+// openCell appends to dst what a value's cell holds; nil is NULL. Of a scheme or key that is unknown it asks learn, unless that is nil,
 // and tries once more. An error is [ErrValue] if the cell is the reason; that a key was taken away is not the row's fault.
 func openCell(ctx context.Context, keyring *cell.Keyring, learn func(context.Context, error) bool, dst []byte, v *Value) ([]byte, cell.Header, error) {
 	plain, header, err := keyring.Open(dst, v.Address, v.In)
@@ -28,17 +28,51 @@ func openCell(ctx context.Context, keyring *cell.Keyring, learn func(context.Con
 // held is what is known of something that is stored already. Gone says that nobody can tell: its key was destroyed.
 type held struct{ same, gone bool }
 
-// holds says whether what is stored is a cell of this plaintext, in its very row, and leaves in dst what it holds. That a
+// content is what a cell holds, or is to hold. The slice of an empty value may be nil: only null says that it is NULL.
+type content struct {
+	value []byte
+	null  bool
+}
+
+// stands says whether what is stored is a cell of this content, in its very row, and leaves in dst what it holds. That a
 // key was taken away is an error: nobody knows then, and may know later.
-func holds(ctx context.Context, keyring *cell.Keyring, learn func(context.Context, error) bool, dst []byte, stored *Value, plain []byte) ([]byte, held, error) {
+func (c content) stands(ctx context.Context, keyring *cell.Keyring, learn func(context.Context, error) bool, dst []byte, stored *Value) ([]byte, held, error) {
 	opened, _, err := openCell(ctx, keyring, learn, dst, stored)
-	if errors.Is(err, ErrValue) {
+	switch {
+	case errors.Is(err, ErrValue):
 		return dst, held{gone: errors.Is(err, cell.ErrKeyDestroyed)}, nil
+	case err != nil:
+		return dst, held{}, fmt.Errorf("open what is stored: %w", err)
+	case opened == nil:
+		return dst, held{same: c.null}, nil
+	}
+	return opened, held{same: !c.null && bytes.Equal(opened, c.value)}, nil
+}
+
+// seal appends the cell of a content, opened again and compared; alter damages it before that, unless it is nil.
+func (c content) seal(sealer *cell.Sealer, arena []byte, a cell.Address, alter func([]byte)) (all, sealed []byte, err error) {
+	start := len(arena)
+	if c.null {
+		all, err = sealer.SealNull(arena, a)
+	} else {
+		all, err = sealer.Seal(arena, a, c.value)
 	}
 	if err != nil {
-		return dst, held{}, fmt.Errorf("open what is stored: %w", err)
+		return all, nil, err
 	}
-	return opened, held{same: bytes.Equal(opened, plain)}, nil
+	sealed = all[start:len(all):len(all)]
+	if alter != nil {
+		alter(sealed)
+	}
+	if c.null {
+		err = sealer.OpenAndCompareNull(a, sealed)
+	} else {
+		err = sealer.OpenAndCompare(a, sealed, c.value)
+	}
+	if err != nil {
+		return all, nil, fmt.Errorf("open what was sealed: %w", err)
+	}
+	return all, sealed, nil
 }
 
 func isUnknown(err error) bool {

@@ -44,21 +44,27 @@ func (p *Proof) Apply(ctx context.Context, values []Value) error {
 }
 
 func (p *Proof) prove(v *Value) (err error) {
-	if v.In == nil || v.Out == nil {
-		if v.In != nil || v.Out != nil {
-			return fmt.Errorf("a NULL on one side: %w", ErrUnproven)
-		}
+	v.Null = v.In == nil && p.scheme.SealsNulls()
+	if (v.In == nil && !v.Null) != (v.Out == nil) {
+		return fmt.Errorf("a NULL on one side: %w", ErrUnproven)
+	}
+	if v.Out == nil {
 		return nil
 	}
-	if p.plain, err = p.scheme.Codec.Encode(p.plain[:0], v.In); err != nil {
-		return fmt.Errorf("%w: %w", ErrValue, err)
+	if !v.Null {
+		if p.plain, err = p.scheme.Codec.Encode(p.plain[:0], v.In); err != nil {
+			return fmt.Errorf("%w: %w", ErrValue, err)
+		}
 	}
-	var header cell.Header
-	if p.opened, header, err = p.keyring.Open(p.opened[:0], v.Address, v.Out); err != nil {
+	opened, header, err := p.keyring.Open(p.opened[:0], v.Address, v.Out)
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnproven, err)
 	}
-	if header.Scheme != p.scheme.Number || !bytes.Equal(p.opened, p.plain) {
+	if header.Scheme != p.scheme.Number || (opened == nil) != v.Null || !v.Null && !bytes.Equal(opened, p.plain) {
 		return fmt.Errorf("another value or scheme: %w", ErrUnproven)
+	}
+	if opened != nil {
+		p.opened = opened
 	}
 	return nil
 }

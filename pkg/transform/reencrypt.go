@@ -13,6 +13,8 @@ import (
 type Reencrypt struct {
 	From uint32 // id of the column whose cells are opened, in the same rows; 0: the scheme's own
 
+	Leaves bool // of another column's cells: one that holds NULL gives NULL, though the scheme cannot say so, and goes itself
+
 	// Learn says whether a scheme or key that was unknown may be known by now: the registry was read again. Nil: never.
 	Learn func(ctx context.Context, err error) bool
 	Key   KeyFor  // of values that name a tenant. Nil: they cannot be sealed
@@ -64,18 +66,26 @@ func (r *Reencrypt) room(values []Value) int {
 }
 
 func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte, error) {
-	v.Out, v.Kept = nil, false
-	if v.In == nil {
+	v.Out, v.Kept, v.Null = nil, false, false
+	seals := r.Scheme().SealsNulls()
+	if v.In == nil && !seals {
 		return arena, nil
 	}
-	if err := r.open(ctx, v); err != nil {
+	holds, err := r.open(ctx, v)
+	if err != nil {
 		return arena, err
+	}
+	if holds.null && !seals && r.From != 0 && !r.Leaves {
+		return arena, fmt.Errorf("%w: %w", ErrValue, ErrSealedNull)
+	}
+	if v.Null = holds.null && (v.In == nil) == seals; holds.null && !seals {
+		return arena, nil
 	}
 	address := v.Address
 	address.Column = r.Scheme().Column
 	if v.Is != nil {
 		stored := Value{Address: address, In: v.Is}
-		opened, is, err := holds(ctx, r.keyring, r.Learn, r.opened[:0], &stored, r.plain)
+		opened, is, err := holds.stands(ctx, r.keyring, r.Learn, r.opened[:0], &stored)
 		r.opened = opened
 		if err != nil {
 			return arena, err
@@ -89,34 +99,29 @@ func (r *Reencrypt) reseal(ctx context.Context, arena []byte, v *Value) ([]byte,
 	if err != nil {
 		return arena, err
 	}
-	start := len(arena)
-	if arena, err = sealer.Seal(arena, address, r.plain); err != nil {
-		return arena, err
-	}
-	sealed := arena[start:len(arena):len(arena)]
-	if r.testOnlySealed != nil {
-		r.testOnlySealed(sealed)
-	}
-	if err := sealer.OpenAndCompare(address, sealed, r.plain); err != nil {
-		return arena, fmt.Errorf("open what was sealed: %w", err)
-	}
-	v.Out = sealed
-	return arena, nil
+	arena, v.Out, err = holds.seal(sealer, arena, address, r.testOnlySealed)
+	return arena, err
 }
 
-// open leaves what the cell holds in r.plain.
-func (r *Reencrypt) open(ctx context.Context, v *Value) error {
+// open is what the cell holds, in r.plain; without a cell it is NULL.
+func (r *Reencrypt) open(ctx context.Context, v *Value) (holds content, err error) {
+	if v.In == nil {
+		return content{null: true}, nil
+	}
 	from := Value{Address: v.Address, In: v.In}
 	if from.Address.Column = r.Scheme().Column; r.From != 0 {
 		from.Address.Column = r.From
 	}
 	plain, header, err := openCell(ctx, r.keyring, r.Learn, r.plain[:0], &from)
 	if err != nil {
-		return err
+		return content{}, err
+	}
+	if to := r.Scheme().Codec; !to.Holds(header.Codec) {
+		return content{}, fmt.Errorf("%w: scheme %d seals another type: %w", ErrValue, header.Scheme, cell.ErrWire)
+	}
+	if plain == nil {
+		return content{null: true}, nil
 	}
 	r.plain = plain
-	if to := r.Scheme().Codec; !to.Holds(header.Codec) {
-		return fmt.Errorf("%w: scheme %d seals another type: %w", ErrValue, header.Scheme, cell.ErrWire)
-	}
-	return nil
+	return content{value: plain}, nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // Transform fills Out of every value from its In. It keeps the order, leaves In alone, and on an error Out is void;
-// an error names no value. A nil In gives a nil Out. One Transform serves one goroutine at a time.
+// an error names no value. A nil In gives a nil Out, unless it sets Null. One Transform serves one goroutine at a time.
 type Transform interface {
 	Apply(ctx context.Context, values []Value) error
 }
@@ -26,6 +26,7 @@ type Value struct {
 	In, Out []byte
 	Is      []byte // what is stored already, to stay if it is a cell of In; nil: nothing that is to be compared
 	Kept    bool   // it is, and Out is the same
+	Null    bool   // one of In and Out alone is nil, and that is meant: NULL was sealed, or a cell held it
 	Tenant  []byte // chooses the key, as Postgres prints it; nil: the key of all rows, or of those of no tenant
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/scheme"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
 
 // Schemes is a table of every scheme a column ever had.
@@ -18,17 +19,17 @@ func Schemes(w io.Writer, list scheme.List) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SCHEME\tSTATE\tSUITE\tBINDING\tPADDING\tTENANT\tKEYS\tCELLS\tCREATED")
+	fmt.Fprintln(t, "SCHEME\tSTATE\tSUITE\tBINDING\tPADDING\tNULLS\tTENANT\tKEYS\tCELLS\tCREATED")
 	for _, s := range list.Schemes {
 		if s.State == scheme.Unknown {
-			fmt.Fprintf(t, "%d\t%s\t-\t-\t-\t-\t-\t%s\t-\n", s.Number, s.State, cells(s))
+			fmt.Fprintf(t, "%d\t%s\t-\t-\t-\t-\t-\t-\t%s\t-\n", s.Number, s.State, cells(s))
 			continue
 		}
 		tenant := "-"
 		if s.Tenant != "" {
 			tenant = s.Tenant
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", s.Number, s.State, s.Suite, binding(s), s.Padding, tenant, s.Keys, cells(s), s.Created.UTC().Format(time.DateOnly))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\n", s.Number, s.State, s.Suite, binding(s), s.Padding, s.Nulls, tenant, s.Keys, cells(s), s.Created.UTC().Format(time.DateOnly))
 	}
 	return t.Flush()
 }
@@ -68,6 +69,9 @@ func Scheme(w io.Writer, s scheme.Scheme) error {
 // SchemeLine describes one in a line.
 func SchemeLine(s scheme.Scheme) string {
 	line := fmt.Sprintf("%s, binding %s, padding %d, codec %s, retained %s", s.Suite, binding(s), s.Padding, s.Codec, s.Retain)
+	if s.Nulls != cell.KeepNulls.String() {
+		line += ", nulls " + s.Nulls
+	}
 	if s.Tenant != "" {
 		line += fmt.Sprintf(", a key for each %s", s.Tenant)
 	}

@@ -48,6 +48,9 @@ func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p Ne
 		if err := p.column.mustHaveCells(ctx, tx); err != nil {
 			return err
 		}
+		if err := p.column.mustKeepNulls(ctx, tx); err != nil {
+			return err
+		}
 		if err := p.define(ctx, tx, w); err != nil {
 			return err
 		}

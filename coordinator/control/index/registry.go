@@ -78,6 +78,21 @@ func (c column) mustHaveCells(ctx context.Context, q pg.Querier) error {
 	return c.CheckStays(ctx, q)
 }
 
+// mustKeepNulls refuses a column that may have cells of NULL: they could be given no token, which would tell them.
+func (c column) mustKeepNulls(ctx context.Context, q pg.Querier) error {
+	schemes, err := lifecycle.Schemes(ctx, q, c.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range schemes {
+		if s.SealsNulls() && (s.State == lifecycle.SchemeReadable || s.State == lifecycle.SchemeActive) {
+			return standing.Refuse("column", "cipherfleet scheme new --nulls keep, rotate to it and retire this one, if an index is worth more",
+				"scheme %d of %s seals NULL, so that nobody can tell it: rows without a token would be those", s.Number, c.name())
+		}
+	}
+	return nil
+}
+
 // named is the index of that name: of a generation, or of the only one that is there.
 func (c column) named(name string, generation int) (lifecycle.Index, error) {
 	var live []lifecycle.Index

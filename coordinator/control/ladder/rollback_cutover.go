@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -52,6 +53,15 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	}
 	if err := p.checkNames(); err != nil {
 		return err
+	}
+	schemes, err := lifecycle.Schemes(ctx, q, p.ID)
+	if err != nil {
+		return err
+	}
+	if moved := func(c standing.CutoverPlace) bool { return c.NotNull }; !slices.ContainsFunc(p.detail.Places, moved) { // else no plaintext was NULL, either
+		if err := p.CheckEmptied(schemes, cell.KeepNulls); err != nil {
+			return err
+		}
 	}
 	if r.Reason == "" && !p.WatchedInReverse() {
 		return standing.Refuse("column", "cipherfleet verify finds the plaintexts that are of another value; set those to NULL, and give a --reason to roll back all the same",

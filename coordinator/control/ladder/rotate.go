@@ -91,6 +91,9 @@ func (p *RotationPlan) choose(ctx context.Context, q pg.Querier, number int) (er
 		return standing.Refuse("scheme", name.Command("scheme new")+" makes the next one: a number is never used again",
 			"scheme %d of column %q of %s is %s", p.To.Number, p.Source, p.Relation.Table(), p.To.State)
 	}
+	if err := p.CheckEmptied(p.Schemes, p.To.Nulls); err != nil {
+		return err
+	}
 	return p.checkCodec()
 }
 
@@ -169,7 +172,17 @@ func (p RotationPlan) Begin(ctx context.Context, registrar lifecycle.Registrar, 
 	if err != nil {
 		return err
 	}
-	return registrar.ActivateScheme(ctx, p.ID, p.To.Number)
+	if err := registrar.ActivateScheme(ctx, p.ID, p.To.Number); err != nil {
+		return err
+	}
+	rewatched := p.Rewatched(p.column, p.To.SealsNulls())
+	if len(rewatched) == 0 {
+		return nil
+	}
+	if err := alter(ctx, func(tx pg.Tx) error { return each(ctx, tx, rewatched) }); err != nil {
+		return fmt.Errorf("have writes noticed that miss the cell of a NULL in %s: %w", p.Relation.Table(), err)
+	}
+	return nil
 }
 
 // Left says under which other schemes cells may still be.

@@ -172,11 +172,11 @@ func (r *Rungs) Climb(ctx context.Context, plan preflight.Plan, c preflight.Colu
 // nothing.
 func (r *Rungs) Strict(ctx context.Context, plan preflight.Plan, columns []work.Column) error {
 	return r.Alter(ctx, func(tx pg.Tx) error {
-		for _, c := range columns {
+		for i, c := range columns {
 			if standing.IsStrict(plan.Relation, c.ID) {
 				continue
 			}
-			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names(), Beside: c.Origin.Names()}
+			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names(), Beside: c.Origin.Names(), Nulls: plan.Columns[i].Steps(plan, c.ID).Nulls}
 			if err := run(ctx, tx, steps.Strict()); err != nil {
 				return fmt.Errorf("let writes fail that miss %s: %w", c.Target, err)
 			}

@@ -55,7 +55,7 @@ func (p *look) checkColumns(ctx context.Context) error {
 			column.where, err = p.checkWhere(ctx, i, &column, registered)
 		}
 		if err == nil {
-			err = p.checkRegistry(i, &column, registered)
+			err = p.checkRegistry(ctx, i, &column, registered)
 		}
 		if err == nil {
 			err = p.checkFirst(ctx, i, &column, registered)
@@ -246,7 +246,7 @@ func (p *look) checkMissing(field string, asked messages.ColumnRequest) error {
 }
 
 // checkRegistry compares a column with those that cells were made for before.
-func (p *look) checkRegistry(i int, c *Column, registered []lifecycle.Column) error {
+func (p *look) checkRegistry(ctx context.Context, i int, c *Column, registered []lifecycle.Column) error {
 	field := fmt.Sprintf("columns[%d]", i)
 	for _, r := range registered {
 		sameTarget := !c.Add && r.TargetNum == c.Target.Attnum
@@ -261,8 +261,9 @@ func (p *look) checkRegistry(i int, c *Column, registered []lifecycle.Column) er
 			return standing.Clash(field+".target", "name another target", "column %q is being moved to %q, which would miss what is written to it so", c.Target.Name, r.Target)
 		}
 	}
-	if c.Registered.ID == 0 || c.Add {
-		return nil
+	var err error
+	if c.nulls, err = p.sealsNulls(ctx, *c, p.request.Columns[i].First); err != nil || c.Registered.ID == 0 || c.Add {
+		return err
 	}
 	if c.Made() || c.where != "" {
 		c.Guarded = p.seemsGuarded(c.Registered.ID)

@@ -38,6 +38,7 @@ func (c Column) First(id uint32) lifecycle.Definition {
 	if s.Padding != nil {
 		d.Padding = *s.Padding
 	}
+	d.Nulls = s.Nulls == cell.SealNulls.String()
 	return d
 }
 
@@ -75,6 +76,10 @@ func CheckDefinition(field string, r pg.Relation, d lifecycle.Definition, source
 	if d.Tenant == "" {
 		return nil
 	}
+	if d.SealsNulls() {
+		return standing.Refuse("nulls", "leave NULL as NULL, with nulls keep, or give all rows one key, without a tenant",
+			"rows of a tenant that is shredded could be given no cell, so with a key for each %s NULL cannot be sealed", d.Tenant)
+	}
 	tenant, found := r.Column(d.Tenant)
 	switch {
 	case !found:
@@ -96,6 +101,9 @@ func Warnings(r pg.Relation, source int16, d lifecycle.Definition) (all []string
 	}
 	if d.Columns != "" {
 		all = append(all, "binding columns: a cell that is copied to another row with the same values of those columns opens there")
+	}
+	if n := d.Padding - 2; d.SealsNulls() && d.Padding > 0 {
+		all = append(all, fmt.Sprintf("nulls seal: the cell of a NULL is as long as that of a value of up to %d bytes; where most values are longer, a longer padding hides more", n))
 	}
 	if d.Tenant != "" && r.ColumnAt(source).Attnum != 0 {
 		if tenant, _ := r.Column(d.Tenant); !tenant.NotNull {

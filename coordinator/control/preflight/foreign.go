@@ -36,7 +36,7 @@ func (c Column) Steps(p Plan, id uint32) ddl.Column {
 			types[c.Target.Name] = pgtype.TextOID
 		}
 	}
-	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(), Beside: c.Origin.Names(), Expression: c.Expression, Where: c.Where,
+	return ddl.Column{ID: id, Table: p.Relation.Table(), Source: c.Source.Name, Target: c.Target.Name, Key: p.Key.Names(), Beside: c.Origin.Names(), Expression: c.Expression, Where: c.Where, Nulls: c.nulls,
 		Form: c.form, Payload: c.payload, TargetType: c.targetType, BytesInBytes: c.payload == ddl.PayloadBytea && c.Source.Base.OID == pgtype.ByteaOID,
 		Long: c.long, Types: types}
 }

@@ -41,6 +41,7 @@ type Column struct {
 	Where *ddl.Condition // which rows need a cell; nil: all, or it was not read
 	Was   *ddl.Condition // which did by the last job
 
+	nulls      bool   // NULL is sealed, too, under the scheme that there is, or will be first
 	where      string // the same as it was asked for
 	first      *messages.Scheme
 	bound      string    // what the first scheme is bound to, as [cell.Scheme.Columns]; "": to no columns
@@ -61,6 +62,7 @@ type look struct {
 	mayInstall bool                                         // may create schema cipherfleet, or its tables in it
 	registered []lifecycle.Column                           // of the table; nil: not looked up yet
 	states     map[uint32]lifecycle.Standing                // of those that were looked up
+	nulls      func(id uint32) (seals, written bool)        // nil: to be looked up
 	makers     func(id uint32) (last work.Column, own bool) // nil: to be looked up
 }
 

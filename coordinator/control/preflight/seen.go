@@ -18,13 +18,14 @@ type Seen struct {
 	MayInstall bool                                         // may create it, or what is missing in it
 	Registered []lifecycle.Column                           // of the table; not nil
 	States     map[uint32]lifecycle.Standing                // of those
+	Nulls      func(id uint32) (seals, written bool)        // whether a column's scheme seals NULL, and whether it has one
 	Makers     func(id uint32) (last work.Column, own bool) // who made a column's values, and whether it has a scheme of its own
 }
 
 // Refusals makes the checks of [Check.Check] on what was seen, and goes on after the first that refuses. What builds on a
 // check that failed is not looked at.
 func Refusals(ctx context.Context, q pg.Querier, r messages.StartRequest, seen Seen) (list []*standing.Refusal, err error) {
-	p := &look{q: q, request: filled(r), mayInstall: seen.MayInstall, registered: seen.Registered, states: seen.States, makers: seen.Makers}
+	p := &look{q: q, request: filled(r), mayInstall: seen.MayInstall, registered: seen.Registered, states: seen.States, makers: seen.Makers, nulls: seen.Nulls}
 	p.plan.Relation, p.plan.Installed = seen.Relation, seen.Installed
 	for _, check := range p.checks() {
 		err := check(ctx)

@@ -128,7 +128,7 @@ func (m *mapper) preflight(ctx context.Context, q pg.Querier, l *status.Look) ([
 // asked makes the checks of a preflight on what the survey has seen.
 func asked(ctx context.Context, q pg.Querier, v *status.Survey, relation pg.Relation, r messages.StartRequest, mayInstall bool) (list []Obstacle, err error) {
 	seen := preflight.Seen{Relation: relation, Installed: v.Installed, MayInstall: mayInstall, Registered: []lifecycle.Column{}, States: v.States,
-		Makers: func(id uint32) (work.Column, bool) { return maker(v, id) }}
+		Makers: func(id uint32) (work.Column, bool) { return maker(v, id) }, Nulls: v.SealsNulls}
 	for _, c := range v.Columns {
 		if c.Relid == relation.OID {
 			seen.Registered = append(seen.Registered, c)

@@ -45,7 +45,7 @@ func (m *mapper) cost(l *status.Look) *Cost {
 		w.bytes, c.Guessed = guessedWidth, true
 	}
 	uncovered := float64(l.Status.Coverage.Uncovered)
-	if !l.Counted {
+	if !l.Counted && l.Wanted.Schemes[l.Wanted.Scheme].Nulls != cell.SealNulls.String() {
 		uncovered *= 1 - w.nulls
 	}
 	rows, pages := math.Ceil(uncovered), float64(l.Relation.Pages())
@@ -64,7 +64,7 @@ func (m *mapper) cost(l *status.Look) *Cost {
 // sealedWidth is how long the cell of a value of so many bytes is.
 func sealedWidth(c *manifest.Column, bytes float64) float64 {
 	scheme := c.Schemes[c.Scheme]
-	s := cell.Scheme{Suite: cell.SuiteXAES256GCM, Padding: scheme.Padding}
+	s := cell.Scheme{Suite: cell.SuiteXAES256GCM, Padding: scheme.Padding, Nulls: scheme.Nulls == cell.SealNulls.String()}
 	if scheme.Suite == "aes-256-siv" {
 		s.Suite = cell.SuiteAES256SIV
 	}

@@ -27,7 +27,7 @@ func (r *Registry) PlanActivate(ctx context.Context, n standing.Name, number uin
 		return p, err
 	}
 	if p.Already = p.Scheme.State == lifecycle.SchemeActive; p.Already || p.Scheme.State == lifecycle.SchemeReadable {
-		return p, nil
+		return p, p.checkPolicy()
 	}
 	return p, &lifecycle.StateError{Column: p.column.ID, Scheme: number, State: p.Scheme.State, Reason: "nothing is sealed with it any more",
 		Advice: "make a new scheme: a number is never used again"}

@@ -21,6 +21,7 @@ type Wanted struct {
 	Binding string         // pk, none or columns; "": left out
 	Columns []string       // that binding columns binds to, in order; nil: left out
 	Padding *int           // block in bytes; nil: left out
+	Nulls   string         // keep or seal; "": left out
 	Tenant  *string        // column that chooses the key, "" for one key; nil: left out
 	Retain  *time.Duration // nil: left out
 }
@@ -48,6 +49,9 @@ func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p Ne
 		return p, err
 	}
 	if err := preflight.CheckDefinition("scheme", c.Relation, p.Definition, c.SourceNum, c.TargetNum); err != nil {
+		return p, err
+	}
+	if err := c.checkNulls(ctx, r.DB, p.Definition); err != nil {
 		return p, err
 	}
 	if err := r.planBound(ctx, c, &p); err != nil {
@@ -81,6 +85,13 @@ func (c column) define(w Wanted) (d lifecycle.Definition, err error) {
 	}
 	if w.Padding != nil {
 		d.Padding = *w.Padding
+	}
+	switch w.Nulls {
+	case "":
+	case cell.KeepNulls.String(), cell.SealNulls.String():
+		d.Nulls = w.Nulls == cell.SealNulls.String()
+	default:
+		return d, standing.Reject("nulls", "keep leaves NULL as NULL", "nulls was %q; accepted is keep or seal", w.Nulls)
 	}
 	if w.Tenant != nil {
 		d.Tenant = *w.Tenant

@@ -103,6 +103,7 @@ type Scheme struct {
 	Binding   string                `json:"binding"`           // pk, none or columns
 	Columns   []string              `json:"columns,omitempty"` // that it is bound to with columns, by their present names; #7 is one that is gone
 	Padding   int                   `json:"padding"`
+	Nulls     string                `json:"nulls"`  // keep or seal
 	Tenant    string                `json:"tenant"` // column that chooses the key; "": one key for all rows
 	Retain    string                `json:"retain"` // as time.Duration writes it
 	Key       uint32                `json:"key"`    // id of the key of all rows, or of those of no tenant
@@ -121,7 +122,7 @@ const Unknown lifecycle.SchemeState = "unknown"
 
 // Described is a scheme for people and programs, without what only the table tells.
 func (c column) Described(s lifecycle.SchemeRow) Scheme {
-	d := Scheme{Number: s.Number, State: s.State, Suite: preflight.SuiteName(s.Suite), Codec: s.Codec.String(), Binding: s.Binding(), Padding: s.Padding,
+	d := Scheme{Number: s.Number, State: s.State, Suite: preflight.SuiteName(s.Suite), Codec: s.Codec.String(), Binding: s.Binding(), Padding: s.Padding, Nulls: s.Nulls.String(),
 		Tenant: s.Tenant, Retain: s.Retain.String(), Key: s.KeyID, Keys: s.Keys, Revision: s.Revision, Created: s.Created}
 	if s.Columns != "" {
 		d.Columns = bound.Names(c.Relation, s.Columns)

@@ -100,6 +100,9 @@ func (p ShredPlan) check() error {
 	case !over:
 		return standing.Refuse("clear-cells", "leave it out, and set the plaintext to NULL yourself: its cell goes with it",
 			"%s.%s is %s: its plaintext is what is read, and a job would miss its cells", p.Table, p.Column, standing.PhaseWord(c.State.Phase))
+	case c.sealsNulls():
+		return standing.Refuse("clear-cells", "leave it out, or delete the tenant's rows yourself",
+			"NULL is sealed in %s.%s: cells that become NULL would be sealed as if NULL were their value", p.Table, p.Column)
 	case c.Sealed.NotNull:
 		return standing.Refuse("clear-cells", "leave it out, or delete the tenant's rows yourself", "column %s of %s is NOT NULL: its cells cannot become NULL", c.Sealed.Name, p.Table)
 	}

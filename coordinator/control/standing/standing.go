@@ -22,11 +22,12 @@ type Standing struct {
 	Origin     *work.Origin    // who encrypted what Plain holds, if somebody else did
 	Where      *ddl.Condition  // which rows needed a cell in the newest job; nil: all
 	Expression *ddl.Expression // that made the values in the newest job, if one did; then Sealed holds those
+	Nulls      bool            // the active scheme seals NULL: every row needs a cell
 }
 
 // DDL is the column as package ddl takes it, without its key.
 func (s Standing) DDL() ddl.Column {
-	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Beside: s.beside(), Expression: s.Expression, Where: s.Where,
+	c := ddl.Column{ID: s.ID, Table: s.Relation.Table(), Source: s.Plain.Name, Target: s.Sealed.Name, Beside: s.beside(), Expression: s.Expression, Where: s.Where, Nulls: s.Nulls,
 		Types: ddl.TypesOf(s.Relation.Columns...)}
 	if s.Expression == nil {
 		c.Form = ddl.FormOf(s.Sealed)
@@ -75,6 +76,11 @@ func Find(ctx context.Context, q pg.Querier, n Name) (s Standing, err error) {
 	if from := MovedFrom(registered, s.Column); s.Origin == nil && err == nil {
 		s.Origin = from
 	}
+	if err != nil {
+		return s, err
+	}
+	nulls, err := SealingNulls(ctx, q, s.ID)
+	s.Nulls = nulls[s.ID]
 	return s, err
 }
 

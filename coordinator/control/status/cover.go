@@ -248,7 +248,7 @@ func (l *Look) add(groups []group, percent float64) {
 			l.paired += g.rows
 		}
 		switch {
-		case g.sealed != g.plain && !reverse:
+		case l.sealsNulls() && !g.sealed, !l.sealsNulls() && g.sealed != g.plain && !reverse:
 			c.Uncovered += rows
 		case g.scheme > 0:
 			schemes[g.scheme] += rows

@@ -252,6 +252,12 @@ func (l *Look) inPlace() bool { return l.Sealed.Attnum != 0 && l.Sealed.Attnum =
 
 // ddl is the column as package ddl takes it.
 func (l *Look) ddl() ddl.Column {
-	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression(), Where: l.Condition.Has,
+	return ddl.Column{ID: l.Column.ID, Table: l.Table, Source: l.Plain.Name, Target: l.Sealed.Name, Beside: l.beside(), Expression: l.expression(), Where: l.Condition.Has, Nulls: l.sealsNulls(),
 		Types: ddl.TypesOf(l.Relation.Columns...)}
+}
+
+// sealsNulls says that NULL is sealed, too: a row without a cell is uncovered, whatever its source.
+func (l *Look) sealsNulls() bool {
+	seals, _ := l.Survey.SealsNulls(l.Column.ID)
+	return seals
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -110,6 +111,17 @@ func (r *registry) readSchemes(ctx context.Context, q pg.Querier) error {
 		return fmt.Errorf("read schemes: %w", pg.Safe(err))
 	}
 	return nil
+}
+
+// SealsNulls says whether the scheme of a column seals NULL: the one that is written, else the newest that can be read.
+func (r *registry) SealsNulls(id uint32) (seals, written bool) {
+	is, written := r.Schemes[id]
+	for _, s := range r.AllSchemes[id] {
+		if _, active := r.Schemes[id]; !active && s.State == lifecycle.SchemeReadable {
+			is, written = s, true
+		}
+	}
+	return is.Nulls == cell.SealNulls.String(), written
 }
 
 // missedWrites are the writes to one column that did not write its target.

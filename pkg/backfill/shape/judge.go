@@ -37,6 +37,7 @@ type Witness struct {
 	Address        cell.Address
 	Source, Target []byte
 	plain, opened  []byte // scratch
+	null           bool   // the cell that was opened last holds NULL
 	parsed         []byte // scratch
 }
 
@@ -47,21 +48,29 @@ func (w *Witness) authenticate(form cell.Form) Verdict {
 	}
 	v := w.open(form)
 	if v.Opened {
-		v.Image, v.HasImage = w.opened, true
+		v.HasImage = true
+		if !w.null {
+			v.Image = w.opened
+		}
 	}
 	return v
 }
 
 // open opens a cell that stands in the target in this form; one that does not open is broken.
 func (w *Witness) open(form cell.Form) (v Verdict) {
-	var err error
+	w.null = false
 	if form != cell.FormBytes {
+		var err error
 		if w.parsed, err = form.Parse(w.parsed[:0], w.Target); err != nil {
 			return Verdict{Outcome: Broken}
 		}
 		w.Target = w.parsed
 	}
-	w.opened, v.Header, err = w.Keyring.Open(w.opened[:0], w.Address, w.Target)
+	opened, header, err := w.Keyring.Open(w.opened[:0], w.Address, w.Target)
+	v.Header, w.null = header, err == nil && opened == nil
+	if opened != nil {
+		w.opened = opened
+	}
 	if err != nil {
 		return Verdict{Outcome: Broken, Unknown: errors.Is(err, cell.ErrUnknownScheme) || errors.Is(err, cell.ErrUnknownKey)}
 	}

@@ -37,6 +37,7 @@ type Result struct {
 
 	made   string // what makes the value of a row of alias t, where none is sent
 	beside string // what is set beside it, behind a comma
+	along  string // a format of the same, with the value that is sent for %s
 }
 
 // Sends says that the values travel.
@@ -44,12 +45,16 @@ func (r Result) Sends() bool { return r.made == "" }
 
 // assign is what a SET says of it; value is that of a parameter, where one is sent.
 func (r Result) assign(value string) string {
+	beside := r.beside
+	if r.along != "" {
+		beside += fmt.Sprintf(r.along, value)
+	}
 	if !r.Sends() {
 		value = r.made
 	} else {
 		value = r.set(value)
 	}
-	return pg.Ident(r.name) + " = " + value + r.beside
+	return pg.Ident(r.name) + " = " + value + beside
 }
 
 // set is what is written, around the value's expression.

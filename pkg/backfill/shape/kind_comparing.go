@@ -12,8 +12,7 @@ import (
 // it is. Whoever misses a cell by now is caught, so one look at each row is enough.
 type comparing struct {
 	kind
-	between sides
-	form    cell.Form // of the target
+	of sealing // between the same sides
 }
 
 func (k comparing) fallible() bool {
@@ -21,14 +20,17 @@ func (k comparing) fallible() bool {
 	return is && f.fallible()
 }
 
-// suspect is the condition, of a row of alias t, that it has a cell beside a value.
+// suspect is the condition, of a row of alias t, that it has a cell beside a value, or beside what a cell holds, too.
 func (k comparing) suspect() string {
-	return fmt.Sprintf("(%s IS DISTINCT FROM NULL AND %s IS DISTINCT FROM NULL)", present(k.between.target), present(k.between.source))
+	if k.of.scheme.SealsNulls() {
+		return fmt.Sprintf("(%s IS DISTINCT FROM NULL)", present(k.of.target))
+	}
+	return fmt.Sprintf("(%s IS DISTINCT FROM NULL AND %s IS DISTINCT FROM NULL)", present(k.of.target), present(k.of.source))
 }
 
 // stored is the cell of a suspect row.
 func (k comparing) stored() operand {
-	return operand{fmt.Sprintf("CASE WHEN %s THEN %s END", k.suspect(), present(k.between.target)), k.form == cell.FormBytes}
+	return operand{fmt.Sprintf("CASE WHEN %s THEN %s END", k.suspect(), present(k.of.target)), k.of.form == cell.FormBytes}
 }
 
 // Compares says that cells that are there are read and compared, too.

@@ -64,7 +64,7 @@ func (k indexing) Judge(w *Witness) (Verdict, error) {
 	w.Target = w.Source
 	v := w.authenticate(k.form)
 	switch {
-	case v.Outcome == Broken:
+	case v.Outcome == Broken || w.Source != nil && w.null: // a token would tell a NULL
 		return Verdict{Outcome: Broken, Unknown: v.Unknown}, nil
 	case (token == nil) != (w.Source == nil):
 		return Verdict{Outcome: Uncovered}, nil

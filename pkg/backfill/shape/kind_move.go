@@ -37,9 +37,9 @@ func openMoving(c work.Column, source, target pg.Column, keyring *cell.Keyring) 
 	k := moving{sealing: sealed, from: c.Origin.Column, held: held, cutOver: c.Reverse}
 	switch {
 	case c.Reverse && c.Origin.Scheme != 0:
-		return returning{k, c.Origin.Scheme}, nil
+		return returning{k, c.Origin.Scheme, k.taking(keyring, c.Origin)}, nil
 	case c.Compare:
-		return comparing{k, k.sides, k.form}, nil
+		return comparing{k, k.sealing}, nil
 	}
 	return k, nil
 }
@@ -73,13 +73,13 @@ func (k moving) Judge(w *Witness) (Verdict, error) {
 	}
 	v := w.open(k.form)
 	v.Image, v.HasImage = plain, true
-	if v.Opened && !bytes.Equal(w.opened, plain) {
+	if v.Opened && (w.null != (plain == nil) || !w.null && !bytes.Equal(w.opened, plain)) {
 		v.Outcome = Stale
 	}
 	return v, nil
 }
 
-// openOf opens the source as a cell of another column in the same row, and leaves what it holds in w.plain.
+// openOf opens the source as a cell of another column in the same row, and leaves what it holds in w.plain; nil is NULL.
 func (w *Witness) openOf(column uint32, form cell.Form) (plain []byte, opened bool) {
 	sealed := w.Source
 	if form != cell.FormBytes {
@@ -94,7 +94,9 @@ func (w *Witness) openOf(column uint32, form cell.Form) (plain []byte, opened bo
 	if err != nil {
 		return nil, false
 	}
-	w.plain = plain
+	if plain != nil {
+		w.plain = plain
+	}
 	return plain, true
 }
 
@@ -102,6 +104,7 @@ func (w *Witness) openOf(column uint32, form cell.Form) (plain []byte, opened bo
 type returning struct {
 	moving
 	number uint16 // of the old column's scheme
+	along  string // see [taking]
 }
 
 func (k returning) input() operand { return operand{present(k.target), k.form == cell.FormBytes} }
@@ -109,7 +112,7 @@ func (k returning) input() operand { return operand{present(k.target), k.form ==
 // Output is echoed as in every reverse.
 func (k returning) Output() Result {
 	r := cells(k.source, k.held)
-	r.Echoed = true
+	r.Echoed, r.along = true, k.along
 	return r
 }
 
@@ -124,6 +127,6 @@ func (k returning) transform(keyring *cell.Keyring) (transform.Transform, error)
 	if err != nil {
 		return nil, err
 	}
-	t.From = k.scheme.Column
+	t.From, t.Leaves = k.scheme.Column, k.along != ""
 	return transform.Formed(t, k.form, k.held), nil
 }

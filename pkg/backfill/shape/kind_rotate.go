@@ -13,11 +13,14 @@ import (
 )
 
 // rotating is the kind of a column whose cells are sealed anew: it reads and writes the target, whatever its source is
-// or was. A cell of another scheme than the one it seals under is uncovered.
+// or was. A cell of another scheme than the one it seals under is uncovered; where that seals NULL, so is a row of NULL that
+// has none.
 type rotating struct {
 	sides
-	form   cell.Form // of the target
-	scheme cell.Scheme
+	form    cell.Form // of the target
+	scheme  cell.Scheme
+	missing string // the condition, of a row of alias t, that it lacks the cell of a NULL; "": none does
+	asks    bool   // that may raise an error
 }
 
 // openRotation finds the cells and the scheme; a source need not be there any more.
@@ -31,7 +34,18 @@ func openRotation(relation pg.Relation, c work.Column, keyring *cell.Keyring) (C
 	if !known {
 		return Column{}, fmt.Errorf("open scheme %d of column %d: %w", c.Scheme, c.ID, cell.ErrUnknownScheme)
 	}
-	return Column{ID: c.ID, Target: c.Target, kind: rotating{sides{target: c.Target}, form, scheme}}, nil
+	column := Column{ID: c.ID, Target: c.Target}
+	k := rotating{sides: sides{target: c.Target}, form: form, scheme: scheme}
+	if scheme.SealsNulls() {
+		column.Source = relation.ColumnAt(c.SourceAttnum).Name
+		k.source = column.Source
+		var err error
+		if column.Where, err = k.missNulls(relation, c); err != nil {
+			return Column{}, err
+		}
+	}
+	column.kind = k
+	return column, nil
 }
 
 func (k rotating) input() operand { return operand{present(k.target), k.form == cell.FormBytes} }
@@ -39,8 +53,14 @@ func (k rotating) input() operand { return operand{present(k.target), k.form == 
 func (k rotating) Output() Result { return cells(k.target, k.form) }
 
 func (k rotating) uncovered() string {
-	return ddl.OtherScheme(present(k.target), k.form, k.scheme.Number)
+	other := ddl.OtherScheme(present(k.target), k.form, k.scheme.Number)
+	if k.missing == "" {
+		return other
+	}
+	return fmt.Sprintf("(%s OR %s)", k.missing, other)
 }
+
+func (k rotating) fallible() bool { return k.asks }
 
 func (k rotating) evidence() [2]operand { return k.sides.evidence(false, k.form == cell.FormBytes) }
 
@@ -54,6 +74,9 @@ func (k rotating) transform(keyring *cell.Keyring) (transform.Transform, error) 
 
 // Judge opens every cell; one of another scheme is still to be sealed anew.
 func (k rotating) Judge(w *Witness) (Verdict, error) {
+	if w.Target == nil && w.Source == nil && k.scheme.SealsNulls() {
+		return Verdict{Outcome: Uncovered, HasImage: true}, nil
+	}
 	v := w.authenticate(k.form)
 	if v.Opened && v.Header.Scheme != k.scheme.Number {
 		v.Outcome = Uncovered

@@ -73,21 +73,21 @@ func (k sealing) sourceless(w *Witness, cutOver bool) (Verdict, error) {
 		return k.Judge(w)
 	}
 	v := w.authenticate(k.form)
-	v.Ahead = v.Outcome == Covered
+	v.Ahead = v.Outcome == Covered && !w.null
 	return v, nil
 }
 
 // Judge compares a source with what its target holds.
 func (k sealing) Judge(w *Witness) (Verdict, error) {
 	if w.Source == nil && w.Target == nil {
-		return w.authenticate(k.form), nil
+		return k.unsealed(w), nil
 	}
 	return k.compare(w)
 }
 
 func (k sealing) compare(w *Witness) (Verdict, error) {
 	if w.Source == nil {
-		return Verdict{Outcome: Uncovered, HasImage: true}, nil
+		return k.leftOver(w), nil
 	}
 	source, err := w.Before.Wire(w.Source)
 	switch { // a row that the hook refuses has nothing to be covered by
@@ -104,7 +104,7 @@ func (k sealing) compare(w *Witness) (Verdict, error) {
 	}
 	v := w.open(k.form)
 	v.Image, v.HasImage = w.plain, true
-	if v.Opened && !bytes.Equal(w.opened, w.plain) {
+	if v.Opened && (w.null || !bytes.Equal(w.opened, w.plain)) {
 		v.Outcome = Stale
 	}
 	return v, nil
@@ -115,6 +115,7 @@ type opening struct {
 	sealing
 	typ   cell.TypeInfo // of the source, domains taken off
 	array uint32        // of the arrays that list its values
+	along string        // see [taking]
 	cast  string        // what brings an element of them to its type
 }
 
@@ -122,7 +123,7 @@ func (k opening) input() operand { return operand{present(k.target), k.form == c
 
 // Output is echoed: a type may round a plaintext, a trigger change it. Cells are guarded by their check, and by their tags.
 func (k opening) Output() Result {
-	return Result{name: k.source, OID: k.typ.OID, Binary: k.binary(), List: k.array, cast: k.cast, Echoed: true}
+	return Result{name: k.source, OID: k.typ.OID, Binary: k.binary(), List: k.array, cast: k.cast, Echoed: true, along: k.along}
 }
 
 // uncovered is a missing plaintext alone: one that has no cell may be all that is left of a value.
@@ -141,8 +142,11 @@ func (k opening) Judge(w *Witness) (Verdict, error) {
 	if w.Source != nil {
 		return k.compare(w)
 	}
+	if w.Target == nil {
+		return k.unsealed(w), nil
+	}
 	v := w.authenticate(k.form)
-	v.Ahead = w.Target != nil && v.Outcome == Covered
+	v.Ahead = v.Outcome == Covered && !w.null
 	return v, nil
 }
 
@@ -151,15 +155,20 @@ type proving struct{ sealing }
 
 func (k proving) evidence() [2]operand { return k.sides.evidence(false, k.form == cell.FormBytes) }
 
-func (k proving) Judge(w *Witness) (Verdict, error) { return w.authenticate(k.form), nil }
+func (k proving) Judge(w *Witness) (Verdict, error) {
+	if w.Target == nil {
+		return k.unsealed(w), nil
+	}
+	return w.authenticate(k.form), nil
+}
 
 // arrays says whether values of a type can be sent as an array of it. There are no arrays of arrays, unnest takes those
 // of records to pieces, and a few types have a separator of their own.
 func arrays(t pg.Type) bool { return t.ArrayOID != 0 && t.Kind != "c" && t.Delimiter == "," }
 
 // openOpening is the kind of a column in reverse.
-func openOpening(s sealing, source pg.Type) opening {
-	k := opening{sealing: s, typ: keyspace.TypeInfo(source), array: source.ArrayOID}
+func openOpening(s sealing, source pg.Type, along string) opening {
+	k := opening{sealing: s, typ: keyspace.TypeInfo(source), array: source.ArrayOID, along: along}
 	if !arrays(source) {
 		k.array, k.cast = pgtype.TextArrayOID, "::"+source.SQL
 	}

@@ -90,17 +90,17 @@ func openColumn(relation pg.Relation, c work.Column, keyring *cell.Keyring) (Col
 	case c.Origin != nil:
 		column.kind, err = openResealing(relation, c, source, target, keyring)
 		if k, is := column.kind.(resealing); is && c.Compare && !c.Reverse {
-			column.kind = comparing{k, k.sides, k.form}
+			column.kind = comparing{k, k.sealing}
 		}
 		return column, err
 	}
 	sealed, err := openSealing(c, source, target, keyring)
-	if column.kind = openOpening(sealed, source.Base); c.Reverse || err != nil {
+	if column.kind = openOpening(sealed, source.Base, taking(keyring, c.ID, c.Target)); c.Reverse || err != nil {
 		return column, err
 	}
 	column.Where = c.Where
 	if column.kind, err = openLimited(relation, c, sealed); c.Compare {
-		column.kind = comparing{column.kind, sealed.sides, sealed.form}
+		column.kind = comparing{column.kind, sealed}
 	}
 	return column, err
 }

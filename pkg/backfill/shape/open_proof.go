@@ -35,6 +35,7 @@ func openProven(relation pg.Relation, c work.Column, keyring *cell.Keyring) (Col
 	if !holds {
 		return Column{}, fmt.Errorf("type of %s: %w", c.Target, keyspace.ErrChanged)
 	}
-	column.kind = proving{sealing{sides: sides{target: c.Target}, form: form}}
+	scheme, _ := keyring.Scheme(c.ID, c.Scheme) // only to know what becomes of NULL
+	column.kind = proving{sealing{sides: sides{target: c.Target}, form: form, scheme: scheme}}
 	return column, nil
 }

@@ -50,6 +50,7 @@ type Kit struct {
 	Ask     shape.Ask                // who that is
 	Proxy   *testenv.EncryptingProxy // or who that is instead; nil: nobody
 	Through *pg.DB                   // the database as it is seen through it
+	Nulls   cell.Nulls               // what the columns' first scheme does with NULL
 }
 
 // Option changes a kit before it is prepared.
@@ -139,7 +140,7 @@ func (k *Kit) register(ctx context.Context, kek cell.KEK, name string) work.Colu
 			codec = must(origin.Codec())(k.T)
 		}
 		scheme = must(lifecycle.ActivateScheme(ctx, k.DB.DB, kek, cell.Scheme{Column: column.ID, Number: 1, Suite: cell.SuiteXAES256GCM, Codec: codec,
-			RowBound: true, Padding: codec.DefaultPadding()}))(k.T)
+			RowBound: true, Padding: codec.DefaultPadding(), Nulls: k.Nulls}))(k.T)
 	} else {
 		external = work.External{Subject: "encrypt.items", Key: "items/" + name, Table: k.Table, Target: target.Name}
 		if k.Proxy != nil {
@@ -147,7 +148,7 @@ func (k *Kit) register(ctx context.Context, kek cell.KEK, name string) work.Colu
 		}
 	}
 	c.ID, c.Table, c.Source, c.Target, c.Key = column.ID, k.Table, source.Name, target.Name, k.Key().Names()
-	c.Beside = origin.Names()
+	c.Beside, c.Nulls = origin.Names(), bool(k.Nulls)
 	c.BytesInBytes = source.Base.Name == "bytea" && c.Payload == ddl.PayloadBytea
 	for _, step := range []ddl.Step{c.Check(), c.Validate(), c.Capture()} {
 		for _, statement := range step.Do {

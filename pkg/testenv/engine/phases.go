@@ -15,7 +15,7 @@ import (
 func (k *Kit) CutOver() {
 	k.T.Helper()
 	for i, spec := range k.Columns {
-		c := ddl.Column{ID: spec.ID, Table: k.Table, Source: spec.Source, Target: spec.Target, Key: k.Key().Names()}
+		c := ddl.Column{ID: spec.ID, Table: k.Table, Source: spec.Source, Target: spec.Target, Key: k.Key().Names(), Nulls: bool(k.Nulls)}
 		statements := append(c.Capture().Undo,
 			fmt.Sprintf("ALTER TABLE %s RENAME %s TO %s", k.Table.SQL(), pg.Ident(c.Source), pg.Ident(c.Source+"_plaintext")),
 			fmt.Sprintf("ALTER TABLE %s RENAME %s TO %s", k.Table.SQL(), pg.Ident(c.Target), pg.Ident(c.Source)))

@@ -1,0 +1,62 @@
+package scheme
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+const shreddedSQL = `SELECT EXISTS (SELECT FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
+ WHERE d.column_id = $1 AND d.tenant IS NOT NULL AND d.wrapped IS NULL AND s.state <> 'destroyed')`
+
+// checkNulls refuses a scheme that seals NULL where something else would tell a NULL, or be taken for one.
+func (c column) checkNulls(ctx context.Context, q pg.Querier, d lifecycle.Definition) error {
+	if !d.SealsNulls() {
+		return nil
+	}
+	table := c.Relation.Table()
+	if spec, err := standing.SpecOf(ctx, q, c.ID); err != nil {
+		return err
+	} else if spec.Foreign() || spec.Made() {
+		return standing.Refuse("nulls", "leave NULL as NULL, with nulls keep", "the values of column %q of %s are not cells of ours", c.Source, table)
+	}
+	shredded := false
+	if err := q.QueryRow(ctx, shreddedSQL, c.ID).Scan(&shredded); err != nil {
+		return fmt.Errorf("look for shredded tenants: %w", err)
+	}
+	if shredded {
+		return standing.Refuse("nulls", "rotate to a scheme with nulls keep, retire and destroy the one that tenants were shredded under, and make this one then",
+			"tenants of column %q of %s were shredded: what was made NULL of theirs would be sealed as if it were a value", c.Source, table)
+	}
+	indexes, err := lifecycle.Indexes(ctx, q, c.ID)
+	if err != nil {
+		return err
+	}
+	if at := slices.IndexFunc(indexes, func(x lifecycle.Index) bool { return x.State != lifecycle.IndexDropped }); at >= 0 {
+		return standing.Refuse("nulls", "`"+c.command("index drop")+" "+indexes[at].Name+"` first, or leave NULL as NULL, with nulls keep",
+			"column %q of %s has blind index %q: rows without a token are those of NULL, whatever their cells look like", c.Source, table, indexes[at].Name)
+	}
+	return nil
+}
+
+// checkPolicy refuses to write with a scheme of another null policy than the one before: rows need cells, or must lose
+// them, and capture must know.
+func (p Change) checkPolicy() error {
+	c := p.column
+	at := slices.IndexFunc(c.Rows, func(s lifecycle.SchemeRow) bool { return s.State == lifecycle.SchemeActive })
+	to, err := c.numbered(p.Scheme.Number)
+	if err != nil || at < 0 || c.Rows[at].Nulls == to.Nulls {
+		return err
+	}
+	return standing.Refuse("scheme", fmt.Sprintf("`%s --to %d` activates it, and makes or takes away the cells of NULL", c.command("rotate"), to.Number),
+		"scheme %d of column %q of %s has nulls %s, and scheme %d, which is written now, %s", to.Number, c.Source, c.Relation.Table(), to.Nulls, c.Rows[at].Number, c.Rows[at].Nulls)
+}
+
+// sealsNulls says that NULL is sealed under the scheme that is written now.
+func (c column) sealsNulls() bool {
+	return slices.ContainsFunc(c.Rows, func(s lifecycle.SchemeRow) bool { return s.State == lifecycle.SchemeActive && s.SealsNulls() })
+}

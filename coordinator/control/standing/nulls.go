@@ -1,0 +1,63 @@
+package standing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
+)
+
+// Rewatched are the statements that have writes noticed as another scheme wants it, by a column whose capture was made for
+// the policy of the one before; none where nothing has to be made. Steps is the column with its key, as [Standing.DDL]
+// makes it. What holds the uncovered rows by the other policy goes.
+func (s Standing) Rewatched(steps ddl.Column, nulls bool) (statements []string) {
+	after, before := s, s
+	after.Nulls, before.Nulls, steps.Nulls = nulls, !nulls, nulls
+	if after.Watched() || !before.Watched() { // where nobody watches, status says so
+		return nil
+	}
+	statements = steps.Capture().Do
+	if IsStrict(s.Relation, s.ID) {
+		statements = append(statements, steps.Strict().Do...)
+	}
+	for _, leaf := range s.Relation.Leaves {
+		statements = append(statements, "DROP INDEX IF EXISTS "+pg.Ident(leaf.Schema, steps.UncoveredIndexName(leaf.Named)))
+	}
+	return statements
+}
+
+// CheckEmptied refuses a column of cells that is NOT NULL where cells that hold NULL are going to be taken away.
+func (s Standing) CheckEmptied(schemes []lifecycle.SchemeRow, to cell.Nulls) error {
+	seals := slices.ContainsFunc(schemes, func(s lifecycle.SchemeRow) bool {
+		return s.SealsNulls() && (s.State == lifecycle.SchemeReadable || s.State == lifecycle.SchemeActive)
+	})
+	if to == cell.SealNulls || !seals || !s.Sealed.NotNull {
+		return nil
+	}
+	return Refuse("column", fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", s.Relation.Table().SQL(), pg.Ident(s.Sealed.Name)),
+		"column %q of %s is NOT NULL: cells in it that hold NULL cannot be taken away", s.Sealed.Name, s.Relation.Table())
+}
+
+const sealingSQL = `SELECT s.column_id FROM cipherfleet.schemes s WHERE s.state = 'active' AND s.nulls = $2 AND s.column_id = ANY ($1::bigint[])`
+
+// SealingNulls are those columns, by their ids, whose active scheme seals NULL: there a row without a cell is uncovered,
+// whatever its source.
+func SealingNulls(ctx context.Context, q pg.Querier, columns ...uint32) (map[uint32]bool, error) {
+	ids := make([]int64, len(columns))
+	for i, id := range columns {
+		ids[i] = int64(id)
+	}
+	found, err := pg.Values[uint32](ctx, q, sealingSQL, ids, cell.SealNulls)
+	if err != nil {
+		return nil, fmt.Errorf("read what becomes of NULL: %w", err)
+	}
+	seal := map[uint32]bool{}
+	for _, id := range found {
+		seal[id] = true
+	}
+	return seal, nil
+}
