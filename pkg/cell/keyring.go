@@ -116,17 +116,17 @@ func (k *Keyring) find(h Header) (Scheme, *held, error) {
 // The scheme must have been added. An empty plaintext is sealed like any other; of NULL there is
 // [Keyring.SealNull]. dst must not overlap plaintext. On error dst's contents stand.
 func (k *Keyring) Seal(dst []byte, s Scheme, a Address, plaintext []byte) ([]byte, error) {
+	return k.seal(dst, s, a, plaintext, false)
+}
+
+func (k *Keyring) seal(dst []byte, s Scheme, a Address, plaintext []byte, null bool) ([]byte, error) {
 	key, err := k.sealing(s)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	x, err := key.use()
-	if err != nil {
-		return nil, fmt.Errorf("seal: key %d of column %d: %w", s.KeyID, s.Column, err)
-	}
 	w := k.borrow()
 	defer k.giveBack(w)
-	return w.seal(k.registry, x, s, dst, a, plaintext)
+	return w.sealUnder(key, k.registry, s, dst, a, plaintext, null)
 }
 
 // sealing returns the key of a scheme that was added exactly as s says.

@@ -102,26 +102,12 @@ func (s Scheme) errKeepsNull() error {
 
 // SealNull is [Keyring.Seal] of NULL, under a scheme that seals it; under any other it fails with [ErrWire].
 func (k *Keyring) SealNull(dst []byte, s Scheme, a Address) ([]byte, error) {
-	key, err := k.sealing(s)
-	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	x, err := key.use()
-	if err != nil {
-		return nil, fmt.Errorf("seal: key %d of column %d: %w", s.KeyID, s.Column, err)
-	}
-	w := k.borrow()
-	defer k.giveBack(w)
-	return w.sealNull(k.registry, x, s, dst, a)
+	return k.seal(dst, s, a, nil, true)
 }
 
 // SealNull is [Keyring.SealNull] for the sealer's scheme.
 func (s *Sealer) SealNull(dst []byte, a Address) ([]byte, error) {
-	x, err := s.key.use()
-	if err != nil {
-		return nil, fmt.Errorf("seal: key %d of column %d: %w", s.scheme.KeyID, s.scheme.Column, err)
-	}
-	return s.work.sealNull(s.registry, x, s.scheme, dst, a)
+	return s.work.sealUnder(s.key, s.registry, s.scheme, dst, a, nil, true)
 }
 
 // OpenAndCompareNull is [Sealer.OpenAndCompare] for a cell that is to hold NULL.
@@ -131,11 +117,4 @@ func (s *Sealer) OpenAndCompareNull(a Address, cell []byte) error {
 		err = s.differs()
 	}
 	return err
-}
-
-func (w *scratch) sealNull(registry [16]byte, x body, s Scheme, dst []byte, a Address) ([]byte, error) {
-	if !s.SealsNulls() {
-		return nil, fmt.Errorf("seal: %w", s.errKeepsNull())
-	}
-	return w.sealKind(registry, x, s, dst, a, nil, true)
 }

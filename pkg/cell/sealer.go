@@ -15,11 +15,19 @@ type scratch struct {
 	plain  []byte
 }
 
-func (w *scratch) seal(registry [16]byte, x body, s Scheme, dst []byte, a Address, plaintext []byte) ([]byte, error) {
-	return w.sealKind(registry, x, s, dst, a, plaintext, false)
+// sealUnder seals by a key of a keyring, while it may be used.
+func (w *scratch) sealUnder(key *held, registry [16]byte, s Scheme, dst []byte, a Address, plaintext []byte, null bool) ([]byte, error) {
+	x, err := key.use()
+	if err != nil {
+		return nil, fmt.Errorf("seal: key %d of column %d: %w", s.KeyID, s.Column, err)
+	}
+	return w.seal(registry, x, s, dst, a, plaintext, null)
 }
 
-func (w *scratch) sealKind(registry [16]byte, x body, s Scheme, dst []byte, a Address, plaintext []byte, null bool) ([]byte, error) {
+func (w *scratch) seal(registry [16]byte, x body, s Scheme, dst []byte, a Address, plaintext []byte, null bool) ([]byte, error) {
+	if null && !s.SealsNulls() {
+		return nil, fmt.Errorf("seal: %w", s.errKeepsNull())
+	}
 	if err := s.admits(a, len(plaintext)); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
@@ -115,11 +123,7 @@ func (s *Sealer) Scheme() Scheme { return s.scheme }
 
 // Seal is Keyring.Seal for the sealer's scheme.
 func (s *Sealer) Seal(dst []byte, a Address, plaintext []byte) ([]byte, error) {
-	x, err := s.key.use()
-	if err != nil {
-		return nil, fmt.Errorf("seal: key %d of column %d: %w", s.scheme.KeyID, s.scheme.Column, err)
-	}
-	return s.work.seal(s.registry, x, s.scheme, dst, a, plaintext)
+	return s.work.sealUnder(s.key, s.registry, s.scheme, dst, a, plaintext, false)
 }
 
 // OpenAndCompare proves that cell, as it will be stored, opens at address a to plaintext.
