@@ -247,3 +247,46 @@ func TestWhereNullIsKeptItHasNoCell(t *testing.T) {
 		t.Errorf("a NULL needs no key where it has no cell: %v", err)
 	}
 }
+
+// TestASealedNullIsBoundToColumns: what a NULL's cell is bound to is read, written and rebound as for a value.
+func TestASealedNullIsBoundToColumns(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := open(t, firmsSQL)
+	s.register()
+	s.dualWrite()
+	s.backfill()
+	s.cutOver("email_plaintext")
+	s.drop()
+	a := s.app(s.still())
+	bind := s.to("slug", "firm")
+	scheme := s.next(func(c *cell.Scheme) { bind(c); c.Nulls = cell.SealNulls })
+	s.lookAfter("slug", "firm")
+	check(t, a.c.Refresh(ctx))
+	s.activate(scheme)
+	check(t, a.c.Refresh(ctx))
+	for id := int64(1); id <= 4; id++ {
+		must(s.pool.Exec(ctx, insertWith, a.users, id, nil, id%2, "s"))(t)
+	}
+	if n := testenv.One[int](t, s, `SELECT count(email /* cells */) FROM users`); n != 4 {
+		t.Fatalf("%d cells, want 4", n)
+	}
+	check(t, pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		return a.users.RebindWith(ctx, tx, client.Key{4}, map[string]any{"firm": 7})
+	}))
+	for id := int64(1); id <= 4; id++ {
+		if email, err := a.readsWith(id); err != nil || email != nil || s.scheme(id) != scheme.Number {
+			t.Errorf("row %d: %s, %v", id, text(email), err)
+		}
+	}
+	if _, err := s.pool.Exec(ctx, `INSERT INTO users (id, firm, slug, {email ...}) VALUES ($1, 1, 's', {email $2 key $1 with firm $1})`, a.users, 9, nil); !errors.Is(err, client.ErrNoColumns) {
+		t.Errorf("a NULL that does not name slug: %v", err)
+	}
+	s.Run(t, `UPDATE users SET email = (SELECT email FROM users WHERE id = 3) WHERE id IN (1, 2)`)
+	if email, err := a.readsWith(1); err != nil || email != nil {
+		t.Errorf("the cell of another row of the firm: %s, %v", text(email), err)
+	}
+	if _, err := a.readsWith(2); !errors.Is(err, client.ErrAuth) {
+		t.Errorf("the cell of another firm: %v", err)
+	}
+}
