@@ -196,7 +196,7 @@ func TestAnEncrypterThatIsDown(t *testing.T) {
 		t.Errorf("plan: exit code %d\n%s%s", o.code, o.out, o.err)
 	}
 	go func() { ended <- s.run(backfillUsers()...) }()
-	testenv.Eventually(t, time.Minute, func() error { // longer than a range may fail for other reasons
+	testenv.Eventually(t, 5*time.Minute, func() error { // longer than a range may fail for other reasons
 		if n := testenv.One[int](t, db, `SELECT coalesce(max(attempts), 0) FROM cipherfleet.ranges`); n < 6 {
 			return fmt.Errorf("%d attempts", n)
 		}
