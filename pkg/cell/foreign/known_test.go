@@ -154,6 +154,17 @@ func TestLockbox(t *testing.T) {
 	wantText(t, "an empty text", s.reader, foreign.Value{Cell: []byte{}}, "")
 }
 
+// TestLockboxKnownAnswers holds the derived key of lockbox's test/lockbox_test.rb and the value of its docs/Compatibility.md.
+func TestLockboxKnownAnswers(t *testing.T) {
+	t.Parallel()
+	derived, err := foreign.FieldKeyForTest(make([]byte, 32), "users", "license")
+	if err != nil || hex.EncodeToString(derived) != "d96ffa3fe916b3a9b57d084f5781e95748333b877e32e6399e387d3d75b238a1" {
+		t.Errorf("derived key %x, %v", derived, err)
+	}
+	r, err := foreign.NewLockbox(foreign.LockboxOptions{Keys: []foreign.Key{key("61e6ba4a3a2498e3a8fdcd047eff0cd9864016f2c83c34599a3257a57ce6f7fb")}})
+	wantText(t, "a value", must(t, r, err), foreign.Value{Cell: []byte("Uv/+Sgar0kM216AvVlBH5Gt8vIwtQGfPysl539WY2DER62AoJg==")}, "it works!")
+}
+
 func lockboxValue(t testing.TB) sample {
 	t.Helper()
 	r, err := foreign.NewLockbox(foreign.LockboxOptions{MasterKey: lockboxMaster(), Table: "accounts", Attribute: "iban"})
@@ -203,8 +214,7 @@ func TestRails(t *testing.T) {
 
 const railsCell = `{"p":"fjxURSEiO774DAKq7CTZ","h":{"iv":"ZGVmZ2hpamtsbW5v","at":"v6X3zff+x3xHAO8pa5GQjw=="}}`
 
-// sweets are the two rows of tests/KnownAnswers of CipherSweet 4.10 for two backends; for the third see
-// TestTheModernBackendOpens.
+// sweets are the two rows of tests/KnownAnswers of CipherSweet 4.10, for each of its backends.
 func sweets() map[string][2][4]string {
 	return map[string][2][4]string{
 		"62f9d7e541f216b1de9fc46d2720dfdc3a821a536bc057ca226d8222f191cd90": {
@@ -219,6 +229,20 @@ func sweets() map[string][2][4]string {
 				"fips:0dUtrGhtQOoDxrhHkAgIr7wbZMa4i-Aw08_TQprzzWlS-ZLEeNvy8MLFGEh96UBOBAp178KscM0XCCxE0v22oS4iPwl5Bx0sssGNEGOqUkVIrlnfuiS6G_rim5GasQYPUSk1Q-n7RpQ=",
 				"fips:eGHINob_7Inb3Xz9sH5efWrx1vsQiSe6eamx1nyJ3F7nzMS-34jpO0HJbqNQTkG67ss85Ax_s5EgJcd_9yIUi3YIMLFnABF43UuSobUeYnXxcOkgAjYeFSuhxllr1Pd7uwmeD_pMN0A=",
 				"fips:OoeJ-ORan84h2mNfNNK0YWlsBj9pfZtLw6jPSsz8LKiRXddqm2mZB8_kQJDFa98DIDjWE5qdx4nkjm_IRG_S60TJb-DxWRe8oYQh3Z3CPR20-teebxUmnCIUaC77pzbfyg==",
+			},
+		},
+		"c6c8759cee5084c74f26ce6b634477d3d5514a651bdd041a1b391f23fd9241ec": {
+			{
+				"nacl:hI6QEAzTevbz9SWzqSZPTFNKWfE7qSswqgCKMt1DY23hr8L6kqf1zJ15SUyI",
+				"nacl:HWgBJrpUdtXoouOKHCVzHsdB5qS5LX5ParUeSAORqifTTycGvPdNT3f0iKVFOFqA",
+				"nacl:3nwLS7ThDwFcGscVjndruPh0NJTGiTAni1qjCk8jJrFagc64R2316o9O9xwCPsLN",
+				"nacl:UwGZBGRaPItIy5Gzg5WOm_7mC2JM2SQo-DKuvAd_dvDEc6KKtJNc8k8=",
+			},
+			{
+				"nacl:nsHsDWmyMb0j8aydN5yeezHOtNcMRepAGQRmN_WkT5L4YTvucdWpPxQ69w==",
+				"nacl:lp2zMzTyBsLt2bpKYgJ0ZcF3j_c_P630mjOl91KEVzr5UaLYftzou8sE7rgBJAGB",
+				"nacl:uSv4A-KB2OUdTpdLml4fZoMLWFZojoOMlo9Klf9_z80l7BFmHChqDZvTHU8q_BgU",
+				"nacl:XCQJTdcJnJJjrGFpeeqkA310tH5fVwoN3jeVuU0CupPSxw3VDam5F9A=",
 			},
 		},
 		"603c15697765d660cef8fb13cc1847882f77cdac13f702c3863d57410b2d1dfa": {
