@@ -40,6 +40,12 @@ func (s *shop) lookAfter(names ...string) {
 // boundTo is a shop whose cells are bound to columns from now on, and an application that knows it.
 func boundTo(t testing.TB, dropped bool, names ...string) (*shop, app, cell.Scheme) {
 	t.Helper()
+	return boundUnder(t, dropped, cell.KeepNulls, names...)
+}
+
+// boundUnder is the same with a null policy.
+func boundUnder(t testing.TB, dropped bool, nulls cell.Nulls, names ...string) (*shop, app, cell.Scheme) {
+	t.Helper()
 	s := open(t, firmsSQL)
 	s.register()
 	s.dualWrite()
@@ -48,8 +54,8 @@ func boundTo(t testing.TB, dropped bool, names ...string) (*shop, app, cell.Sche
 		s.cutOver("email_plaintext")
 		s.drop()
 	}
-	a := s.app(s.still())
-	scheme := s.next(s.to(names...))
+	a, bind := s.app(s.still()), s.to(names...)
+	scheme := s.next(func(c *cell.Scheme) { bind(c); c.Nulls = nulls })
 	s.lookAfter(names...)
 	check(t, a.c.Refresh(t.Context()))
 	s.activate(scheme)

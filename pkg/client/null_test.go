@@ -252,19 +252,7 @@ func TestWhereNullIsKeptItHasNoCell(t *testing.T) {
 func TestASealedNullIsBoundToColumns(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	s := open(t, firmsSQL)
-	s.register()
-	s.dualWrite()
-	s.backfill()
-	s.cutOver("email_plaintext")
-	s.drop()
-	a := s.app(s.still())
-	bind := s.to("slug", "firm")
-	scheme := s.next(func(c *cell.Scheme) { bind(c); c.Nulls = cell.SealNulls })
-	s.lookAfter("slug", "firm")
-	check(t, a.c.Refresh(ctx))
-	s.activate(scheme)
-	check(t, a.c.Refresh(ctx))
+	s, a, scheme := boundUnder(t, true, cell.SealNulls, "slug", "firm")
 	for id := int64(1); id <= 4; id++ {
 		must(s.pool.Exec(ctx, insertWith, a.users, id, nil, id%2, "s"))(t)
 	}
