@@ -21,24 +21,33 @@ func boundFunction(id uint32) string { return fmt.Sprintf("bound_%d", id) }
 const RebindSetting = "cipherfleet.rebinds"
 
 // The function is called for few writes, so it may ask for much. Whose cell is bound to nothing that changed, is let go:
-// schemes that are bound otherwise stand beside one another. Where capture stands, plaintext is the truth, and the cell
-// is cleared and counted as by any write that misses it; where it does not, the cell is all there is to read.
+// schemes that are bound otherwise stand beside one another. Of a numeric its worth counts, of any other type what is
+// stored: cells are bound to its text, and what is equal may be printed otherwise, or what is not alike. Where capture
+// stands, plaintext is the truth, and the cell is cleared and counted as by any write that misses it; where it does not,
+// the cell is all there is to read.
 //
 // The fleet seals for what it has read. Another trigger that changes a bound column beneath its write leaves it a cell
 // that does not open, as a row does that comes by replication: such a row comes from where its cell was bound to it.
 const boundBody = `  SELECT a.attname INTO target FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
    WHERE c.conrelid = TG_RELID AND c.contypid = 0 AND c.conname = '%[2]s';
-  sealed := to_jsonb(NEW) ->> target;
-  IF sealed IS NULL OR NOT EXISTS (SELECT FROM cipherfleet.schemes s JOIN cipherfleet.columns c ON c.id = s.column_id
-      CROSS JOIN LATERAL unnest(s.bound_attnums) AS b (num) JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = b.num
-     WHERE s.column_id = %[1]d AND (to_jsonb(NEW) -> a.attname) IS DISTINCT FROM (to_jsonb(OLD) -> a.attname)
-       AND substr(int4send(s.number), 3) = CASE WHEN starts_with(sealed, '\x') THEN decode(substr(sealed, 15, 4), 'hex')
-         ELSE substr(decode(translate(substr(sealed, 13, 4), '-_', '+/'), 'base64'), 1, 2) END) THEN
+  IF target IS NULL THEN
+    RETURN NEW;
+  END IF;
+  EXECUTE format('SELECT to_jsonb(($1).%%1$I) #>> ''{}'', record_image_ne(ROW(($1).%%1$I), ROW(($2).%%1$I))', target) INTO sealed, anew USING NEW, OLD;
+  SELECT string_agg(format(CASE b.tag WHEN 'n' THEN '($1).%%1$I IS DISTINCT FROM ($2).%%1$I' ELSE 'record_image_ne(ROW(($1).%%1$I), ROW(($2).%%1$I))' END, a.attname), ' OR ') INTO differs
+    FROM cipherfleet.schemes s JOIN cipherfleet.columns c ON c.id = s.column_id
+    CROSS JOIN LATERAL unnest(s.bound_attnums, string_to_array(s.bound_tags, NULL)) AS b (num, tag) JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = b.num
+   WHERE s.column_id = %[1]d AND substr(int4send(s.number), 3) = CASE WHEN starts_with(sealed, '\x') THEN decode(substr(sealed, 15, 4), 'hex')
+     ELSE substr(decode(translate(substr(sealed, 13, 4), '-_', '+/'), 'base64'), 1, 2) END;
+  IF differs IS NOT NULL THEN
+    EXECUTE 'SELECT ' || differs INTO moved USING NEW, OLD;
+  END IF;
+  IF moved IS NOT TRUE THEN
     RETURN NEW;
   END IF;
   IF NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = TG_RELID AND g.tgname = '%[3]s') THEN
-    IF (to_jsonb(NEW) -> target) IS DISTINCT FROM (to_jsonb(OLD) -> target) AND (writer NOT IN ('` + WriterFleet + `', '` + WriterRotation + `') OR current_setting('` + RebindSetting + `', true) = 'on')
+    IF anew AND (writer NOT IN ('` + WriterFleet + `', '` + WriterRotation + `') OR current_setting('` + RebindSetting + `', true) = 'on')
       OR writer = '' AND current_setting('session_replication_role') = 'replica' THEN
       RETURN NEW;
     END IF;
@@ -55,7 +64,7 @@ const boundBody = `  SELECT a.attname INTO target FROM pg_catalog.pg_constraint 
 
 func boundBodyOf(id uint32) string {
 	look := fmt.Sprintf(boundBody, id, CheckName(id), CaptureTriggers(id)[1], BoundName(id), StrictTriggers(id)[1], StrictName(id))
-	body := strings.Replace(CaptureBody(id), "DECLARE\n", "DECLARE\n  sealed text;\n  writer text := coalesce(current_setting('"+WriterSetting+"', true), '');\n", 1)
+	body := strings.Replace(CaptureBody(id), "DECLARE\n", "DECLARE\n  sealed text;\n  anew bool;\n  differs text;\n  moved bool;\n  writer text := coalesce(current_setting('"+WriterSetting+"', true), '');\n", 1)
 	return strings.Replace(body, "BEGIN\n", "BEGIN\n"+look, 1)
 }
 
