@@ -79,14 +79,6 @@ func (k *keeper) tend(ctx context.Context, job work.Job) error {
 	if now.Before(at.due) {
 		return nil
 	}
-	ids := make([]uint32, len(job.Spec.Columns))
-	for i, c := range job.Spec.Columns {
-		ids[i] = c.ID
-	}
-	var err error
-	if k.nulls, err = standing.SealingNulls(ctx, k.plane.DB, ids...); err != nil {
-		return err
-	}
 	leaves, err := k.leaves(ctx, job)
 	if err != nil {
 		return err
@@ -144,7 +136,16 @@ const namedLeavesSQL = `SELECT c.oid, n.nspname::text, c.relname::text, ARRAY(SE
  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'r' AND (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))`
 
+// leaves takes the job in hand.
 func (k *keeper) leaves(ctx context.Context, job work.Job) ([]leaf, error) {
+	ids := make([]uint32, len(job.Spec.Columns))
+	for i, c := range job.Spec.Columns {
+		ids[i] = c.ID
+	}
+	var err error
+	if k.nulls, err = standing.SealingNulls(ctx, k.plane.DB, ids...); err != nil {
+		return nil, err
+	}
 	rows, err := k.plane.DB.Query(ctx, namedLeavesSQL, job.Relation)
 	if err != nil {
 		return nil, err

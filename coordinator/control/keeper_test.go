@@ -244,3 +244,29 @@ INSERT INTO cipherfleet.events (table_name, column_name, event, phase, job_id) S
 		}
 	}
 }
+
+// A column that came apart from others has the null policy of its own scheme, whichever job was looked after before.
+func TestAColumnThatCameApartLacksCellsOfNull(t *testing.T) {
+	t.Parallel()
+	k, db := keeping(t)
+	db.Run(t, `ALTER TABLE users ADD phone text, ADD phone_cell bytea; INSERT INTO users VALUES (1);
+INSERT INTO cipherfleet.columns (id, relid, source_attnum, target_attnum, schema_name, table_name, source, target, type)
+ OVERRIDING SYSTEM VALUE VALUES (8, 'users'::regclass, 4, 5, 'public', 'users', 'phone', 'phone_cell', 'text');
+INSERT INTO cipherfleet.schemes (column_id, number, suite, codec, binding, padding, nulls, state) VALUES (8, 1, 1, 1, 'pk', 16, 'seal', 'active');
+UPDATE cipherfleet.jobs SET spec = jsonb_set(spec, '{columns,1}', '{"id": 8, "source": "phone", "target": "phone_cell", "log_table": "public.users", "log_column": "phone"}', true);
+INSERT INTO cipherfleet.events (table_name, column_name, event, phase, job_id) SELECT table_name, 'phone', event, phase, job_id FROM cipherfleet.events ORDER BY id;
+INSERT INTO cipherfleet.jobs (id, relid, spec, state, created_at) SELECT '00000000-0000-0000-0000-000000000002', relid, spec #- '{columns,1}', 'done', created_at + interval '1 s' FROM cipherfleet.jobs`)
+	db.Run(t, `CREATE INDEX `+testenv.One[string](t, db, `SELECT 'cipherfleet_8_uncovered_' || 'users'::regclass::oid`)+` ON users (id) WHERE phone_cell IS NULL`)
+	lookAround(t, k)
+	jobs, err := k.plane.jobs().Apart(t.Context())
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("%d columns came apart, %v", len(jobs), err)
+	}
+	leaves, err := k.leaves(t.Context(), jobs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, found, err := k.evidence(t.Context(), jobs[0], leaves, &pace{}); !found || !leaves[0].indexed || err != nil {
+		t.Errorf("a row of NULL without its cell is found: %t, by its index: %t, %v", found, leaves[0].indexed, err)
+	}
+}
