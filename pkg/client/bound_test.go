@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/bound"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -251,6 +253,45 @@ func TestABoundColumnThatChangedIsOneClearError(t *testing.T) {
 	}
 	if _, err := s.pool.Exec(ctx, `UPDATE users SET {email = $2 with company $3} WHERE id = $1`, a.users, 1, "mail 3", 5); !errors.As(err, &changed) {
 		t.Errorf("a write: %v", err)
+	}
+}
+
+// A bound column that became wider is written as wide as it is: its values enter addresses as Postgres stores them.
+func TestABoundColumnThatBecameWider(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, a, _ := boundTo(t, true, "slug")
+	s.Run(t, `DROP TRIGGER `+pg.Ident(ddl.BoundTrigger(s.column().ID))+` ON users; ALTER TABLE users ALTER slug TYPE varchar(20)`)
+	s.lookAfter("slug")
+	check(t, a.c.Refresh(ctx))
+	if _, err := s.pool.Exec(ctx, insertWith, a.users, 1, "mail 1", 5, "longer than nine"); err != nil {
+		t.Fatal(err)
+	}
+	if email, err := a.readsWith(1); err != nil || *email != "mail 1" {
+		t.Errorf("a read: %v", err)
+	}
+}
+
+// Rebinding leaves values as they are: it does not take a new one of an encrypted column, whose cell would be of the old.
+func TestRebindingWritesNoValue(t *testing.T) {
+	t.Parallel()
+	for _, dropped := range []bool{false, true} {
+		t.Run(fmt.Sprint("dropped ", dropped), func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			s, a, _ := boundTo(t, dropped, "firm")
+			must(s.pool.Exec(ctx, insertWith, a.users, 1, "mail 1", 5, "s"))(t)
+			for _, name := range []string{"email", s.column().Target} {
+				if err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+					return a.users.RebindWith(ctx, tx, client.Key{1}, map[string]any{"firm": 6, name: "mail 2"})
+				}); err == nil || !strings.Contains(err.Error(), name+" is encrypted") {
+					t.Errorf("%s is set: %v", name, err)
+				}
+			}
+			if email, err := a.readsWith(1); err != nil || *email != "mail 1" {
+				t.Errorf("a read: %v", err)
+			}
+		})
 	}
 }
 

@@ -28,7 +28,7 @@ const pulseSQL = `SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' '
  LEFT JOIN pg_catalog.pg_attribute t ON t.attrelid = c.relid AND t.attnum = c.target_attnum AND NOT t.attisdropped
  LEFT JOIN LATERAL (SELECT e.id FROM cipherfleet.events e WHERE e.table_name = c.schema_name || '.' || c.table_name AND e.column_name = c.source
    AND e.event <> 'backfill_checkpoint' ORDER BY e.id DESC LIMIT 1) last ON true
- LEFT JOIN LATERAL (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.quote_ident(a.attname), a.atttypid, a.attnotnull), ' ' ORDER BY x.number, a.attnum) AS columns
+ LEFT JOIN LATERAL (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.quote_ident(a.attname), a.atttypid, a.atttypmod, a.attnotnull), ' ' ORDER BY x.number, a.attnum) AS columns
    FROM cipherfleet.schemes x JOIN pg_catalog.pg_attribute a ON a.attrelid = c.relid AND pg_catalog.to_jsonb(x)->'bound_attnums' @> pg_catalog.to_jsonb(a.attnum::int) AND NOT a.attisdropped
    WHERE x.column_id = c.id AND x.binding = 'columns') bound ON true
  LEFT JOIN LATERAL (SELECT j.id FROM cipherfleet.jobs j WHERE j.relid = c.relid ORDER BY j.created_at DESC, j.id LIMIT 1) job ON true`

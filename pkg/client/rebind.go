@@ -73,6 +73,14 @@ func (cs Columns) rebind(ctx context.Context, tx pgx.Tx, from Key, set map[strin
 	if len(from) != len(at.key.Parts) || len(set) == 0 {
 		return fmt.Errorf("the key has %d columns: %w", len(at.key.Parts), ErrNoKey)
 	}
+	for _, column := range cs {
+		s := column.at.Load()
+		for _, name := range append(s.writes(), s.plain) {
+			if _, set := set[name]; set {
+				return fmt.Errorf("column %s is encrypted: its value stays; write another one in a statement of its own", name)
+			}
+		}
+	}
 	if err := cs.others(ctx, tx); err != nil {
 		return err
 	}

@@ -299,7 +299,7 @@ func put(m *pgtype.Map, oid uint32, format int16, value []byte, into any) error 
 	return m.Scan(oid, format, value, into)
 }
 
-// put puts a value of the kind into a destination. No error quotes it.
+// putKind puts a value of the kind into a destination. No error quotes it.
 func putKind(k kind.Kind, m *pgtype.Map, format int16, value []byte, into any) error {
 	if k.Why != nil {
 		return k.Why
