@@ -94,6 +94,11 @@ func (p *RotationPlan) choose(ctx context.Context, q pg.Querier, number int) (er
 	if err := p.CheckEmptied(p.Schemes, p.To.Nulls); err != nil {
 		return err
 	}
+	if p.To.SealsNulls() && !p.Nulls { // a tenant may have been shredded since the scheme was made
+		if err := p.CheckUnshredded(ctx, q, "scheme"); err != nil {
+			return err
+		}
+	}
 	return p.checkCodec()
 }
 

@@ -10,9 +10,6 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
-const shreddedSQL = `SELECT EXISTS (SELECT FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
- WHERE d.column_id = $1 AND d.tenant IS NOT NULL AND d.wrapped IS NULL AND s.state <> 'destroyed')`
-
 // checkNulls refuses a scheme that seals NULL where something else would tell a NULL, or be taken for one.
 func (c column) checkNulls(ctx context.Context, q pg.Querier, d lifecycle.Definition) error {
 	if !d.SealsNulls() {
@@ -24,13 +21,8 @@ func (c column) checkNulls(ctx context.Context, q pg.Querier, d lifecycle.Defini
 	} else if spec.Foreign() || spec.Made() {
 		return standing.Refuse("nulls", "leave NULL as NULL, with nulls keep", "the values of column %q of %s are not cells of ours", c.Source, table)
 	}
-	shredded := false
-	if err := q.QueryRow(ctx, shreddedSQL, c.ID).Scan(&shredded); err != nil {
-		return fmt.Errorf("look for shredded tenants: %w", err)
-	}
-	if shredded {
-		return standing.Refuse("nulls", "rotate to a scheme with nulls keep, retire and destroy the one that tenants were shredded under, and make this one then",
-			"tenants of column %q of %s were shredded: what was made NULL of theirs would be sealed as if it were a value", c.Source, table)
+	if err := c.CheckUnshredded(ctx, q, "nulls"); err != nil {
+		return err
 	}
 	indexes, err := lifecycle.Indexes(ctx, q, c.ID)
 	if err != nil {

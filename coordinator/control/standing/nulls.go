@@ -42,6 +42,22 @@ func (s Standing) CheckEmptied(schemes []lifecycle.SchemeRow, to cell.Nulls) err
 		"column %q of %s is NOT NULL: cells in it that hold NULL cannot be taken away", s.Sealed.Name, s.Relation.Table())
 }
 
+const shreddedSQL = `SELECT EXISTS (SELECT FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
+ WHERE d.column_id = $1 AND d.tenant IS NOT NULL AND d.wrapped IS NULL AND s.state <> 'destroyed')`
+
+// CheckUnshredded refuses to seal the NULLs of a column, some of which may be what a shredding has left.
+func (s Standing) CheckUnshredded(ctx context.Context, q pg.Querier, field string) error {
+	shredded := false
+	if err := q.QueryRow(ctx, shreddedSQL, s.ID).Scan(&shredded); err != nil {
+		return fmt.Errorf("look for shredded tenants: %w", err)
+	}
+	if !shredded {
+		return nil
+	}
+	return Refuse(field, "rotate to a scheme with nulls keep, retire and destroy the one that tenants were shredded under, and then to one that seals NULL",
+		"tenants of column %q of %s were shredded: what was made NULL of theirs would be sealed as if it were a value", s.Source, s.Relation.Table())
+}
+
 const sealingSQL = `SELECT s.column_id FROM cipherfleet.schemes s WHERE s.state = 'active' AND s.nulls = $2 AND s.column_id = ANY ($1::bigint[])`
 
 // SealingNulls are those columns, by their ids, whose active scheme seals NULL: there a row without a cell is uncovered,
