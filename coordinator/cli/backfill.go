@@ -223,7 +223,7 @@ func rungs(p preflight.Plan, strict bool) []string {
 			list = append(list, madeRungs(c)...)
 			continue
 		}
-		list = append(append(list, checkRungs(p, c)...), captureRung(p, c))
+		list = slices.Concat(list, checkRungs(p, c), []string{captureRung(p, c)}, boundRungs(p, c))
 	}
 	if strict {
 		list = append(list, "create two triggers that let writes fail which miss a target (SHARE ROW EXCLUSIVE, for a moment)")

@@ -16,7 +16,9 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/app"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
+	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/bound"
 	"github.com/cipherfleet/cipherfleet/pkg/manifest"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
 // maker is who makes the values of a command's columns, as flags say it, or else the manifest.
@@ -188,13 +190,22 @@ func schemeWords(p preflight.Plan) string {
 	var words []string
 	for _, c := range p.Columns {
 		if c.Fresh {
-			words = append(words, firstWords(c.First(0)))
+			words = append(words, firstWords(p.Relation, c.First(0)))
 		}
 	}
 	if words == nil {
 		return "; under the scheme that is active"
 	}
 	return strings.Join(slices.Compact(words), "")
+}
+
+// boundRungs are the change that keeps the cells of a first scheme where they open.
+func boundRungs(p preflight.Plan, c preflight.Column) []string {
+	names := bound.Names(p.Relation, c.First(0).Columns)
+	if !c.Fresh || len(names) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("create a trigger that looks after %s, which cells are bound to (SHARE ROW EXCLUSIVE, for a moment)", strings.Join(names, ", "))}
 }
 
 // warnings are what whoever reviews the first schemes of a plan should know.
@@ -208,10 +219,16 @@ func warnings(p preflight.Plan) (all []string) {
 }
 
 // firstWords say what a column's first scheme is.
-func firstWords(d lifecycle.Definition) string {
+func firstWords(r pg.Relation, d lifecycle.Definition) string {
 	words := fmt.Sprintf("; scheme %d, %s", d.Number, d.Suite)
-	if d.RowBound {
+	switch {
+	case d.Columns != "":
+		words += ", bound to (" + strings.Join(bound.Names(r, d.Columns), ", ") + ")"
+	case d.RowBound:
 		words += ", bound to the row"
+	}
+	if d.SealsNulls() {
+		words += ", NULL sealed"
 	}
 	if d.Tenant != "" {
 		words += ", a key for each " + d.Tenant
