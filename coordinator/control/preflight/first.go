@@ -101,6 +101,7 @@ func Warnings(r pg.Relation, source int16, d lifecycle.Definition) (all []string
 	}
 	if d.Columns != "" {
 		all = append(all, "binding columns: a cell that is copied to another row with the same values of those columns opens there")
+		all = append(all, movers(r)...)
 	}
 	if n := d.Padding - 2; d.SealsNulls() && d.Padding > 0 {
 		all = append(all, fmt.Sprintf("nulls seal: the cell of a NULL is as long as that of a value of up to %d bytes; where most values are longer, a longer padding hides more", n))
@@ -108,6 +109,16 @@ func Warnings(r pg.Relation, source int16, d lifecycle.Definition) (all []string
 	if d.Tenant != "" && r.ColumnAt(source).Attnum != 0 {
 		if tenant, _ := r.Column(d.Tenant); !tenant.NotNull {
 			all = append(all, fmt.Sprintf("column %q may be NULL: such rows share one key, which no shred deletes", d.Tenant))
+		}
+	}
+	return all
+}
+
+// movers warns of triggers that may change what a cell was sealed for, before its row is written.
+func movers(r pg.Relation) (all []string) {
+	for _, t := range r.Triggers {
+		if standing.Alters(t) {
+			all = append(all, fmt.Sprintf("trigger %q on %s sees a row before it is written: if it changes a column that cells are bound to, a cell that a client sealed for what it gave does not open", t.Name, t.Table.Table()))
 		}
 	}
 	return all

@@ -3,12 +3,10 @@ package preflight
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
-	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 )
 
@@ -134,11 +132,8 @@ func persistenceName(p pg.Persistence) string {
 // checkTriggers finds the user's own triggers that our UPDATE fires and wants somebody to have said what to do.
 func (p *look) checkTriggers(context.Context) error {
 	p.plan.Skip = p.request.UserTriggers == messages.TriggersSkip
-	for _, t := range p.plan.Relation.Triggers {
-		if !standing.IsOurs(t) && t.Row && t.Timing == "BEFORE" && t.Enabled != "D" && t.Name >= ddl.TriggerPrefix && firesOn(t, "INSERT", "UPDATE") {
-			return standing.Refuse("table", "give it a name that sorts before the tilde",
-				"trigger %q on %s would run after ours, which must be the last to see a row", t.Name, t.Table.Table())
-		}
+	if err := standing.CheckLast(p.plan.Relation); err != nil {
+		return err
 	}
 	fired := p.fired()
 	switch s := p.plan.Relation.Server; {
@@ -169,10 +164,6 @@ func (p *look) fired() (fired []pg.Trigger) {
 		}
 	}
 	return fired
-}
-
-func firesOn(t pg.Trigger, events ...string) bool {
-	return slices.ContainsFunc(events, func(e string) bool { return slices.Contains(t.Events, e) })
 }
 
 func listTriggers(all []pg.Trigger) string {

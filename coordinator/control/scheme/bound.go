@@ -39,7 +39,10 @@ func (r *Registry) planBound(ctx context.Context, c column, p *NewPlan) error {
 		return nil
 	}
 	next := lifecycle.SchemeRow{Definition: p.Definition, State: lifecycle.SchemeReadable}
-	var err error
+	err := standing.CheckLast(c.Relation)
+	if err != nil {
+		return err
+	}
 	if p.bound, err = c.BoundColumns(append(slices.Clone(c.Rows), next)); err != nil {
 		return err
 	}

@@ -60,6 +60,29 @@ func IsOurs(t pg.Trigger) bool {
 	return strings.HasPrefix(t.Name, ddl.TriggerPrefix) && strings.HasPrefix(t.Function, "cipherfleet.")
 }
 
+// Alters says that a trigger of somebody else's sees rows before they are written, and may change them.
+func Alters(t pg.Trigger) bool {
+	return !IsOurs(t) && t.Row && t.Timing == "BEFORE" && t.Enabled != "D" && (slices.Contains(t.Events, "INSERT") || slices.Contains(t.Events, "UPDATE"))
+}
+
+// Late is one that does so behind ours.
+func Late(r pg.Relation) (pg.Trigger, bool) {
+	at := slices.IndexFunc(r.Triggers, func(t pg.Trigger) bool { return Alters(t) && t.Name >= ddl.TriggerPrefix })
+	if at < 0 {
+		return pg.Trigger{}, false
+	}
+	return r.Triggers[at], true
+}
+
+// CheckLast refuses a table that has a [Late] trigger.
+func CheckLast(r pg.Relation) error {
+	if t, late := Late(r); late {
+		return Refuse("table", "give it a name that sorts before the tilde",
+			"trigger %q on %s would run after ours, which must be the last to see a row", t.Name, t.Table.Table())
+	}
+	return nil
+}
+
 // Watched says that the column's capture triggers stand, there and in every partition, as this version installs them, and
 // fire for every writer.
 func (s Standing) Watched() bool {

@@ -43,5 +43,6 @@ func (l *Look) flagBound() {
 	list, err := bound.All(l.Relation, labels)
 	l.flag(FlagBoundChanged, err != nil)
 	is := standing.Standing{Column: l.Column, Relation: l.Relation, Sealed: l.Sealed}
-	l.flag(FlagBoundUnwatched, err == nil && !is.IsBound(bound.Distinct(list)))
+	_, late := standing.Late(l.Relation)
+	l.flag(FlagBoundUnwatched, err == nil && (late || !is.IsBound(bound.Distinct(list))))
 }

@@ -1,0 +1,56 @@
+package client_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/testenv"
+)
+
+// While somebody rebinds a row, others write it: who names in the condition what his cell is bound to finds no row, and
+// who rebinds it, too, waits, and seals the value that it has then for what the other has made of it.
+func TestARowThatIsReboundWhileOthersWriteIt(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, a, _ := boundTo(t, true, "slug", "firm")
+	must(s.pool.Exec(ctx, insertWith, a.users, 1, "mail 1", 5, "s"))(t)
+	type answer struct {
+		rows int64
+		err  error
+	}
+	written, rebound := make(chan answer, 1), make(chan error, 1)
+	check(t, pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		check(t, a.users.RebindWith(ctx, tx, client.Key{1}, map[string]any{"firm": 7}))
+		go func() {
+			tag, err := s.pool.Exec(ctx, `UPDATE users SET {email = $2 key $1 with firm $3 slug $4} WHERE id = $1 AND firm = $3 AND slug = $4`, a.users, 1, "mail 2", 5, "s")
+			written <- answer{tag.RowsAffected(), err}
+		}()
+		go func() {
+			rebound <- pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+				return a.users.RebindWith(ctx, tx, client.Key{1}, map[string]any{"slug": "z"})
+			})
+		}()
+		testenv.Eventually(t, patience, func() error { return s.waiting(2) })
+		return nil
+	}))
+	if w := <-written; w.err != nil || w.rows != 0 {
+		t.Errorf("a write of what is another firm's by now: %d rows, %v", w.rows, w.err)
+	}
+	check(t, <-rebound)
+	if email, err := a.readsWith(1); err != nil || *email != "mail 1" || testenv.One[string](t, s, `SELECT firm || slug FROM users`) != "7z" {
+		t.Errorf("the row: %v", err)
+	}
+}
+
+// waiting is an error until so many sessions wait for a row.
+func (s *shop) waiting(n int) error {
+	s.t.Helper()
+	const sql = `SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+	if have := testenv.One[int](s.t, s, sql); have != n {
+		return fmt.Errorf("%d sessions wait for a row, want %d", have, n)
+	}
+	return nil
+}
