@@ -54,8 +54,8 @@ func (c ColumnRequest) validateFirst(field string) error {
 		return invalid(field+".nulls", "was %.40q; accepted is keep or seal", s.Nulls)
 	case s.Tenant != "" && !isName(s.Tenant):
 		return badName(field + ".tenant")
-	case s.Retain != "" && (err != nil || retain < 0):
-		return invalid(field+".retain", "was %.40q; accepted is a duration as in 720h", s.Retain)
+	case s.Retain != "" && (err != nil || retain <= 0):
+		return invalid(field+".retain", "was %.40q; accepted is a duration above zero, as in 720h", s.Retain)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -151,7 +152,7 @@ func (r *reader) oneScheme(n *yaml.Node, path string) Scheme {
 		field{"padding", r.padding(&s.Padding)},
 		field{"nulls", r.choice(&s.Nulls, "keep", "seal")},
 		field{"tenant", r.text(&s.Tenant)},
-		field{"retain", r.duration(&s.Retain, 0, tenYears)})
+		field{"retain", r.duration(&s.Retain, time.Millisecond, tenYears)})
 	r.boundTo(n, path, seen, s)
 	if s.Suite != "aes-256-siv" {
 		return s

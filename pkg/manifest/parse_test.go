@@ -159,7 +159,7 @@ func refusals() map[string]struct{ text, want string } {
 		"padding":                    {columnOf("{source: a, schemes: {1: {padding: 8}}}"), `6:44: tables[0].columns[0].schemes.1.padding: 8 is unknown (accepted: 0, 16, 32, 64)`},
 		"padding in words":           {columnOf("{source: a, schemes: {1: {padding: big}}}"), `6:44: tables[0].columns[0].schemes.1.padding: want 0, 16, 32 or 64, have big`},
 		"nulls":                      {columnOf("{source: a, schemes: {1: {nulls: drop}}}"), `6:42: tables[0].columns[0].schemes.1.nulls: "drop" is unknown (accepted: keep, seal)`},
-		"retain":                     {columnOf("{source: a, schemes: {1: {retain: 30 days}}}"), `6:43: tables[0].columns[0].schemes.1.retain: want a duration from 0s to 87600h, such as 250ms, 10s or 24h; have 30 days`},
+		"retain":                     {columnOf("{source: a, schemes: {1: {retain: 30 days}}}"), `6:43: tables[0].columns[0].schemes.1.retain: want a duration from 1ms to 87600h, such as 250ms, 10s or 24h; have 30 days`},
 		"index without name":         {columnOf("{source: a, indexes: [{kind: blind}]" + schemes + "}"), `6:31: tables[0].columns[0].indexes[0].name: missing`},
 		"index kind":                 {columnOf("{source: a, indexes: [{name: x, kind: bloom}]" + schemes + "}"), `6:47: tables[0].columns[0].indexes[0].kind: "bloom" is unknown (accepted: blind)`},
 		"index normalise":            {columnOf("{source: a, indexes: [{name: x, normalise: upper}]" + schemes + "}"), `6:52: tables[0].columns[0].indexes[0].normalise: "upper" is unknown (accepted: exact, lower-trim, digits, nfc)`},

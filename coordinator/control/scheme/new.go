@@ -99,8 +99,8 @@ func (c column) define(w Wanted) (d lifecycle.Definition, err error) {
 	if w.Retain != nil {
 		d.Retain = *w.Retain
 	}
-	if d.Retain < 0 {
-		return d, standing.Reject("retain", "give a time as in 720h", "retain was %v, below zero", d.Retain)
+	if d.Retain <= 0 {
+		return d, standing.Reject("retain", "give a time as in 720h", "retain was %v; accepted is more than nothing", d.Retain)
 	}
 	return d, nil
 }
