@@ -201,8 +201,8 @@ func schemeWords(p preflight.Plan) string {
 
 // boundRungs are the change that keeps the cells of a first scheme where they open.
 func boundRungs(p preflight.Plan, c preflight.Column) []string {
-	names := bound.Names(p.Relation, c.First(0).Columns)
-	if !c.Fresh || len(names) == 0 {
+	names := c.Bound(p.Relation)
+	if len(names) == 0 {
 		return nil
 	}
 	return []string{fmt.Sprintf("create a trigger that looks after %s, which cells are bound to (SHARE ROW EXCLUSIVE, for a moment)", strings.Join(names, ", "))}

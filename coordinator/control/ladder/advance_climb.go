@@ -40,6 +40,9 @@ func (p *AdvancePlan) rungs() []PlannedStep {
 		add("dual-writing", lockShareUpdateExclusive, steps.Validate())
 		add("dual-writing", lockShareRowExclusive, steps.Capture())
 	}
+	if names := c.Bound(p.plan.Relation); len(names) > 0 && p.To.Rung() >= lifecycle.PhaseDualWriting.Rung() {
+		add("dual-writing", lockShareRowExclusive, steps.Bind(names))
+	}
 	if p.strict {
 		add("dual-writing", lockShareRowExclusive, steps.Strict())
 	}
@@ -50,7 +53,7 @@ func (p *AdvancePlan) rungs() []PlannedStep {
 func unnumbered(sql string) string {
 	none := cell.Prefix(0)
 	at := len(none) - 4 // where the id begins
-	return strings.NewReplacer("cipherfleet_0_", "cipherfleet_<id>_", "capture_0", "capture_<id>", "misses_0", "misses_<id>", "misses_insert_0", "misses_insert_<id>", "strict_0", "strict_<id>", "within_0", "within_<id>", "missed_0", "missed_<id>", "VALUES (0,", "VALUES (<id>,",
+	return strings.NewReplacer("cipherfleet_0_", "cipherfleet_<id>_", "capture_0", "capture_<id>", "misses_0", "misses_<id>", "misses_insert_0", "misses_insert_<id>", "strict_0", "strict_<id>", "within_0", "within_<id>", "missed_0", "missed_<id>", "bound_0", "bound_<id>", "column_id = 0 ", "column_id = <id> ", "VALUES (0,", "VALUES (<id>,",
 		fmt.Sprintf("%x", none), fmt.Sprintf("%x<id>", none[:at])).Replace(sql)
 }
 

@@ -31,6 +31,14 @@ func BindTo(field string, r pg.Relation, registered []lifecycle.Column, names []
 	return label, nil
 }
 
+// Bound are the columns that cells are bound to by the first scheme that the column gets, and that need looking after.
+func (c Column) Bound(r pg.Relation) []string {
+	if !c.Fresh {
+		return nil
+	}
+	return bound.Names(r, c.First(0).Columns)
+}
+
 // boundable finds a column that cells can be bound to.
 func boundable(field string, r pg.Relation, registered []lifecycle.Column, name string, source, target int16) (pg.Column, error) {
 	column, found := r.Column(name)
