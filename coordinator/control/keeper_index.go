@@ -132,8 +132,7 @@ func (p *Plane) takeAway(ctx context.Context, step ddl.Step) {
 		return
 	}
 	defer conn.Discard(context.WithoutCancel(ctx))
-	const limitsSQL = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '0', false)`
-	for _, statement := range append([]string{limitsSQL}, step.Undo...) {
+	for _, statement := range append([]string{standing.UnlimitedSQL}, step.Undo...) {
 		_, _ = conn.Exec(ctx, statement) // the next build begins with it
 	}
 }

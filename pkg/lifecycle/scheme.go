@@ -114,7 +114,10 @@ func scanKey(row pgx.CollectableRow) (k key, err error) {
 }
 
 // bindingSQL is a scheme's binding, and its columns as [cell.BoundTo] writes them. A schema of before version 5 knows none.
-const bindingSQL = `s.binding, coalesce((SELECT pg_catalog.string_agg(b.n || b.t, ',' ORDER BY b.o) FROM ROWS FROM (
+const bindingSQL = `s.binding, ` + BoundSQL
+
+// BoundSQL are the columns that scheme s is bound to, as [cell.BoundTo] writes them; "" where there are none.
+const BoundSQL = `coalesce((SELECT pg_catalog.string_agg(b.n || b.t, ',' ORDER BY b.o) FROM ROWS FROM (
  pg_catalog.jsonb_array_elements_text(nullif(pg_catalog.to_jsonb(s)->'bound_attnums', 'null')), pg_catalog.string_to_table(pg_catalog.to_jsonb(s)->>'bound_tags', NULL)) WITH ORDINALITY b (n, t, o)), '')`
 
 // ActivateScheme makes a scheme if the registry has none of its number, and has its column sealed with it: what

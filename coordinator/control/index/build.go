@@ -177,9 +177,6 @@ func (r *Registry) build(ctx context.Context, p BuildPlan, keys bool) (Index, er
 	return r.Show(ctx, p.column.name(), p.row.Name, p.row.Generation, false)
 }
 
-// unlimitedSQL takes the limits away that role or database have for each statement: context says how long it may take.
-const unlimitedSQL = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '0', false)`
-
 // make runs the statements on a connection of its own, when it is the column's turn.
 func (r *Registry) make(ctx context.Context, p BuildPlan) error {
 	conn, err := r.DB.Acquire(ctx)
@@ -193,7 +190,7 @@ func (r *Registry) make(ctx context.Context, p BuildPlan) error {
 	if state, err := built(ctx, conn, p.column, p.row); err != nil || state == BuiltValid {
 		return err // somebody else has built it meanwhile
 	}
-	if _, err := conn.Exec(ctx, unlimitedSQL); err != nil {
+	if _, err := conn.Exec(ctx, standing.UnlimitedSQL); err != nil {
 		return err
 	}
 	if p.column.Relation.IsPartitioned {
@@ -229,7 +226,7 @@ func (r *Registry) takeAway(ctx context.Context, steps ddl.Step) error {
 		return err
 	}
 	defer conn.Discard(context.WithoutCancel(ctx))
-	for _, statement := range append([]string{unlimitedSQL}, steps.Undo...) {
+	for _, statement := range append([]string{standing.UnlimitedSQL}, steps.Undo...) {
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("take the invalid index of tokens away: %w", pg.Safe(err))
 		}

@@ -36,6 +36,10 @@ func IndexTurn(ctx context.Context, conn *pg.Conn, column uint32) error {
 	return nil
 }
 
+// UnlimitedSQL takes the limits away that role or database have for each statement of a session that builds or drops
+// indexes: its context says how long that may take.
+const UnlimitedSQL = `SELECT pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '0', false)`
+
 const mostDeadlocks = 10 // that are no end of a build; it may have taken hours to each
 
 // Undeadlocked runs f, which builds or drops an index beside others and can be done again, until Postgres no longer breaks

@@ -88,8 +88,7 @@ type Scheme struct {
 
 // A schema of before version 3 knows no tenants, one of before version 5 no bound columns.
 const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.padding, s.binding, s.nulls, s.state, coalesce(pg_catalog.to_jsonb(s)->>'tenant_column', ''),
- coalesce((SELECT pg_catalog.string_agg(b.n || b.t, ',' ORDER BY b.o) FROM ROWS FROM (
-   pg_catalog.jsonb_array_elements_text(nullif(pg_catalog.to_jsonb(s)->'bound_attnums', 'null')), pg_catalog.string_to_table(pg_catalog.to_jsonb(s)->>'bound_tags', NULL)) WITH ORDINALITY b (n, t, o)), ''),
+ ` + lifecycle.BoundSQL + `,
  EXISTS (SELECT FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL)
  FROM cipherfleet.schemes s ORDER BY s.column_id, s.number`
 
