@@ -197,7 +197,16 @@ func verifyHint(v verify.Result) string {
 	if slices.ContainsFunc(v.Columns, indexed) { // backfill writes cells alone
 		return "run cipherfleet backfill again: it does what is left; then cipherfleet index build, which makes the tokens that are missing; then verify again"
 	}
-	return "run cipherfleet backfill again: it does what is left; then verify again"
+	var mends []string
+	for _, c := range v.Columns {
+		if !c.Proven && c.Mend == "" {
+			return "run cipherfleet backfill again: it does what is left; then verify again"
+		}
+		if !c.Proven {
+			mends = append(mends, c.Mend)
+		}
+	}
+	return "run " + strings.Join(mends, ", and ") + ": rows without a cell are read as NULL, and get the cell of one; then verify again"
 }
 
 // tokensHint is about columns whose cells are all proven.

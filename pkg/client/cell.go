@@ -88,7 +88,8 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 		return nil, fmt.Errorf("the cell is of no column: make it with In: %w", ErrValue)
 	}
 	client, s := c.column.client, c.column.at.Load()
-	if scheme, _ := client.chain.Active(s.id); !c.Valid && !scheme.SealsNulls() {
+	scheme, active := client.chain.Active(s.id)
+	if !c.Valid && !scheme.SealsNulls() {
 		return nil, nil
 	}
 	if !s.setsCell() {
@@ -100,7 +101,7 @@ func (c Cell[T]) BytesValue() ([]byte, error) {
 		return nil, fmt.Errorf("%[1]s.%[2]s holds cells as %[3]s: write {%[2]s = $1} instead: %[4]w", c.column.table, c.column.name, s.form, ErrStatement)
 	}
 	_, sealed, _, err := client.values(context.Background(), m, s, c.row(), c)
-	if err == nil && sealed == nil {
+	if err == nil && sealed == nil && !active { // else the value is one of those that are NULL
 		err = ErrNoScheme
 	}
 	if err != nil {

@@ -278,3 +278,35 @@ func TestASealedNullIsBoundToColumns(t *testing.T) {
 		t.Errorf("the cell of another firm: %v", err)
 	}
 }
+
+// TestACellWhoseValueIsNullIsNull: a pointer that is nil, or anything else that pgx takes for NULL, is one inside of a cell, too.
+func TestACellWhoseValueIsNullIsNull(t *testing.T) {
+	t.Parallel()
+	for _, nulls := range []cell.Nulls{cell.SealNulls, cell.KeepNulls} {
+		t.Run(nulls.String(), func(t *testing.T) {
+			t.Parallel()
+			s := soldNulls(t)
+			a := s.app(s.still())
+			if !nulls {
+				keeps := s.next(func(c *cell.Scheme) { c.Nulls = cell.KeepNulls })
+				check(t, a.c.Refresh(t.Context()))
+				s.activate(keeps)
+				check(t, a.c.Refresh(t.Context()))
+			}
+			email := a.users[0]
+			for id, v := range []any{client.In[*string](email, 1).Set(nil), client.In[sql.Null[string]](email, 2).Set(sql.Null[string]{}), client.In[[]byte](email, 3).Set(nil), client.In[any](email, 4).Set(nil)} {
+				id := int64(id + 1)
+				if _, err := s.pool.Exec(t.Context(), `INSERT INTO users (id, email) VALUES ($1, $2)`, id, v); err != nil {
+					t.Errorf("%T: %v", v, err)
+					continue
+				}
+				if nulls {
+					s.wantsContent(id, nil)
+				}
+				if have, err := a.read(id); have != nil || err != nil {
+					t.Errorf("%T is read as %s, %v", v, text(have), err)
+				}
+			}
+		})
+	}
+}

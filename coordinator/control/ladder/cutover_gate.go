@@ -54,6 +54,12 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if g.Detail.Acknowledged, err = g.checkDependents(ctx, tx, standing.Dependents, r.Despite); err != nil {
 		return g, err
 	}
+	if g.Detail.Places, err = placesOf(ctx, tx, g.Standing); err != nil {
+		return g, err
+	}
+	if err := g.CheckRequired(g.Detail.Places); err != nil {
+		return g, err
+	}
 	if g.Detail.Proof, err = g.proof(ctx, tx, r.Reason, trusted); err != nil {
 		return g, err
 	}
@@ -66,8 +72,7 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if job, err := work.Newest(ctx, tx, g.ID); err == nil {
 		g.triggers = job.Spec.UserTriggers
 	}
-	g.Detail.Places, err = placesOf(ctx, tx, g.Standing)
-	return g, err
+	return g, nil
 }
 
 // errCutOver says that there is nothing left to do.

@@ -58,10 +58,8 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if err != nil {
 		return err
 	}
-	if moved := func(c standing.CutoverPlace) bool { return c.NotNull }; !slices.ContainsFunc(p.detail.Places, moved) { // else no plaintext was NULL, either
-		if err := p.CheckEmptied(schemes, cell.KeepNulls); err != nil {
-			return err
-		}
+	if err := p.CheckEmptied(schemes, cell.KeepNulls); err != nil {
+		return err
 	}
 	if r.Reason == "" && !p.WatchedInReverse() {
 		return standing.Refuse("column", "cipherfleet verify finds the plaintexts that are of another value; set those to NULL, and give a --reason to roll back all the same",
@@ -173,7 +171,7 @@ func (p *RollbackPlan) swapBack(ctx context.Context, tx pg.Tx, o opener, result 
 	if err != nil {
 		return err
 	}
-	places, err := placesToday(ctx, tx, p.detail.Places)
+	places, err := p.placesToday(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -228,20 +226,27 @@ func (p *RollbackPlan) covered(ctx context.Context, tx pg.Tx) error {
 	return p.behind(ctx, tx)
 }
 
-// placesTodaySQL is what a relation is called now.
-const placesTodaySQL = `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1`
+// placesTodaySQL is what a relation is called now, and whether its column called $2 is NOT NULL, or about to become so by the
+// constraint $3.
+const placesTodaySQL = `SELECT n.nspname::text, c.relname::text,
+  EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $2::text AND a.attnotnull)
+  OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contypid = 0 AND k.conname = $3::text)
+ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1`
 
-// placesToday are the places of a cutover under today's names, without those that are gone.
-func placesToday(ctx context.Context, q pg.Querier, places []standing.CutoverPlace) (today []standing.CutoverPlace, err error) {
-	for _, p := range places {
-		err := q.QueryRow(ctx, placesTodaySQL, p.OID).Scan(&p.Schema, &p.Name)
+// placesToday are the places of the cutover under today's names, without those that are gone. NOT NULL that the cells do not
+// have any more does not come back.
+func (p *RollbackPlan) placesToday(ctx context.Context, q pg.Querier) (today []standing.CutoverPlace, err error) {
+	for _, place := range p.detail.Places {
+		required := false
+		err := q.QueryRow(ctx, placesTodaySQL, place.OID, p.Sealed.Name, ddl.PresentName(p.ID)).Scan(&place.Schema, &place.Name, &required)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("find what was moved: %w", err)
 		}
-		today = append(today, p)
+		place.NotNull = place.NotNull && required
+		today = append(today, place)
 	}
 	return today, nil
 }

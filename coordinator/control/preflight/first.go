@@ -62,7 +62,11 @@ func (p *look) checkFirst(ctx context.Context, i int, c *Column, registered []li
 			return err
 		}
 	}
-	return CheckDefinition(columnsField(i)+".first_scheme", p.plan.Relation, c.First(1), c.Source.Attnum, c.Target.Attnum)
+	first := c.First(1)
+	if err := CheckDefinition(columnsField(i)+".first_scheme", p.plan.Relation, first, c.Source.Attnum, c.Target.Attnum); err != nil {
+		return err
+	}
+	return standing.CheckNullable(first.Nulls, p.plan.Relation.Table(), c.Source)
 }
 
 // CheckDefinition refuses what no scheme of a table's column can be.

@@ -16,6 +16,9 @@ func (c column) checkNulls(ctx context.Context, q pg.Querier, d lifecycle.Defini
 		return nil
 	}
 	table := c.Relation.Table()
+	if err := c.CheckNullable(d.Nulls); err != nil {
+		return err
+	}
 	if spec, err := standing.SpecOf(ctx, q, c.ID); err != nil {
 		return err
 	} else if spec.Foreign() || spec.Made() {

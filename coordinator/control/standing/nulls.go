@@ -58,6 +58,40 @@ func (s Standing) CheckUnshredded(ctx context.Context, q pg.Querier, field strin
 		"tenants of column %q of %s were shredded: what was made NULL of theirs would be sealed as if it were a value", s.Source, s.Relation.Table())
 }
 
+// CheckNullable refuses to have NULL sealed from now on where the column that applications read is NOT NULL: a cell is none,
+// so the cell of a NULL would be let in.
+func (s Standing) CheckNullable(to cell.Nulls) error {
+	read := s.Plain
+	if s.State.Phase == lifecycle.PhaseCutOver || s.State.Phase == lifecycle.PhaseDropped {
+		read = s.Sealed
+	}
+	if s.Nulls {
+		return nil
+	}
+	return CheckNullable(to, s.Relation.Table(), read)
+}
+
+// CheckNullable is the same of a column that nothing is sealed of yet.
+func CheckNullable(to cell.Nulls, table pg.Table, read pg.Column) error {
+	if to == cell.KeepNulls || !read.NotNull {
+		return nil
+	}
+	return Refuse("nulls", fmt.Sprintf("leave it with nulls keep; or, if NULL may come in, ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", table.SQL(), pg.Ident(read.Name)),
+		"column %q of %s is NOT NULL: there is no NULL to seal, and one that is sealed would be let in", read.Name, table)
+}
+
+// CheckRequired refuses to have NOT NULL pass to cells that may be of NULL. Of a column that moved it says there what it says
+// here: that each row has a cell.
+func (s Standing) CheckRequired(places []CutoverPlace) error {
+	at := slices.IndexFunc(places, func(p CutoverPlace) bool { return p.NotNull })
+	if at < 0 || !s.Nulls || s.Origin.Own() {
+		return nil
+	}
+	table := pg.Table{Schema: places[at].Schema, Name: places[at].Name}
+	return Refuse("column", fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL, or cipherfleet scheme new --nulls keep, and rotate to it", table.SQL(), pg.Ident(s.Plain.Name)),
+		"column %q of %s is NOT NULL, and its scheme seals NULL: from the cutover on the cell of a NULL would be let in", s.Plain.Name, table)
+}
+
 const sealingSQL = `SELECT s.column_id FROM cipherfleet.schemes s WHERE s.state = 'active' AND s.nulls = $2 AND s.column_id = ANY ($1::bigint[])`
 
 // SealingNulls are those columns, by their ids, whose active scheme seals NULL: there a row without a cell is uncovered,

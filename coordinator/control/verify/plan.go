@@ -41,6 +41,7 @@ type testColumn struct {
 	lifecycle.Column
 	source, target string // today's names; "" for a source that is gone
 	cutOver        bool
+	mend           string // see [ColumnReport]
 	missed         int64
 	scheme         uint16
 	external       work.External   // who made the values, if not cipherfleet
@@ -165,12 +166,29 @@ func testColumns(ctx context.Context, q pg.Querier, relation pg.Relation, asked 
 		if origin == nil {
 			origin = standing.MovedFrom(registered, c)
 		}
-		found = append(found, testColumn{Column: c, source: source.Name, target: target.Name, external: spec.External, origin: origin, expression: spec.Expression, where: conditions.Within(relation, c.ID, spec.Where), cutOver: cutOver})
+		mend, err := mendOf(ctx, q, relation, c, state.Phase)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, testColumn{Column: c, mend: mend, source: source.Name, target: target.Name, external: spec.External, origin: origin, expression: spec.Expression, where: conditions.Within(relation, c.ID, spec.Where), cutOver: cutOver})
 	}
 	if len(found) == 0 {
 		return nil, standing.Refuse("table", "cipherfleet status shows where they stand", "no column of %s has anything that its values could be compared with", relation.Table())
 	}
 	return found, nil
+}
+
+// mendOf is [ColumnReport.Mend]. Where cells are what is read, nothing is backfilled any more; one that is missing is of NULL,
+// where that is sealed, and a rotation makes it.
+func mendOf(ctx context.Context, q pg.Querier, relation pg.Relation, c lifecycle.Column, phase lifecycle.Phase) (string, error) {
+	if phase != lifecycle.PhaseCutOver && phase != lifecycle.PhaseDropped {
+		return "", nil
+	}
+	seals, err := standing.SealingNulls(ctx, q, c.ID)
+	if err != nil || !seals[c.ID] {
+		return "", err
+	}
+	return standing.Name{Schema: relation.Schema, Table: relation.Name, Column: c.Source}.Command("rotate"), nil
 }
 
 // wantedColumns are those that are asked for, by the names of their registration or else by today's; all if none is.

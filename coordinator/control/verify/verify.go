@@ -49,6 +49,8 @@ type ColumnReport struct {
 	Made bool `json:"made,omitempty"`
 	// Where is the condition of rows that need a cell, as Postgres prints it; the others are covered without one. "": all do.
 	Where string `json:"where,omitempty"`
+	// Mend is the command that makes cells that are missing, where backfill does not. "": backfill does.
+	Mend string `json:"-"`
 	proof.Report
 	Proven  bool          `json:"proven"`
 	Indexes []IndexReport `json:"indexes"` // those that are filling or ready
@@ -89,7 +91,7 @@ func (v *Verifier) Verify(ctx context.Context, r Request) (Result, error) {
 	result := Result{V: messages.Version, Installation: t.installation, Database: t.database, Table: t.relation.Table().String(), Sample: r.Sample, Proven: true, TokensProven: true, Began: t.began}
 	for _, pass := range t.passes {
 		for i, c := range pass.columns {
-			report := ColumnReport{Indexes: pass.indexReports(c.ID), Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Made: c.expression != nil, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
+			report := ColumnReport{Indexes: pass.indexReports(c.ID), Column: c.named(), Source: c.source, Target: c.target, Foreign: c.external.Foreign(), Made: c.expression != nil, Mend: c.mend, Report: pass.reports[i], Proven: pass.reports[i].Proven()}
 			if c.where != nil {
 				report.Where = c.where.SQL
 			}
