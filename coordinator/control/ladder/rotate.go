@@ -91,13 +91,8 @@ func (p *RotationPlan) choose(ctx context.Context, q pg.Querier, number int) (er
 		return standing.Refuse("scheme", name.Command("scheme new")+" makes the next one: a number is never used again",
 			"scheme %d of column %q of %s is %s", p.To.Number, p.Source, p.Relation.Table(), p.To.State)
 	}
-	if err := cmp.Or(p.CheckEmptied(p.Schemes, p.To.Nulls), p.CheckNullable(p.To.Nulls)); err != nil {
+	if err := p.CheckNulls(ctx, q, p.Schemes, p.To.Nulls); err != nil {
 		return err
-	}
-	if p.To.SealsNulls() && !p.Nulls { // a tenant may have been shredded since the scheme was made
-		if err := p.CheckUnshredded(ctx, q, "scheme"); err != nil {
-			return err
-		}
 	}
 	return p.checkCodec()
 }

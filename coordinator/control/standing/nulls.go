@@ -1,6 +1,7 @@
 package standing
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,6 +29,15 @@ func (s Standing) Rewatched(steps ddl.Column, nulls bool) (statements []string) 
 		statements = append(statements, "DROP INDEX IF EXISTS "+pg.Ident(leaf.Schema, steps.UncoveredIndexName(leaf.Named)))
 	}
 	return statements
+}
+
+// CheckNulls refuses a rotation that cannot do with the column's NULLs what its scheme says.
+func (s Standing) CheckNulls(ctx context.Context, q pg.Querier, schemes []lifecycle.SchemeRow, to cell.Nulls) error {
+	err := cmp.Or(s.CheckEmptied(schemes, to), s.CheckNullable(to))
+	if err == nil && to == cell.SealNulls && !s.Nulls { // a tenant may have been shredded since the scheme was made
+		err = s.CheckUnshredded(ctx, q, "scheme")
+	}
+	return err
 }
 
 // CheckEmptied refuses a column of cells that is NOT NULL where cells that hold NULL are going to be taken away.
