@@ -76,11 +76,11 @@ func (r *Registry) guardBound(ctx context.Context, c column, names []string) err
 // releaseBound lets go of columns that no scheme is bound to any more. Where that cannot be, nothing is lost: what looks
 // after them looks after cells of schemes that can be read alone, and goes with the next change.
 func (r *Registry) releaseBound(ctx context.Context, c column) {
-	rows, err := lifecycle.Schemes(ctx, r.DB, c.ID)
+	now, err := r.find(ctx, standing.Name{Schema: c.Relation.Schema, Table: c.Relation.Name, Column: c.Source})
 	if err != nil {
 		return
 	}
-	if names, err := c.BoundColumns(rows); err == nil {
-		_ = r.guardBound(ctx, c, names)
+	if names, err := now.BoundColumns(now.Rows); err == nil {
+		_ = r.guardBound(ctx, now, names)
 	}
 }

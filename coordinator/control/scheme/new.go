@@ -157,6 +157,9 @@ func (r *Registry) New(ctx context.Context, p NewPlan) (Scheme, error) {
 		}
 	}
 	made, err := r.registrar().NewScheme(ctx, p.Definition)
+	if err != nil && p.Definition.Columns != "" {
+		r.releaseBound(context.WithoutCancel(ctx), p.column)
+	}
 	if err != nil {
 		return Scheme{}, err
 	}
