@@ -63,33 +63,34 @@ func (p *look) checkFirst(ctx context.Context, i int, c *Column, registered []li
 		}
 	}
 	first := c.First(1)
-	if err := CheckDefinition(columnsField(i)+".first_scheme", p.plan.Relation, first, c.Source.Attnum, c.Target.Attnum); err != nil {
+	if err := CheckDefinition(columnsField(i)+".first_scheme.", p.plan.Relation, first, c.Source.Attnum, c.Target.Attnum); err != nil {
 		return err
 	}
 	return standing.CheckNullable(first.Nulls, p.plan.Relation.Table(), c.Source)
 }
 
-// CheckDefinition refuses what no scheme of a table's column can be.
-func CheckDefinition(field string, r pg.Relation, d lifecycle.Definition, source, target int16) error {
+// CheckDefinition refuses what no scheme of a table's column can be. In is what its fields are called by, in front of their
+// names; "": those of a scheme alone.
+func CheckDefinition(in string, r pg.Relation, d lifecycle.Definition, source, target int16) error {
 	trial := d.Scheme
 	trial.Number, trial.KeyID = max(trial.Number, 1), 1
 	if err := trial.Validate(); err != nil {
 		_, why, _ := strings.Cut(err.Error(), ": ")
-		return standing.Reject(field, "docs/keys.md says what a scheme can be", "such a scheme cannot be: %s", why)
+		return standing.Reject(cmp.Or(strings.TrimSuffix(in, "."), "scheme"), "docs/keys.md says what a scheme can be", "such a scheme cannot be: %s", why)
 	}
 	if d.Tenant == "" {
 		return nil
 	}
 	if d.SealsNulls() {
-		return standing.Refuse("nulls", "leave NULL as NULL, with nulls keep, or give all rows one key, without a tenant",
+		return standing.Refuse(in+"nulls", "leave NULL as NULL, with nulls keep, or give all rows one key, without a tenant",
 			"rows of a tenant that is shredded could be given no cell, so with a key for each %s NULL cannot be sealed", d.Tenant)
 	}
 	tenant, found := r.Column(d.Tenant)
 	switch {
 	case !found:
-		return standing.Lack("tenant", "name the column whose value says whose row it is", "%s has no column %q", r.Table(), d.Tenant)
+		return standing.Lack(in+"tenant", "name the column whose value says whose row it is", "%s has no column %q", r.Table(), d.Tenant)
 	case tenant.Attnum == source || tenant.Attnum == target:
-		return standing.Refuse("tenant", "name another column", "column %q is the one that is encrypted: it cannot choose its own key", d.Tenant)
+		return standing.Refuse(in+"tenant", "name another column", "column %q is the one that is encrypted: it cannot choose its own key", d.Tenant)
 	}
 	return nil
 }

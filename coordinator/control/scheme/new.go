@@ -48,7 +48,7 @@ func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p Ne
 	if p.Definition, err = c.define(w); err != nil {
 		return p, err
 	}
-	if err := preflight.CheckDefinition("scheme", c.Relation, p.Definition, c.SourceNum, c.TargetNum); err != nil {
+	if err := preflight.CheckDefinition("", c.Relation, p.Definition, c.SourceNum, c.TargetNum); err != nil {
 		return p, err
 	}
 	if err := c.checkNulls(ctx, r.DB, p.Definition); err != nil {
