@@ -21,13 +21,14 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 )
 
-const rotateLong = `Seal every cell of a column anew under another scheme: another key, suite, padding or binding.
+const rotateLong = `Seal every cell of a column anew under another scheme: another key, suite, padding, binding or null policy.
 
 Applications go on meanwhile, and none is restarted. First the scheme becomes the one that cells are sealed with, as
 soon as every program that holds a lease can read it; those that cannot yet are named and waited for. Then the fleet
 opens each cell of any other scheme, seals its value under the new one, opens that again and compares, and writes it
 only if nobody else wrote the row meanwhile. A sweep proves that nothing is left. It works in every phase from
-dual-writing to dropped, and the phase stays as it is.
+dual-writing to dropped, and the phase stays as it is. Under a scheme that seals NULL rows of NULL get cells, too; under
+one that keeps it cells that hold NULL are taken away.
 
 A cell that does not open is left as it is and named in quarantine: it is neither passed over nor sealed as if it were
 data. When nothing is left of an old scheme, cipherfleet scheme retire takes it away, proved by Postgres.

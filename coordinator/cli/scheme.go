@@ -12,7 +12,8 @@ import (
 )
 
 const schemeLong = `Look after the schemes of a column: the numbered configurations of its cells, each with a key of its own. A scheme never
-changes; whoever wants another suite, binding, padding or key makes the next number, and no application is restarted:
+changes; whoever wants another suite, binding, padding, null policy or key makes the next number, and no application is
+restarted:
 
   new        it can be read, by everybody who is there, and is not written with yet
   activate   cells are sealed with it from now on; those of the schemes before it can be read as before

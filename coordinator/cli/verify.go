@@ -20,9 +20,10 @@ import (
 const verifyLong = `Open every cell of the named columns and compare it with its source, row by row.
 
 It is the only proof that a column is encrypted: a row is covered when its target holds a cell that opens to its present
-source, or when both are NULL. Every row is read once, in short transactions, in constant memory; nothing is written but
-one event for each column, with counts. Rows that applications change meanwhile are judged as they are when they are
-read. It may be run in any phase; where the plaintext is gone, every cell is opened and authenticated, and says so.
+source, or when both are NULL and the scheme keeps NULL; under one that seals it a cell holds NULL, too. Every row is
+read once, in short transactions, in constant memory; nothing is written but one event for each column, with counts.
+Rows that applications change meanwhile are judged as they are when they are read. It may be run in any phase; where the
+plaintext is gone, every cell is opened and authenticated, and says so.
 
 What it counts: covered rows; uncovered ones, whose target is missing or left over; stale ones, whose cell is of another
 value; broken ones, whose cell does not open, and how many of those name a scheme or key that nobody has. A nonce that
