@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,12 +133,15 @@ func (c *child) drain(ctx context.Context) (int, error) {
 	}
 }
 
-// tail is the end of its log.
-func (c *child) tail(lines int) string {
+// ends are the first lines of its log and the last: why it first ended by itself, and how it stands now.
+func (c *child) ends(lines int) string {
 	content, err := os.ReadFile(c.log)
 	if err != nil {
 		return err.Error()
 	}
 	all := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	if len(all) > 2*lines {
+		all = slices.Concat(all[:lines], []string{"…"}, all[len(all)-lines:])
+	}
+	return strings.Join(all, "\n")
 }

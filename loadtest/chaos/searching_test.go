@@ -19,12 +19,13 @@ const scribbler = 2
 
 // searching is what a customer knows of the index.
 type searching struct {
-	sure map[int64]int // of rows that only it writes: the version whose token it sent, to an index that was ready
+	sure map[int64]int // of rows that only it writes: the version whose token it sent
 }
 
-// ready says that the customer's client looks up in the index.
+// ready says that what the customer writes has its token: its client knows of the index and where its tokens stand, which
+// it learns one after the other.
 func (c *customer) ready() bool {
-	_, err := c.people[0].Tokens(emailIndex, "")
+	_, err := client.In[string](c.people[0], 0).Set("").Token(emailIndex).Value()
 	return err == nil
 }
 

@@ -205,7 +205,7 @@ func (w *world) tell() {
 		w.t.Logf("the ranges:\n%s", strings.Join(lines, "\n"))
 	}
 	for _, c := range w.children() {
-		w.t.Logf("the end of %s:\n%s", c.name, c.tail(25))
+		w.t.Logf("beginning and end of what %s said:\n%s", c.name, c.ends(15))
 	}
 }
 
