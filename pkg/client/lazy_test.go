@@ -297,3 +297,34 @@ func TestARowThatChangedIsNotMigrated(t *testing.T) {
 	}
 	a.wants(1, "newer")
 }
+
+// TestMigrationWaitsForNobody: a row that somebody holds is passed over as one that has changed, and not waited for; the
+// next one is migrated, and so is this one when it is read again.
+func TestMigrationWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	for what, hold := range map[string]string{"written": `UPDATE users SET name = 'x' WHERE id = 1`, "locked": `SELECT FROM users WHERE id = 1 FOR UPDATE`} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := sold(t, 2)
+			a := s.app(s.idle(migrating))
+			s.activate(s.nextFor(a.c))
+			check(t, a.c.Refresh(t.Context()))
+			a.scan(s.pool, 1, 2)
+			tx := must(s.pool.Begin(t.Context()))(t)
+			defer tx.Rollback(context.Background()) //nolint:errcheck // after a commit it does nothing
+			_, err := tx.Exec(t.Context(), hold)
+			check(t, err)
+			for range 2 { // with an error it would have waited until its time was over
+				check(t, a.c.MigrateOne(t.Context()))
+			}
+			if done, lost := a.c.Migrated(); done != 1 || lost != 1 || s.scheme(1) != 1 || s.scheme(2) != 2 {
+				t.Errorf("%d rows were migrated, %d passed over; their schemes are %d and %d", done, lost, s.scheme(1), s.scheme(2))
+			}
+			check(t, tx.Commit(t.Context()))
+			a.scan(s.pool, 1, 1)
+			if check(t, a.c.MigrateOne(t.Context())); s.scheme(1) != 2 {
+				t.Error("row 1 is not migrated")
+			}
+		})
+	}
+}

@@ -74,10 +74,14 @@ func (r *Relic) Look(ctx context.Context, q pg.Querier, columns []string, read f
 	return read(rows)
 }
 
+// freeSQL locks the row as the update does, unless somebody holds it.
+const freeSQL = `SELECT FROM %s WHERE %s FOR NO KEY UPDATE SKIP LOCKED`
+
 const gentlySQL = `SELECT pg_catalog.set_config('lock_timeout', '100', true), pg_catalog.set_config('statement_timeout', '2000', true), pg_catalog.set_config($1, $2, true)`
 
 // Replace puts a cell in the relic's place, in a transaction that says writer of itself by that setting; tenant is what
-// [Relic.Chosen] said. [ErrGone]: somebody else was first.
+// [Relic.Chosen] said. [ErrGone]: somebody else was first, or holds the row. What is waited for is the table alone, a
+// tenth of a second.
 func (r Relic) Replace(ctx context.Context, db *pg.DB, setting, writer string, sealed any, tenant *string) error {
 	args := r.args(sealed)
 	sql := fmt.Sprintf("UPDATE %s SET %s = $%d WHERE %s", r.Table.SQL(), pg.Ident(r.Column), len(args), r.still())
@@ -96,10 +100,18 @@ func (r Relic) Replace(ctx context.Context, db *pg.DB, setting, writer string, s
 		if _, err := tx.Exec(ctx, gentlySQL, setting, writer); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, sql, args...)
-		if err == nil && tag.RowsAffected() == 0 {
-			return ErrGone
+		for _, step := range []struct {
+			sql  string
+			args []any
+		}{{fmt.Sprintf(freeSQL, r.Table.SQL(), r.still()), r.args()}, {sql, args}} {
+			tag, err := tx.Exec(ctx, step.sql, step.args...)
+			if err == nil && tag.RowsAffected() == 0 {
+				err = ErrGone
+			}
+			if err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 }
