@@ -101,6 +101,46 @@ func TestARowThatSomebodyHoldsIsLeftForLaterAndNeverQuarantined(t *testing.T) {
 	}
 }
 
+// Whoever writes a row of a chunk that waits for another one is let in as soon as the chunk gives up, which it does long
+// before its statement's time is over, and also if that is all it has. Nobody waits while the held row is held, and all
+// but that one are sealed by then.
+func TestAChunkGivesWayToWhomItHoldsUp(t *testing.T) {
+	t.Parallel()
+	const long = time.Hour
+	for what, limits := range map[string]backfill.Timeouts{"the lock's time": {Lock: 300 * time.Millisecond, Statement: long}, "the statement's time": {Lock: long, Statement: 300 * time.Millisecond}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := prepare(t, ctx, engine.FewItems, func(k *engine.Kit) { k.Timeouts = limits })
+			k.Start(ctx, 1000)
+			holder := must(k.DB.Begin(ctx))(t)
+			defer holder.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it does nothing
+			must(holder.Exec(ctx, `UPDATE public.items SET note = 'held' WHERE id = 30`))(t)
+			worked := make(chan error, 1)
+			go func() { worked <- k.Work(ctx) }()
+			const waiting = `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+			testenv.Eventually(t, time.Minute, func() error {
+				if testenv.One[int](t, k.DB, waiting) == 0 {
+					return errors.New("the chunk does not wait yet")
+				}
+				return nil
+			})
+			must(k.DB.Exec(ctx, `UPDATE public.items SET note = 'mine' WHERE id = 29`))(t)
+			check(t, <-worked)
+			if n := testenv.One[int](t, k.DB, waiting); n != 0 {
+				t.Errorf("%d wait although the pass is over", n)
+			}
+			if n := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items WHERE sealed IS NULL AND id <> 30`); n != 0 || k.Quarantined(t) != 0 {
+				t.Errorf("%d rows are uncovered that nobody holds, %d are in quarantine", n, k.Quarantined(t))
+			}
+			check(t, holder.Commit(ctx))
+			k.DB.Run(t, `UPDATE cipherfleet.ranges SET lease_until = NULL WHERE owner IS NULL`)
+			k.Finish(ctx)
+			k.Proven(ctx, 50)
+		})
+	}
+}
+
 func TestASuppressedWriteIsQuarantined(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
