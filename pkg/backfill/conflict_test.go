@@ -125,7 +125,9 @@ func TestAChunkGivesWayToWhomItHoldsUp(t *testing.T) {
 				}
 				return nil
 			})
-			must(k.DB.Exec(ctx, `UPDATE public.items SET note = 'mine' WHERE id = 29`))(t)
+			patient, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			must(k.DB.Exec(patient, `UPDATE public.items SET note = 'mine' WHERE id = 29`))(t)
 			check(t, <-worked)
 			if n := testenv.One[int](t, k.DB, waiting); n != 0 {
 				t.Errorf("%d wait although the pass is over", n)
