@@ -8,8 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
@@ -82,41 +81,15 @@ func (w *rotation) strikeInReverse(ctx context.Context, killCommand func()) {
 // customer was about to write; and a cell beside it is of the same value.
 func (w *rotation) everyPlaintextIsAsRecorded(ctx context.Context) {
 	w.t.Helper()
-	keys, err := lifecycle.LoadKeys(ctx, w.db.DB, w.kek)
-	w.must(err)
-	rows, err := w.db.Query(ctx, "SELECT id, email, email_encrypted FROM people")
-	w.must(err)
-	recorded := w.recorded(ctx)
-	var id int64
-	var plain *string
-	var sealed []byte
-	checked, wrong := 0, 0
-	_, err = pgx.ForEachRow(rows, []any{&id, &plain, &sealed}, func() error {
-		checked++
-		why := ""
+	w.everyRowIsAsRecorded(ctx, "email_encrypted", "email", func(keyring *cell.Keyring, id int64, sealed []byte, plain *string, h *history) string {
 		switch {
 		case plain == nil:
-			why = "has no plaintext"
+			return "has no plaintext"
 		case sealed != nil:
-			why = w.faulty(keys.Keyring, id, sealed, plain, recorded[id])
-		default:
-			why = w.unexpected(id, *plain, recorded[id])
+			return w.faulty(keyring, id, sealed, plain, h)
 		}
-		if why != "" {
-			if wrong++; wrong <= 5 {
-				w.t.Errorf("row %d %s", id, why)
-			}
-		}
-		delete(recorded, id)
-		return nil
+		return w.unexpected(id, *plain, h)
 	})
-	w.must(err)
-	for id, h := range recorded {
-		if h.acked >= 0 {
-			w.t.Errorf("row %d is lost", id)
-		}
-	}
-	w.note("%d of %d rows hold what the record says", checked-wrong, checked)
 }
 
 // decisionsAre counts who decided that the column is to be decrypted, and that nothing is left of the way back.

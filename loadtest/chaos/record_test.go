@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -55,13 +56,16 @@ func (w *rotation) recorded(ctx context.Context) map[int64]*history {
 // customer was about to write.
 func (w *rotation) everyValueIsAsRecorded(ctx context.Context) {
 	w.t.Helper()
+	w.everyRowIsAsRecorded(ctx, w.cells, cmp.Or(w.plain, "NULL"), w.faulty)
+}
+
+// everyRowIsAsRecorded holds each row against the record: none is missing, and judge finds nothing wrong with its cell,
+// which is opened with keys loaded anew, and with the plaintext beside it.
+func (w *rotation) everyRowIsAsRecorded(ctx context.Context, cells, plain string, judge func(*cell.Keyring, int64, []byte, *string, *history) string) {
+	w.t.Helper()
 	keys, err := lifecycle.LoadKeys(ctx, w.db.DB, w.kek)
 	w.must(err)
-	plain := "NULL"
-	if w.plain != "" {
-		plain = w.plain
-	}
-	rows, err := w.db.Query(ctx, "SELECT id, "+w.cells+", "+plain+" FROM people")
+	rows, err := w.db.Query(ctx, "SELECT id, "+cells+", "+plain+" FROM people")
 	w.must(err)
 	recorded := w.recorded(ctx)
 	var id int64
@@ -70,7 +74,7 @@ func (w *rotation) everyValueIsAsRecorded(ctx context.Context) {
 	wrong, checked := 0, 0
 	_, err = pgx.ForEachRow(rows, []any{&id, &sealed, &beside}, func() error {
 		checked++
-		if why := w.faulty(keys.Keyring, id, sealed, beside, recorded[id]); why != "" {
+		if why := judge(keys.Keyring, id, sealed, beside, recorded[id]); why != "" {
 			if wrong++; wrong <= 5 {
 				w.t.Errorf("row %d %s", id, why)
 			}
