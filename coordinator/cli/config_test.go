@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,12 +43,32 @@ func TestConfigShowsValuesAndOrigins(t *testing.T) {
 		!strings.Contains(text, "environment variable CIPHERFLEET_MANIFEST\n") {
 		t.Errorf("a person reads\n%s", text)
 	}
-	s.with("CIPHERFLEET_MANIFEST", s.path("none.yaml")).must("config", "show")
+	s.with("CIPHERFLEET_MANIFEST", "")
 	if o := s.with("CIPHERFLEET_LEASE", "1h").run("config", "show"); o.code != app.CodeUsage || !strings.Contains(o.err, "CIPHERFLEET_LEASE") || strings.Contains(o.err+o.out, "hunter2") {
 		t.Errorf("exit code %d\n%s", o.code, o.err)
 	}
 	s.with("CIPHERFLEET_LEASE", "").write("bad.yaml", "version: 9\n", 0o644)
 	s.run("config", "show", "--manifest", s.path("bad.yaml")).refusedWith(t, app.CodeUsage, "bad.yaml", "")
+}
+
+// A name with a slip in it would have a column sealed under the usual scheme, whatever was reviewed.
+func TestAManifestThatWasNamedIsThere(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	db.Run(t, `CREATE TABLE users (id int PRIMARY KEY, email text); INSERT INTO users VALUES (1, 'ada')`)
+	s := newShell(t, db.URL).withKey().with("CIPHERFLEET_KEK", "file:"+filepath.Join(t.TempDir(), "none.json"))
+	s.with("CIPHERFLEET_MANIFEST", s.path("none.yaml"))
+	for _, command := range []string{"backfill --table users --column email", "plan", "status", "config show", "serve --embedded"} {
+		s.run(strings.Fields(command)...).refusedWith(t, app.CodeUsage, "there is no manifest "+s.path("none.yaml"), "CIPHERFLEET_MANIFEST")
+	}
+	db.Run(t, `CREATE SCHEMA cipherfleet`) // nothing made it
+}
+
+func TestTheUsualManifestIsWhereNobodyNamesOne(t *testing.T) {
+	t.Parallel()
+	if config, err := app.Parse[app.Coordinator]([]string{"HOME=/h"}); err != nil || config.Manifest != app.DefaultManifest {
+		t.Errorf("%q, %v", config.Manifest, err)
+	}
 }
 
 // Who asks for a bound that nothing keeps is told so, and does not believe in it; those of the fleet that are kept are a

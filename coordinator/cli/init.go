@@ -108,7 +108,7 @@ func (o *initOptions) run(c *cobra.Command, read settings) error {
 	if err := checkManifest(config.Manifest, o.force); err != nil {
 		return err
 	}
-	uri, base, err := kekURI(config)
+	uri, base, err := o.kek(config)
 	if err != nil {
 		return err
 	}
@@ -171,6 +171,15 @@ func (o *initOptions) keyAlone(c *cobra.Command, read settings) error {
 	}
 	_, err = fmt.Fprintf(c.OutOrStdout(), "%s\nnext: %s\n", words, did.Next)
 	return err
+}
+
+// kek is that of the manifest that is to be replaced; of one that is to be made it is the environment's, or the usual one.
+func (o *initOptions) kek(config app.Coordinator) (uri, base string, err error) {
+	if _, err := os.Lstat(config.Manifest); errors.Is(err, os.ErrNotExist) {
+		uri, base = kekBeside(config, "")
+		return uri, base, nil
+	}
+	return kekURI(config)
 }
 
 // checkManifest looks before anything is done.

@@ -191,7 +191,7 @@ func TestInitMissesALostKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	unchanged(t, db, func() {
-		s.run("init", "--table", "users", "--column", "note").refusedWith(t, app.CodeRefused, "are wrapped by a key already (file:cipherfleet.kek.json)", "backup")
+		s.run("init", "--table", "users", "--column", "note").refusedWith(t, app.CodeRefused, "are wrapped by a key already (file:"+s.path("cipherfleet.kek.json")+")", "backup")
 	})
 	for _, name := range []string{"cipherfleet.kek.json", "cipherfleet.yaml"} {
 		if _, err := os.Stat(s.path(name)); err == nil {

@@ -50,7 +50,7 @@ func newShell(t *testing.T, database string) *shell {
 	t.Helper()
 	dir := t.TempDir()
 	return &shell{t: t, dir: dir, env: map[string]string{
-		"DATABASE_URL": database, "HOME": dir, "CIPHERFLEET_MANIFEST": filepath.Join(dir, "cipherfleet.yaml"), "CIPHERFLEET_LOG_LEVEL": "error",
+		"DATABASE_URL": database, "HOME": dir, "CIPHERFLEET_LOG_LEVEL": "error",
 	}}
 }
 
@@ -78,10 +78,20 @@ func (s *shell) write(name, text string, mode os.FileMode) {
 	}
 }
 
-func (s *shell) environ() []string {
-	var list []string
+// environ is what the variables are for one command. What a person has by being in the folder is named here, because
+// tests beside each other have one folder: the manifest, if it is there or is to be made, else the key.
+func (s *shell) environ(args ...string) []string {
+	list := []string{}
 	for name, value := range s.env {
 		list = append(list, name+"="+value)
+	}
+	_, missing := os.Stat(s.path(app.DefaultManifest))
+	switch {
+	case s.env["CIPHERFLEET_MANIFEST"] != "":
+	case missing == nil || len(args) > 0 && args[0] == "init":
+		list = append(list, "CIPHERFLEET_MANIFEST="+s.path(app.DefaultManifest))
+	case s.env["CIPHERFLEET_KEK"] == "":
+		list = append(list, "CIPHERFLEET_KEK=file:"+s.path("cipherfleet.kek.json"))
 	}
 	return list
 }
@@ -100,7 +110,7 @@ func (s *shell) run(args ...string) outcome {
 
 func (s *shell) runUntil(ctx context.Context, args ...string) outcome {
 	var out, errout guarded
-	code := run(ctx, args, &out, &errout, func() (app.Coordinator, error) { return app.Parse[app.Coordinator](s.environ()) })
+	code := run(ctx, args, &out, &errout, func() (app.Coordinator, error) { return app.Parse[app.Coordinator](s.environ(args...)) })
 	return outcome{code, out.String(), errout.String()}
 }
 

@@ -51,14 +51,18 @@ type station struct {
 	plane   *control.Plane
 }
 
-// loadManifest reads the manifest. One that is wrong, or may not be read, is an error of whoever wrote it; one that is
-// not there is os.ErrNotExist.
+// loadManifest reads the manifest. One that is wrong, or may not be read, is an error of whoever wrote it, and so is one
+// that was named and is not there: what it says of schemes would be passed over in silence. That nobody named one, and
+// there is none, is os.ErrNotExist.
 func loadManifest(path string) (manifest.Manifest, error) {
 	m, err := manifest.Load(path)
 	var wrong *manifest.Error
 	switch {
 	case errors.As(err, &wrong):
 		return m, &app.Fail{Code: app.CodeUsage, Err: err, Hint: cmp.Or(wrong.Hint(), "mend it, or name another one with CIPHERFLEET_MANIFEST")}
+	case errors.Is(err, os.ErrNotExist) && path != app.DefaultManifest:
+		return m, &app.Fail{Code: app.CodeUsage, Err: fmt.Errorf("there is no manifest %s", path),
+			Hint: "cipherfleet init --manifest writes one; CIPHERFLEET_MANIFEST or --manifest names another, and without either a command goes on where there is none"}
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return m, &app.Fail{Code: app.CodeUsage, Err: err, Hint: "name the manifest's file with CIPHERFLEET_MANIFEST"}
 	}
@@ -94,10 +98,16 @@ func kekURI(config app.Coordinator) (uri, base string, err error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", "", err
 	}
+	uri, base = kekBeside(config, m.KEK)
+	return uri, base, nil
+}
+
+// kekBeside is the environment's, else the one that a manifest names.
+func kekBeside(config app.Coordinator, named string) (uri, base string) {
 	if config.KEK != "" {
-		return config.KEK, "", nil
+		return config.KEK, ""
 	}
-	return cmp.Or(m.KEK, defaultKEK), filepath.Dir(config.Manifest), nil
+	return cmp.Or(named, defaultKEK), filepath.Dir(config.Manifest)
 }
 
 // openBase opens log, traces and Postgres.

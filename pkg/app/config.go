@@ -62,6 +62,9 @@ type Binaries struct {
 	PostgresBinDir string `env:"CIPHERFLEET_PG_BINDIR" default:"found" means:"folder with initdb and postgres, for private servers"`
 }
 
+// DefaultManifest is the manifest that nobody has to name.
+const DefaultManifest = "cipherfleet.yaml"
+
 // Coordinator configures the program cipherfleet, all of its commands but demo.
 type Coordinator struct {
 	Database
@@ -72,7 +75,7 @@ type Coordinator struct {
 	Fleet
 	NATSSync  string        `env:"CIPHERFLEET_NATS_SYNC" envDefault:"always" accepts:"always|interval" means:"when the embedded NATS flushes to disk; interval is for benchmarks only"`
 	StateDir  string        `env:"CIPHERFLEET_STATE_DIR" default:"$XDG_STATE_HOME/cipherfleet" means:"folder of the embedded NATS: its store, token and lock. It may be lost"`
-	Manifest  string        `env:"CIPHERFLEET_MANIFEST" envDefault:"cipherfleet.yaml" means:"the manifest's file; where there is none, every command but plan goes on without"`
+	Manifest  string        `env:"CIPHERFLEET_MANIFEST" envDefault:"cipherfleet.yaml" means:"the manifest's file; where none is named and none is there, every command but plan goes on without"`
 	AckWait   time.Duration `env:"CIPHERFLEET_ACK_WAIT" envDefault:"15s" accepts:"2s..10m" means:"how long a task may go without a sign of life; longer than the lease. Workers give one at every third of it"`
 	Reconcile time.Duration `env:"CIPHERFLEET_RECONCILE" envDefault:"2s" accepts:"100ms..1m" means:"how often queue and Postgres are compared; at most the lease"`
 	CatchUp   string        `env:"CIPHERFLEET_CATCH_UP" envDefault:"on" accepts:"on|off" means:"off keeps the coordinator from sweeping again what becomes uncovered after a job"`

@@ -124,6 +124,7 @@ func TestAWrongVariableIsNamed(t *testing.T) {
 		{"CIPHERFLEET_RECONCILE", "11s", "11s", read[app.Coordinator]},
 		{"CIPHERFLEET_SLOTS", "many", "many", read[app.Worker]},
 		{"CIPHERFLEET_SLOTS", "257", "257", read[app.Worker]},
+		{"CIPHERFLEET_SLOTS", "0", "0", read[app.Worker]},
 		{"CIPHERFLEET_SLOTS", "-1", "-1", read[app.Worker]},
 		{"CIPHERFLEET_LOG_LEVEL", "verbose", "verbose", read[app.Worker]},
 		{"CIPHERFLEET_LOG_FORMAT", "json|text", "json|text", read[app.Coordinator]},

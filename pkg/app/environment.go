@@ -56,7 +56,7 @@ func Parse[C Config](variables []string) (C, error) {
 		}
 		err = c.complete(environment)
 	case *Worker:
-		err = c.complete()
+		err = c.complete(environment)
 	}
 	return config, err
 }
@@ -76,8 +76,8 @@ func (c *Coordinator) complete(environment map[string]string) error {
 	return nil
 }
 
-func (w *Worker) complete() error {
-	if w.Slots == 0 {
+func (w *Worker) complete(environment map[string]string) error {
+	if environment["CIPHERFLEET_SLOTS"] == "" {
 		w.Slots = runtime.GOMAXPROCS(0)
 	}
 	if w.WorkerID != "" {
