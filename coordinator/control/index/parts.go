@@ -150,11 +150,11 @@ func (r *Registry) makeParts(ctx context.Context, conn *pg.Conn, p BuildPlan) er
 		return standing.Settled(p.column.Standing, err)
 	}
 	for {
-		all, err := p.column.partsAt(ctx, conn, p.steps)
+		all, err := p.column.partsAt(ctx, r.DB, p.steps)
 		if err != nil {
 			return err
 		}
-		missing, _, err := p.unbuilt(ctx, conn, all)
+		missing, _, err := p.unbuilt(ctx, r.DB, all)
 		if err != nil {
 			return err
 		}

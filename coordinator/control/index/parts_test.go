@@ -402,6 +402,18 @@ func TestABuildInSpiteOfATimeout(t *testing.T) {
 	}
 }
 
+// TestABuildUnderAHostileSearchPath calls nobody's operator in the place of Postgres's own: it would have the builder's
+// rights.
+func TestABuildUnderAHostileSearchPath(t *testing.T) {
+	t.Parallel()
+	o := parted(t)
+	o.Run(t, `CREATE SCHEMA evil; CREATE FUNCTION evil.trap(oid, oid) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped''; END';
+CREATE OPERATOR evil.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil.trap); DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = evil, pg_catalog, public', current_database()); END $$`)
+	o.r.DB = testenv.Open(t, o.URL).DB
+	o.build(0)
+	o.holds("built", "6 0 0")
+}
+
 // TestNoIndexOfAPartitionedTableIsUnique, and nothing is changed by the wish.
 func TestNoIndexOfAPartitionedTableIsUnique(t *testing.T) {
 	t.Parallel()
