@@ -61,7 +61,7 @@ func indexUncovered(ctx context.Context, db *pg.DB, c ddl.Column, leaves []pg.Le
 	}
 	return whileIndexing(ctx, db, c, "0", func(conn *pg.Conn) error {
 		for _, leaf := range leaves {
-			there, valid, err := hasUncoveredIndex(ctx, conn, c, leaf.Named)
+			there, valid, err := hasUncoveredIndex(ctx, db, c, leaf.Named)
 			step := c.UncoveredIndex(leaf.Named)
 			if err == nil && there && !valid {
 				_, err = conn.Exec(ctx, step.Undo[0])
