@@ -192,8 +192,8 @@ func (c *Columns) Matches(first int) string {
 
 // respell turns a column's value as it came over the wire into the format that addresses are made of.
 func (p Part) respell(m *pgtype.Map, have, want int16, raw []byte) ([]byte, error) {
-	if have == want && p.Kind.Codec != cell.CodecOutput || raw == nil || p.Kind.Textual() {
-		return raw, nil
+	if raw == nil || p.Kind.Textual() || have == want && (want == int16(cell.Binary) || p.Kind.Codec == cell.CodecBool) {
+		return raw, nil // any other text may be as this session prints it
 	}
 	v, err := p.Kind.Value(m, have, raw)
 	if err != nil {
