@@ -9,7 +9,8 @@
 //
 // A *rotation* is a world with *customers* instead: applications with a client, each a process of its own, which keep
 // a record of what they wrote. Its column moves to another scheme, or back to plaintext, while they go on. One that moves to
-// another scheme gets a blind index, too, for which a *scribbler* writes cells without their tokens.
+// another scheme gets a blind index, too, for which a *scribbler* writes cells without their tokens; one
+// that comes to be bound to columns has *wanderers*, rows that somebody moves who knows of no cells.
 //
 //	go test ./loadtest/chaos -seeds 50            # seeds 1 to 50
 //	go test ./loadtest/chaos -seed 17 -v          # one seed again, with the course of its storm

@@ -32,6 +32,7 @@ type customer struct {
 	Rows        int64  // of the beginning
 	Cells       string // the column of the cells
 	Search      bool   // the column gets a blind index
+	Bound       bool   // rows have a firm, which their cells come to be bound to
 
 	chance   *rand.Rand
 	pool     *pgxpool.Pool
@@ -41,6 +42,7 @@ type customer struct {
 	drawn    int64  // rows added
 	old      []byte // a cell as it was when the customer came, of row oldRow
 	tokens   searching
+	firms    map[int64]int32 // of rows that only it writes
 }
 
 const customers = 4
@@ -76,7 +78,7 @@ func recognize(seed uint64, id int64, value string) (version int, err error) {
 // beCustomer is what this test's binary does when it is one.
 func beCustomer(file string) int {
 	content, err := os.ReadFile(file)
-	c := &customer{versions: map[int64]int{}}
+	c := &customer{versions: map[int64]int{}, firms: map[int64]int32{}}
 	if err == nil {
 		err = json.Unmarshal(content, c)
 	}
@@ -146,8 +148,11 @@ func (c *customer) deed(ctx context.Context) error {
 		if c.Search && c.Number == scribbler && k%2 == 0 {
 			return c.write(ctx, []int64{id}, false, c.scribble)
 		}
+		if c.Bound && k < 15 {
+			return c.move(ctx, id)
+		}
 		return c.write(ctx, []int64{id}, true, func(ctx context.Context, id int64, value string) error {
-			tag, err := c.pool.Exec(ctx, `UPDATE people SET {email = $2 key $1} WHERE id = $1`, c.people, id, value)
+			tag, err := c.pool.Exec(ctx, c.says().update, c.with(id, value)...)
 			if err == nil && tag.RowsAffected() != 1 {
 				err = fmt.Errorf("an update of %d rows", tag.RowsAffected())
 			}
@@ -155,7 +160,7 @@ func (c *customer) deed(ctx context.Context) error {
 		})
 	case k < 55:
 		return c.write(ctx, c.fresh(1), true, func(ctx context.Context, id int64, value string) error {
-			_, err := c.pool.Exec(ctx, `INSERT INTO people (id, {email ...}) VALUES ($1, {email $2 key $1})`, c.people, id, value)
+			_, err := c.pool.Exec(ctx, c.says().insert, c.with(id, value)...)
 			return err
 		})
 	case k < 60:
@@ -199,12 +204,12 @@ func (c *customer) write(ctx context.Context, ids []int64, tokens bool, how func
 // copy adds rows by COPY.
 func (c *customer) copy(ctx context.Context, ids []int64) error {
 	return c.recorded(ctx, ids, true, func(ctx context.Context) error {
-		rows := make([][]any, len(ids))
+		rows, names := make([][]any, len(ids)), []string{"id", "email", "firm"}
 		for i, id := range ids {
-			rows[i] = []any{id, portrait(c.Seed, id, c.versions[id])}
+			rows[i] = c.with(id, portrait(c.Seed, id, c.versions[id]))[1:]
 		}
 		return pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
-			_, err := c.people.Copy(ctx, tx, []string{"id", "email"}, pgx.CopyFromRows(rows))
+			_, err := c.people.Copy(ctx, tx, names[:len(rows[0])], pgx.CopyFromRows(rows))
 			return err
 		})
 	})
@@ -260,12 +265,16 @@ func (c *customer) read(ctx context.Context, from, to int64) error {
 	have := map[int64]string{}
 	err = c.client.Do(ctx, func(ctx context.Context) error {
 		clear(have)
-		rows, err := c.people.Query(ctx, c.pool, `SELECT id, {email} FROM people WHERE id BETWEEN $1 AND $2`, from, to)
+		rows, err := c.people.Query(ctx, c.pool, c.says().read, from, to)
 		if err != nil {
 			return err
 		}
 		var value string
-		_, err = pgx.ForEachRow(rows, []any{&id, &value}, func() error { have[id] = value; return nil })
+		into := []any{&id, &value}
+		if c.Bound {
+			into = []any{&id, nil, &value}
+		}
+		_, err = pgx.ForEachRow(rows, into, func() error { have[id] = value; return nil })
 		return err
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ func (w *rotation) recorded(ctx context.Context) map[int64]*history {
 	for id := range int64(founders) {
 		all[id+1] = &history{acts: map[int]string{0: acked}}
 	}
+	w.recordOfWanderers(all)
 	rows, err := w.db.Query(ctx, `SELECT customer, id, version, act FROM chaos.record WHERE act <> 'looked' ORDER BY at`)
 	w.must(err)
 	var who, version int
@@ -93,7 +94,7 @@ func (w *rotation) everyRowIsAsRecorded(ctx context.Context, cells, plain string
 
 // faulty says what is wrong with a row.
 func (w *rotation) faulty(keyring *cell.Keyring, id int64, sealed []byte, beside *string, h *history) string {
-	opened, _, err := keyring.Open(nil, cell.Address{Column: w.column, Key: address([]any{id})}, sealed)
+	opened, _, err := keyring.Open(nil, w.whereabouts(keyring, id), sealed)
 	if err != nil {
 		return "does not open: " + err.Error()
 	}
