@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cipherfleet/cipherfleet/pkg/backfill"
+	"github.com/cipherfleet/cipherfleet/pkg/backfill/proof"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -35,7 +36,7 @@ func shadowing() string {
 	b.WriteString(`CREATE AGGREGATE hostile.count(*) (SFUNC = pg_catalog.int8inc, STYPE = pg_catalog.int8, INITCOND = '1000'); `)
 	for _, kind := range []string{"text", "name", "oid", "int2", "int4", "int8", "uuid", "\"char\"", "timestamptz", "text[]"} {
 		kind = "pg_catalog." + kind
-		for word, operators := range map[string]string{"boolean": "= <> < >", kind: "+ -"} {
+		for word, operators := range map[string]string{"boolean": "= <> < >", kind: "+ - /"} {
 			for i, operator := range strings.Fields(operators) {
 				name := fmt.Sprintf("f%d_%d", b.Len(), i)
 				function(name, kind+", "+kind, word)
@@ -86,4 +87,11 @@ func TestAHostileSearchPathChangesNothing(t *testing.T) {
 		t.Errorf("the job is %s", k.Job.State)
 	}
 	k.Proven(ctx, 50)
+	for _, sample := range []float64{0, 50} {
+		reports := make([]proof.Report, 1)
+		v := &proof.Verifier{DB: db.DB, Shape: must(shape.OpenProof(ctx, db.DB, k.Job, k.Relation.OID, k.Keyring))(t), Keyring: k.Keyring, Sample: sample}
+		if err := v.Verify(ctx, reports, func(int) {}); err != nil || reports[0].Covered != reports[0].Rows {
+			t.Errorf("a verification of %v in a hundred: %+v, %v", sample, reports[0], err)
+		}
+	}
 }

@@ -18,7 +18,7 @@ const sampleRun = 16 // blocks that are read in one go
 // at least one of all. So every block is as likely as every other, and every region of the table is looked at.
 func (w *walk) sample(ctx context.Context, percent float64) error {
 	blocks := int64(0)
-	const blocksSQL = `SELECT pg_catalog.pg_relation_size($1::pg_catalog.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8`
+	const blocksSQL = `SELECT pg_catalog.pg_relation_size($1::pg_catalog.oid) OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::pg_catalog.int8`
 	if err := w.conn.QueryRow(ctx, blocksSQL, w.Shape.Leaf).Scan(&blocks); err != nil {
 		return err
 	}
