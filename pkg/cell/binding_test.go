@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 )
@@ -145,5 +146,13 @@ func TestBindingsOfAKeyring(t *testing.T) {
 	}
 	if list := k.Bindings(8); len(list) > 0 {
 		t.Errorf("bindings of another column: %v", list)
+	}
+	cache, err := cell.NewCache(k, nil, cell.Lifetimes{Soft: time.Hour, Hard: time.Hour}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache.Withhold(boundScheme(), cell.ErrKeyDestroyed)
+	if list := k.Bindings(7); len(list) > 0 {
+		t.Errorf("bindings of a scheme whose key is gone: %v", list)
 	}
 }

@@ -85,8 +85,8 @@ func (s *standing) inKey(part place.Part) int {
 
 // openingAt is the address of a cell that an application has read in a row.
 func (c *Client) openingAt(m *pgtype.Map, s *standing, r row, header cell.Header) (cell.Address, error) {
-	if !header.RowBound {
-		return cell.Address{Column: s.of(header)}, nil
+	if at := s.of(header); !header.RowBound || header.Column != at { // of a stranger nobody asks what it is bound to
+		return cell.Address{Column: at}, nil
 	}
 	scheme, err := c.schemeOf(header)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
@@ -111,6 +112,27 @@ func TestAnUnknownSchemeIsLookedUp(t *testing.T) {
 	}
 	if n := looks.Load(); n == 0 || n > 10 {
 		t.Errorf("it was looked up anew and again: %d looks at the clock", n)
+	}
+}
+
+// TestACellOfAnotherColumnIsSaidToBe, and the registry is not asked for its scheme.
+func TestACellOfAnotherColumnIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	s := sold(t, 1)
+	var looks atomic.Int64
+	a := s.app(s.still(func(c *client.Config) { c.Now = func() time.Time { looks.Add(1); return time.Now() } }))
+	check(t, a.c.Refresh(t.Context()))
+	s.Run(t, `ALTER TABLE users DROP CONSTRAINT `+pg.Ident(ddl.CheckName(s.column().ID)))
+	foreign := testenv.One[[]byte](t, s, `UPDATE users SET email = overlay(email placing '\x00007777' from 3 for 4) WHERE id = 1 RETURNING email`)
+	looks.Store(0)
+	if _, err := a.read(1); !errors.Is(err, client.ErrForeignColumn) {
+		t.Errorf("in a row: %v", err)
+	}
+	if err := client.In[string](a.users[0], 1).Scan(foreign); !errors.Is(err, client.ErrForeignColumn) {
+		t.Errorf("in database/sql: %v", err)
+	}
+	if n := looks.Load(); n > 4 {
+		t.Errorf("it was looked up: %d looks at the clock", n)
 	}
 }
 

@@ -255,7 +255,7 @@ func (o *opener) open(rows pgx.Rows, f *field, sealed []byte, into any) error {
 // place encodes what the cell of a row is bound to, from the fields that hold it.
 func (o *opener) place(rows pgx.Rows, f *field, header cell.Header) (a cell.Address, err error) {
 	a.Column = f.at.of(header)
-	if !header.RowBound {
+	if !header.RowBound || header.Column != a.Column { // of a stranger nobody asks what it is bound to
 		return a, nil
 	}
 	scheme, err := f.column.client.schemeOf(header)
