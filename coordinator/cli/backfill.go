@@ -228,7 +228,7 @@ func rungs(p preflight.Plan, strict bool) []string {
 	if strict {
 		list = append(list, "create two triggers that let writes fail which miss a target (SHARE ROW EXCLUSIVE, for a moment)")
 	}
-	return append(list, "each of them waits for its lock one second at a time, and gives up after 30")
+	return append(list, "each of them waits for its locks half a second at a time, and gives up after 30")
 }
 
 // checkRungs are the changes that let only cells into a target; none where that is proven.

@@ -24,7 +24,8 @@ First it proves that every plaintext has its cell, by a CHECK constraint on the 
 row and then validated beside readers and writers. From then on a write that leaves a plaintext without a cell fails;
 cipherfleet rollback takes the constraint away again. Rows that break it are counted, and nothing is left behind.
 
-The migration waits for its lock on the table for at most 2 s, and reads no row under it: it looks whether that
+The migration waits for its locks on the table and its partitions for at most half a second, or half of
+deadlock_timeout, so that it makes nobody a deadlock's victim, and reads no row under them: it looks whether that
 constraint still stands and is validated, whether the column is still cut over and no job is at work, and changes
 nothing otherwise. Then it removes reverse capture, the constraint, and the plaintext with its own indexes and
 constraints. The check on the cells stays. Views and whatever else would have to go too are listed, and refused. The

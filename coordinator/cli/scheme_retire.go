@@ -18,7 +18,7 @@ away, and nothing was changed. From then on whoever still writes one is refused,
 It must not be the scheme that is written with. It waits until every program that holds a lease has heard of that one,
 at most for as long as --wait says. Who has not is named; then nothing was changed.
 
-The two changes of the table take an ACCESS EXCLUSIVE lock for a moment each, waited for one second at a time; the
+The two changes of the table take an ACCESS EXCLUSIVE lock for a moment each, waited for half a second at a time; the
 validation reads every row under SHARE UPDATE EXCLUSIVE, which lets reads and writes go on, but no other DDL and no
 vacuum.
 

@@ -2,6 +2,7 @@ package ddl
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cipherfleet/cipherfleet/pkg/pg"
@@ -91,26 +92,28 @@ func (r Removal) Drop() Step {
 	table, plain := r.Table.SQL(), pg.Ident(r.Source)
 	guard := fmt.Sprintf(dropGuardSQL, pg.Literal(table), pg.Literal(r.Source), pg.Literal(r.Target), r.ID, pg.Literal(r.LogTable),
 		pg.Literal(r.LogColumn), CoverageName(r.ID), CheckName(r.ID), CoverageMeaning(pg.Literal(r.Source), pg.Literal(r.Target)))
-	do := []string{
-		"LOCK TABLE cipherfleet.jobs IN SHARE MODE",
-		fmt.Sprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", table),
-		"DO " + Quote(guard),
-	}
+	do := slices.Concat([]string{"LOCK TABLE cipherfleet.jobs IN SHARE MODE"}, Alone(r.Table), []string{"DO " + Quote(guard)})
 	do = append(do, r.ReverseCapture().Undo...)
 	for _, id := range r.Cells {
 		do = append(do, Column{ID: id, Table: r.Table}.Shredded(nil).Do...)
 		do = append(do, Column{ID: id, Table: r.Table}.Bind(nil).Do...)
 	}
-	drop, add := "", ""
+	drop := ""
 	for _, c := range r.Along {
 		drop += ", DROP COLUMN " + pg.Ident(c.Name)
-		add += fmt.Sprintf(", ADD COLUMN %s %s%s", pg.Ident(c.Name), c.Type, collate(c.Collation))
 	}
 	do = append(do, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, DROP COLUMN %s%s", table, pg.Ident(CoverageName(r.ID)), plain, drop))
-	return Step{Do: do, Undo: []string{
-		fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s", table, plain, r.Type, collate(r.Collation), add),
-		fmt.Sprintf("COMMENT ON COLUMN %s.%s IS 'Empty: what was here before it was dropped does not come back by itself; it can be decrypted from the cells.'", table, plain),
-	}}
+	return Step{Do: do, Undo: append(Alone(r.Table), r.Add(),
+		fmt.Sprintf("COMMENT ON COLUMN %s.%s IS 'Empty: what was here before it was dropped does not come back by itself; it can be decrypted from the cells.'", table, plain))}
+}
+
+// Add is the statement that adds the plaintext's column again, and those that went along, without their values.
+func (r Removal) Add() string {
+	add := fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s%s", r.Table.SQL(), pg.Ident(r.Source), r.Type, collate(r.Collation))
+	for _, c := range r.Along {
+		add += fmt.Sprintf(", ADD COLUMN %s %s%s", pg.Ident(c.Name), c.Type, collate(c.Collation))
+	}
+	return add
 }
 
 func collate(collation string) string {

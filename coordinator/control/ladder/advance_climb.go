@@ -91,7 +91,7 @@ func (l *Ladder) climb(ctx context.Context, s *standing.Standing, p AdvancePlan,
 	}
 	if p.strict {
 		steps := c.Steps(plan, column.ID)
-		return r.Alter(ctx, func(tx pg.Tx) error { return run(ctx, tx, steps.Strict()) })
+		return r.Alter(ctx, func(tx pg.Tx) error { return standing.Unwritten(ctx, tx, steps.Table, steps.Strict().Do...) })
 	}
 	return nil
 }

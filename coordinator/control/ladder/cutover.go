@@ -188,5 +188,5 @@ func (l *Ladder) require(ctx context.Context, s standing.Standing, p standing.Cu
 	if err := standing.Patiently(ctx, l.DB, func(tx pg.Tx) error { return run(ctx, tx, c.ValidatePresent()) }); err != nil {
 		return standing.Settled(s, err)
 	}
-	return l.alone(ctx, s, func(tx pg.Tx) error { return run(ctx, tx, c.Require()) })
+	return l.alone(ctx, s, func(tx pg.Tx) error { return standing.Alone(ctx, tx, c.Table, c.Require().Do...) })
 }

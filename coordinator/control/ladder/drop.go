@@ -25,7 +25,7 @@ type Drop struct {
 	Mind  []standing.Dependent // what knows the column by its name only: it fails later, or loses a column
 }
 
-// dropLockTimeout is how long the migration waits for the table; whoever queues behind it waits as long.
+// dropLockTimeout is how long the migration waits for jobs that begin or end; for the table, see [ddl.Alone].
 const dropLockTimeout = "2s"
 
 // PlanDrop checks everything that can be checked without reading rows, and writes the SQL. It changes nothing. What

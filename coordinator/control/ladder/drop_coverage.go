@@ -36,7 +36,7 @@ func (l *Ladder) proveCoverage(ctx context.Context, d Drop, n standing.Name) err
 		return standing.Settled(d.Standing, err)
 	}
 	rows, countErr := l.countUncelled(ctx, column)
-	err = l.alone(ctx, d.Standing, func(tx pg.Tx) error { return undo(ctx, tx, column.Coverage()) })
+	err = l.alone(ctx, d.Standing, func(tx pg.Tx) error { return standing.Alone(ctx, tx, column.Table, column.Coverage().Undo...) })
 	if err = errors.Join(countErr, err); err != nil {
 		return err
 	}
@@ -55,11 +55,11 @@ func (l *Ladder) addCoverage(ctx context.Context, d Drop, column ddl.Column) (pr
 		}
 		proven = false
 		if there {
-			if err := undo(ctx, tx, column.Coverage()); err != nil {
+			if err := standing.Alone(ctx, tx, column.Table, column.Coverage().Undo...); err != nil {
 				return err
 			}
 		}
-		return run(ctx, tx, column.Coverage())
+		return standing.Alone(ctx, tx, column.Table, column.Coverage().Do...)
 	})
 	return proven, err
 }

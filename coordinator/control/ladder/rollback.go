@@ -133,7 +133,7 @@ func lastMove(ctx context.Context, q pg.Querier, s standing.Standing) (kind life
 
 // lockTable takes the table with its partitions and says since when it is held.
 func lockTable(ctx context.Context, tx pg.Tx, table pg.Table) (time.Time, error) {
-	if _, err := tx.Exec(ctx, "LOCK TABLE "+table.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if err := standing.LockAlone(ctx, tx, table); err != nil {
 		return time.Time{}, fmt.Errorf("lock %s: %w", table, err)
 	}
 	return time.Now(), nil

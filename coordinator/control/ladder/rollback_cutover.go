@@ -71,7 +71,7 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	p.Steps = []string{
 		"index the rows that have a cell and no plaintext (CREATE INDEX CONCURRENTLY, beside readers and writers)",
 		"open the cells that were written since the cutover into the plaintext (a job in reverse)",
-		"look again under the lock, by the index (ACCESS EXCLUSIVE, one second of waiting at a time); rows that were written meanwhile are opened there if they are few, else it goes back to the job"}
+		"look again under the lock, by the index (ACCESS EXCLUSIVE, half a second of waiting at a time); rows that were written meanwhile are opened there if they are few, else it goes back to the job"}
 	if p.detail.Strategy == standing.StrategySwap {
 		p.Steps = append(p.Steps, fmt.Sprintf("rename %s to %s and %s to %s, put back what moved, and capture in place of reverse capture (in the same transaction)",
 			p.detail.SealedName, p.detail.SealedWas, p.detail.PlainName, p.detail.PlainWas))

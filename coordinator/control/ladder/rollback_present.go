@@ -59,10 +59,12 @@ func (l *Ladder) finishPresent(ctx context.Context, s standing.Standing) error {
 	}
 	for _, table := range tables {
 		c := ddl.Column{ID: s.ID, Table: table, Target: name}
-		for _, step := range []ddl.Step{c.ValidatePresent(), c.Require()} {
-			if err := standing.Patiently(ctx, l.DB, func(tx pg.Tx) error { return run(ctx, tx, step) }); err != nil {
-				return standing.Settled(s, fmt.Errorf("make %s of %s NOT NULL: %w", name, table, err))
-			}
+		err := standing.Patiently(ctx, l.DB, func(tx pg.Tx) error { return run(ctx, tx, c.ValidatePresent()) })
+		if err == nil {
+			err = standing.Patiently(ctx, l.DB, func(tx pg.Tx) error { return standing.Alone(ctx, tx, table, c.Require().Do...) })
+		}
+		if err != nil {
+			return standing.Settled(s, fmt.Errorf("make %s of %s NOT NULL: %w", name, table, err))
 		}
 	}
 	return nil

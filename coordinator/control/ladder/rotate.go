@@ -160,7 +160,9 @@ func (p RotationPlan) Begin(ctx context.Context, registrar lifecycle.Registrar, 
 			return fmt.Errorf("look at the capture of %s: %w", p.Relation.Table(), err)
 		}
 		if !knows {
-			if err := alter(ctx, func(tx pg.Tx) error { return run(ctx, tx, p.column.ReverseCapture()) }); err != nil {
+			if err := alter(ctx, func(tx pg.Tx) error {
+				return standing.Unwritten(ctx, tx, p.column.Table, p.column.ReverseCapture().Do...)
+			}); err != nil {
 				return fmt.Errorf("let the plaintext of %s stay: %w", p.Relation.Table(), err)
 			}
 		}
@@ -179,7 +181,7 @@ func (p RotationPlan) Begin(ctx context.Context, registrar lifecycle.Registrar, 
 	if len(rewatched) == 0 {
 		return nil
 	}
-	if err := alter(ctx, func(tx pg.Tx) error { return each(ctx, tx, rewatched) }); err != nil {
+	if err := alter(ctx, func(tx pg.Tx) error { return standing.Alone(ctx, tx, p.column.Table, rewatched...) }); err != nil {
 		return fmt.Errorf("have writes noticed that miss the cell of a NULL in %s: %w", p.Relation.Table(), err)
 	}
 	return nil

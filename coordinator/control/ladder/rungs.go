@@ -36,7 +36,7 @@ func (r *Rungs) schemaAdded(ctx context.Context, plan preflight.Plan, c prefligh
 	steps := c.Steps(plan, 0)
 	err = r.Alter(ctx, func(tx pg.Tx) error {
 		if c.Add {
-			if err := run(ctx, tx, steps.AddTarget()); err != nil {
+			if err := standing.Alone(ctx, tx, steps.Table, steps.AddTarget().Do...); err != nil {
 				return err
 			}
 		}
@@ -113,7 +113,7 @@ func (r *Rungs) guard(ctx context.Context, steps ddl.Column, column lifecycle.Co
 		if pg.Code(err) == checkViolation {
 			err = standing.Refuse("columns", "empty the target, or name another one with --target",
 				"column %s holds something that is no cell of column %s", steps.Target, steps.Source)
-			return errors.Join(err, r.Alter(ctx, func(tx pg.Tx) error { return undo(ctx, tx, steps.Check()) }))
+			return errors.Join(err, r.Alter(ctx, func(tx pg.Tx) error { return standing.Alone(ctx, tx, steps.Table, steps.Check().Undo...) }))
 		}
 		return err
 	}
@@ -122,7 +122,7 @@ func (r *Rungs) guard(ctx context.Context, steps ddl.Column, column lifecycle.Co
 
 func (r *Rungs) capture(ctx context.Context, steps ddl.Column, column lifecycle.Column) error {
 	return r.Alter(ctx, func(tx pg.Tx) error {
-		if err := run(ctx, tx, steps.Capture()); err != nil {
+		if err := standing.Capture(ctx, tx, steps); err != nil {
 			return err
 		}
 		state, err := lifecycle.Latest(ctx, tx, column.Table.String(), column.Source)
@@ -149,7 +149,7 @@ func check(ctx context.Context, tx pg.Tx, steps ddl.Column, column lifecycle.Col
 	if err := tx.QueryRow(ctx, hasCheckSQL, column.Relid, ddl.CheckName(column.ID)).Scan(&there); err != nil || there {
 		return err
 	}
-	return run(ctx, tx, steps.Check())
+	return standing.Alone(ctx, tx, steps.Table, steps.Check().Do...)
 }
 
 const checkViolation = "23514"
@@ -177,7 +177,7 @@ func (r *Rungs) Strict(ctx context.Context, plan preflight.Plan, columns []work.
 				continue
 			}
 			steps := ddl.Column{ID: c.ID, Table: plan.Relation.Table(), Source: c.Source, Target: c.Target, Key: plan.Key.Names(), Beside: c.Origin.Names(), Nulls: plan.Columns[i].Steps(plan, c.ID).Nulls}
-			if err := run(ctx, tx, steps.Strict()); err != nil {
+			if err := standing.Unwritten(ctx, tx, steps.Table, steps.Strict().Do...); err != nil {
 				return fmt.Errorf("let writes fail that miss %s: %w", c.Target, err)
 			}
 		}

@@ -137,8 +137,8 @@ func addPlain(ctx context.Context, tx pg.Tx, r Restoration) error {
 		return err
 	}
 	column.Source = r.Plain
-	add := ddl.Removal{Column: column, Type: r.Type, Collation: r.Collation}.Drop().Undo[:1]
-	if err := each(ctx, tx, add); err != nil {
+	add := ddl.Removal{Column: column, Type: r.Type, Collation: r.Collation}.Add()
+	if err := standing.Alone(ctx, tx, column.Table, add); err != nil {
 		return fmt.Errorf("add column %s: %w", r.Plain, err)
 	}
 	const attnumSQL = `SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attname = $2 AND NOT attisdropped`

@@ -134,7 +134,7 @@ func (r *Registry) conclude(ctx context.Context, tx pg.Tx, p RetirePlan) error {
 		return err
 	}
 	if !proven {
-		err := run(ctx, tx, c.steps().RaiseFence())
+		err := standing.Alone(ctx, tx, c.Relation.Table(), c.steps().RaiseFence().Do...)
 		if pg.Code(err) == undefinedObject {
 			return errBusy(c)
 		}
@@ -147,7 +147,7 @@ func (r *Registry) conclude(ctx context.Context, tx pg.Tx, p RetirePlan) error {
 	}
 	gone, err := shred.Keys(ctx, tx, c.ID) // those of the scheme are refused with it
 	if err == nil {
-		err = run(ctx, tx, c.steps().Shredded(gone))
+		err = standing.Alone(ctx, tx, c.Relation.Table(), c.steps().Shredded(gone).Do...)
 	}
 	if err != nil {
 		return fmt.Errorf("refuse shredded keys of other schemes alone: %w", err)
@@ -162,7 +162,9 @@ func (r *Registry) withdraw(ctx context.Context, p RetirePlan) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
-	return standing.Patiently(ctx, r.DB, func(tx pg.Tx) error { return each(ctx, tx, p.column.steps().Fence(p.retired).Undo) })
+	return standing.Patiently(ctx, r.DB, func(tx pg.Tx) error {
+		return standing.Alone(ctx, tx, p.column.Relation.Table(), p.column.steps().Fence(p.retired).Undo...)
+	})
 }
 
 // retire records it, and looks whether the fence that stands is the proof of just that.
@@ -202,7 +204,7 @@ func (r *Registry) prove(ctx context.Context, p RetirePlan) error {
 		if proven, err = fenced(ctx, tx, c, p.retired); err != nil || proven {
 			return err
 		}
-		return run(ctx, tx, c.steps().Fence(p.retired))
+		return standing.Alone(ctx, tx, c.Relation.Table(), c.steps().Fence(p.retired).Do...)
 	})
 	if err != nil {
 		return fmt.Errorf("make the fence: %w", err)

@@ -186,7 +186,7 @@ func (p *ShredPlan) keepOut(ctx context.Context, tx pg.Tx) error {
 	}
 	gone, err := shred.Keys(ctx, tx, p.column.ID)
 	if err == nil {
-		err = run(ctx, tx, p.column.steps().Shredded(append(gone, p.keys...)))
+		err = standing.Unwritten(ctx, tx, p.column.Relation.Table(), p.column.steps().Shredded(append(gone, p.keys...)).Do...)
 	}
 	if err != nil {
 		return fmt.Errorf("keep cells under the keys out: %w", err)

@@ -101,14 +101,11 @@ func BindAnew(ctx context.Context, db *pg.DB, relation pg.Relation, steps ddl.Co
 }
 
 func bind(ctx context.Context, steps ddl.Column, names []string, alter Alter) error {
-	err := alter(ctx, func(tx pg.Tx) error {
-		for _, statement := range steps.Bind(names).Do {
-			if _, err := tx.Exec(ctx, statement); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	apart := Unwritten
+	if len(names) == 0 { // what is dropped is kept from readers, too
+		apart = Alone
+	}
+	err := alter(ctx, func(tx pg.Tx) error { return apart(ctx, tx, steps.Table, steps.Bind(names).Do...) })
 	if err != nil {
 		return fmt.Errorf("look after the columns that cells of %s are bound to: %w", steps.Table, err)
 	}

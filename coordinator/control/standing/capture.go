@@ -102,6 +102,21 @@ func (s Standing) Watched() bool {
 	return own == len(guards)
 }
 
+const capturedSQL = `SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = pg_catalog.to_regclass($1)::oid AND tgname = ANY ($2::text[]))`
+
+// Capture has writes noticed that miss the column's target. Where an earlier capture stands some of it is dropped, which
+// readers are kept out for, too.
+func Capture(ctx context.Context, tx pg.Tx, c ddl.Column) error {
+	stands := false
+	if err := tx.QueryRow(ctx, capturedSQL, c.Table.SQL(), ddl.AnyCaptureTriggers(c.ID)).Scan(&stands); err != nil {
+		return fmt.Errorf("look for an earlier capture: %w", err)
+	}
+	if stands {
+		return Alone(ctx, tx, c.Table, c.Capture().Do...)
+	}
+	return Unwritten(ctx, tx, c.Table, c.Capture().Do...)
+}
+
 // WatchedInReverse says that the column's reverse capture stands, there and in every partition, and fires for every
 // writer.
 func (s Standing) WatchedInReverse() bool {

@@ -1,5 +1,9 @@
 LOCK TABLE cipherfleet.jobs IN SHARE MODE;
+SELECT pg_catalog.set_config('statement_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true),
+ pg_catalog.set_config('lock_timeout', '0', true);
 LOCK TABLE "My ""Shop"""."or.ders\" IN ACCESS EXCLUSIVE MODE;
+SELECT pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('cipherfleet.before_statement_timeout'), true),
+ pg_catalog.set_config('lock_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true);
 DO $cipherfleet$
 DECLARE
   relation oid :=  E'"My ""Shop"""."or.ders\\"'::pg_catalog.regclass;
@@ -38,5 +42,10 @@ DROP FUNCTION IF EXISTS cipherfleet.reverse_plain_4294967295();
 DROP SEQUENCE IF EXISTS cipherfleet.reverse_missed_4294967295;
 ALTER TABLE "My ""Shop"""."or.ders\" DROP CONSTRAINT "cipherfleet_4294967295_coverage", DROP COLUMN "e'mail ""x""", DROP COLUMN "iv ""1""", DROP COLUMN "salt";
 -- undo
+SELECT pg_catalog.set_config('statement_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true),
+ pg_catalog.set_config('lock_timeout', '0', true);
+LOCK TABLE "My ""Shop"""."or.ders\" IN ACCESS EXCLUSIVE MODE;
+SELECT pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('cipherfleet.before_statement_timeout'), true),
+ pg_catalog.set_config('lock_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true);
 ALTER TABLE "My ""Shop"""."or.ders\" ADD COLUMN "e'mail ""x""" character varying(20) COLLATE pg_catalog."C", ADD COLUMN "iv ""1""" bytea, ADD COLUMN "salt" text COLLATE pg_catalog."C";
 COMMENT ON COLUMN "My ""Shop"""."or.ders\"."e'mail ""x""" IS 'Empty: what was here before it was dropped does not come back by itself; it can be decrypted from the cells.';

@@ -1,5 +1,9 @@
 LOCK TABLE cipherfleet.jobs IN SHARE MODE;
+SELECT pg_catalog.set_config('statement_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true),
+ pg_catalog.set_config('lock_timeout', '0', true);
 LOCK TABLE "public"."users" IN ACCESS EXCLUSIVE MODE;
+SELECT pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('cipherfleet.before_statement_timeout'), true),
+ pg_catalog.set_config('lock_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true);
 DO $cipherfleet$
 DECLARE
   relation oid := '"public"."users"'::pg_catalog.regclass;
@@ -38,5 +42,10 @@ DROP FUNCTION IF EXISTS cipherfleet.reverse_plain_7();
 DROP SEQUENCE IF EXISTS cipherfleet.reverse_missed_7;
 ALTER TABLE "public"."users" DROP CONSTRAINT "cipherfleet_7_coverage", DROP COLUMN "email";
 -- undo
+SELECT pg_catalog.set_config('statement_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true),
+ pg_catalog.set_config('lock_timeout', '0', true);
+LOCK TABLE "public"."users" IN ACCESS EXCLUSIVE MODE;
+SELECT pg_catalog.set_config('statement_timeout', pg_catalog.current_setting('cipherfleet.before_statement_timeout'), true),
+ pg_catalog.set_config('lock_timeout', greatest(1, least(500, extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::bigint::text, true);
 ALTER TABLE "public"."users" ADD COLUMN "email" character varying(20);
 COMMENT ON COLUMN "public"."users"."email" IS 'Empty: what was here before it was dropped does not come back by itself; it can be decrypted from the cells.';
