@@ -2,6 +2,9 @@ CREATE OR REPLACE FUNCTION cipherfleet.bound_4294967295() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET bytea_output = 'hex' AS $capture$ -- version 2
 DECLARE
   sealed text;
+  anew bool;
+  differs text;
+  moved bool;
   writer text := coalesce(current_setting('cipherfleet.writer', true), '');
   target text;
   missed bigint;
@@ -9,16 +12,23 @@ BEGIN
   SELECT a.attname INTO target FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
    WHERE c.conrelid = TG_RELID AND c.contypid = 0 AND c.conname = 'cipherfleet_4294967295_cell';
-  sealed := to_jsonb(NEW) ->> target;
-  IF sealed IS NULL OR NOT EXISTS (SELECT FROM cipherfleet.schemes s JOIN cipherfleet.columns c ON c.id = s.column_id
-      CROSS JOIN LATERAL unnest(s.bound_attnums) AS b (num) JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = b.num
-     WHERE s.column_id = 4294967295 AND (to_jsonb(NEW) -> a.attname) IS DISTINCT FROM (to_jsonb(OLD) -> a.attname)
-       AND substr(int4send(s.number), 3) = CASE WHEN starts_with(sealed, '\x') THEN decode(substr(sealed, 15, 4), 'hex')
-         ELSE substr(decode(translate(substr(sealed, 13, 4), '-_', '+/'), 'base64'), 1, 2) END) THEN
+  IF target IS NULL THEN
+    RETURN NEW;
+  END IF;
+  EXECUTE format('SELECT to_jsonb(($1).%1$I) #>> ''{}'', record_image_ne(ROW(($1).%1$I), ROW(($2).%1$I))', target) INTO sealed, anew USING NEW, OLD;
+  SELECT string_agg(format(CASE b.tag WHEN 'n' THEN '($1).%1$I IS DISTINCT FROM ($2).%1$I' ELSE 'record_image_ne(ROW(($1).%1$I), ROW(($2).%1$I))' END, a.attname), ' OR ') INTO differs
+    FROM cipherfleet.schemes s JOIN cipherfleet.columns c ON c.id = s.column_id
+    CROSS JOIN LATERAL unnest(s.bound_attnums, string_to_array(s.bound_tags, NULL)) AS b (num, tag) JOIN pg_attribute a ON a.attrelid = c.relid AND a.attnum = b.num
+   WHERE s.column_id = 4294967295 AND substr(int4send(s.number), 3) = CASE WHEN starts_with(sealed, '\x') THEN decode(substr(sealed, 15, 4), 'hex')
+     ELSE substr(decode(translate(substr(sealed, 13, 4), '-_', '+/'), 'base64'), 1, 2) END;
+  IF differs IS NOT NULL THEN
+    EXECUTE 'SELECT ' || differs INTO moved USING NEW, OLD;
+  END IF;
+  IF moved IS NOT TRUE THEN
     RETURN NEW;
   END IF;
   IF NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = TG_RELID AND g.tgname = '~cipherfleet_4294967295_update') THEN
-    IF (to_jsonb(NEW) -> target) IS DISTINCT FROM (to_jsonb(OLD) -> target) AND (writer NOT IN ('fleet', 'rotation') OR current_setting('cipherfleet.rebinds', true) = 'on')
+    IF anew AND (writer NOT IN ('fleet', 'rotation') OR current_setting('cipherfleet.rebinds', true) = 'on')
       OR writer = '' AND current_setting('session_replication_role') = 'replica' THEN
       RETURN NEW;
     END IF;
