@@ -39,11 +39,14 @@ func TestNoVerbMakesAnApplicationADeadlocksVictim(t *testing.T) {
 		{"advance users.email --to dual-writing --strict", 3},
 		{"rollback users.email --drop-target", 1},
 		{"backfill --table users --column email --prepare --strict", 3},
+		{"ALTER TABLE users ALTER email DROP NOT NULL", 0},
 		{"scheme new users.email --nulls seal", 0},
 		{"rotate users.email", 1},
 		{"scheme new users.email --nulls keep --binding columns --columns kind --tenant tenant", 1},
 		{"rotate users.email", 1},
 		{"scheme retire users.email 1", 2},
+		{"scheme retire users.email 2", 2},
+		{"ALTER TABLE users ALTER email SET NOT NULL", 0},
 		{"verify --table users", 0},
 		{"cutover users.email --soak 0", 2},
 		{"rollback users.email", 2},
@@ -53,6 +56,10 @@ func TestNoVerbMakesAnApplicationADeadlocksVictim(t *testing.T) {
 		{"decrypt users.email --reason test", 3},
 		{"scheme shred users.email --tenant b --reason test", 1},
 	} {
+		if strings.HasPrefix(verb.command, "ALTER") {
+			db.Run(t, verb.command)
+			continue
+		}
 		ended := make(chan outcome, 1)
 		go func() { ended <- s.runUntil(t.Context(), strings.Fields(verb.command)...) }()
 		rounds := w.harass(ended)

@@ -128,7 +128,7 @@ func (r *Registry) drop(ctx context.Context, p DropPlan) error {
 		if err := standing.LockAlone(ctx, tx, p.column.Relation.Table()); err != nil {
 			return err
 		}
-		err = each(ctx, tx, p.column.steps(p.row, name, nil).Drop())
+		err = standing.Each(ctx, tx, p.column.steps(p.row, name, nil).Drop())
 		if pg.Code(err) == dependentsExist {
 			return standing.Refuse("index", "drop what depends on it first, and ask for the same again; the index is retiring meanwhile", "something else depends on column %q of %s", name, p.column.Relation.Table())
 		}

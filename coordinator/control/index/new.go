@@ -243,7 +243,7 @@ func (r *Registry) New(ctx context.Context, p NewPlan) (Index, error) {
 				return err
 			}
 			steps := p.column.steps(x, x.Token, nil)
-			if err := each(ctx, tx, append(steps.Add().Do, steps.Capture().Do...)); err != nil {
+			if err := standing.Each(ctx, tx, append(steps.Add().Do, steps.Capture().Do...)); err != nil {
 				return fmt.Errorf("add the column of tokens: %w", err)
 			}
 			return r.registrar().Move(ctx, tx, x.ID, lifecycle.IndexFilling)

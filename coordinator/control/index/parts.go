@@ -209,7 +209,7 @@ func (r *Registry) join(ctx context.Context, p BuildPlan) error {
 		if err != nil {
 			return err
 		}
-		return each(ctx, tx, p.steps.Join().Do)
+		return standing.Each(ctx, tx, p.steps.Join().Do)
 	})
 }
 

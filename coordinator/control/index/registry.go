@@ -187,15 +187,6 @@ func noJob(ctx context.Context, q pg.Querier, c column) error {
 	return standing.CheckFree(ctx, q, c.Relid, c.Relation.Table())
 }
 
-func each(ctx context.Context, tx pg.Tx, statements []string) error {
-	for _, statement := range statements {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // spellings are the normalisers as the manifest spells them, and as package cell does.
 func spellings() map[string]string {
 	return map[string]string{"exact": "exact", "lower-trim": "lower+trim", "digits": "digits", "nfc": "nfc"}

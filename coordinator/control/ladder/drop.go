@@ -170,7 +170,7 @@ func (l *Ladder) Apply(ctx context.Context, d Drop) error {
 		return err
 	}
 	err = l.Transition(ctx, d.Standing, lifecycle.Event{Kind: lifecycle.KindDropped, Detail: detail}, func(tx pg.Tx) error {
-		if err := each(ctx, tx, d.SQL.Do); err != nil {
+		if err := standing.Each(ctx, tx, d.SQL.Do); err != nil {
 			return err
 		}
 		gone, err := standing.IsGone(ctx, tx, d.Column)

@@ -154,7 +154,7 @@ func (r *rehearsal) stage(ctx context.Context, s standing.Standing) (ddl.Column,
 		}
 	}
 	statements = append(statements, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", scratch.SQL(), pg.Ident(c.Target)))
-	if err := each(ctx, r.tx, statements); err != nil {
+	if err := standing.Each(ctx, r.tx, statements); err != nil {
 		return c, s, fmt.Errorf("copy %s without its rows: %w", s.Relation.Table(), err)
 	}
 	c.ID, c.Table = rehearsalID, scratch

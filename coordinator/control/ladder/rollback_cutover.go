@@ -175,7 +175,7 @@ func (p *RollbackPlan) swapBack(ctx context.Context, tx pg.Tx, o opener, result 
 	if err != nil {
 		return err
 	}
-	if err := each(ctx, tx, p.back(places)); err != nil {
+	if err := standing.Each(ctx, tx, p.back(places)); err != nil {
 		return fmt.Errorf("swap back: %w", err)
 	}
 	if err := dropIndexes(ctx, tx, p.Relation.Leaves, p.column.ReverseIndexName); err != nil {

@@ -160,9 +160,10 @@ func (p RotationPlan) Begin(ctx context.Context, registrar lifecycle.Registrar, 
 			return fmt.Errorf("look at the capture of %s: %w", p.Relation.Table(), err)
 		}
 		if !knows {
-			if err := alter(ctx, func(tx pg.Tx) error {
+			anew := func(tx pg.Tx) error {
 				return standing.Unwritten(ctx, tx, p.column.Table, p.column.ReverseCapture().Do...)
-			}); err != nil {
+			}
+			if err := alter(ctx, anew); err != nil {
 				return fmt.Errorf("let the plaintext of %s stay: %w", p.Relation.Table(), err)
 			}
 		}

@@ -185,15 +185,6 @@ func (r *Rungs) Strict(ctx context.Context, plan preflight.Plan, columns []work.
 	})
 }
 
-func run(ctx context.Context, tx pgx.Tx, s ddl.Step) error { return each(ctx, tx, s.Do) }
+func run(ctx context.Context, tx pg.Tx, s ddl.Step) error { return standing.Each(ctx, tx, s.Do) }
 
-func undo(ctx context.Context, tx pgx.Tx, s ddl.Step) error { return each(ctx, tx, s.Undo) }
-
-func each(ctx context.Context, tx pgx.Tx, statements []string) error {
-	for _, statement := range statements {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func undo(ctx context.Context, tx pg.Tx, s ddl.Step) error { return standing.Each(ctx, tx, s.Undo) }

@@ -152,7 +152,7 @@ func addPlain(ctx context.Context, tx pg.Tx, r Restoration) error {
 	if err := giveBack(ctx, tx, r); err != nil {
 		return err
 	}
-	return each(ctx, tx, column.ReverseCapture().Do)
+	return standing.Each(ctx, tx, column.ReverseCapture().Do)
 }
 
 const heldSQL = `SELECT n.nspname::text, c.relname::text, (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('privilege', h.privilege_type, 'grantee', coalesce(r.rolname::text, ''), 'grantable', h.is_grantable)), '[]')
@@ -177,14 +177,5 @@ func giveBack(ctx context.Context, tx pg.Tx, r Restoration) error {
 	}
 	swap := moved.Swap(ddl.Column{})
 	swap.Target = r.Plain
-	return each(ctx, tx, swap.Bestow())
-}
-
-func each(ctx context.Context, tx pg.Tx, statements []string) error {
-	for _, statement := range statements {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
+	return standing.Each(ctx, tx, swap.Bestow())
 }

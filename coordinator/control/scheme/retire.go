@@ -253,13 +253,4 @@ func hold(ctx context.Context, tx pg.Tx, c column) error {
 	return nil
 }
 
-func run(ctx context.Context, tx pg.Tx, s ddl.Step) error { return each(ctx, tx, s.Do) }
-
-func each(ctx context.Context, tx pg.Tx, statements []string) error {
-	for _, statement := range statements {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func run(ctx context.Context, tx pg.Tx, s ddl.Step) error { return standing.Each(ctx, tx, s.Do) }

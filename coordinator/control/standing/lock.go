@@ -28,7 +28,7 @@ func Alone(ctx context.Context, tx pg.Tx, t pg.Table, statements ...string) erro
 	if err := LockAlone(ctx, tx, t); err != nil {
 		return err
 	}
-	return each(ctx, tx, statements)
+	return Each(ctx, tx, statements)
 }
 
 // Unwritten is [Alone] for statements that need nobody to write the table, such as those that make triggers: readers go on.
@@ -39,7 +39,7 @@ func Unwritten(ctx context.Context, tx pg.Tx, t pg.Table, statements ...string) 
 	if err := Briefly(ctx, tx, "LOCK TABLE "+t.SQL()+" IN SHARE ROW EXCLUSIVE MODE"); err != nil {
 		return err
 	}
-	return each(ctx, tx, statements)
+	return Each(ctx, tx, statements)
 }
 
 // LockShape keeps only those out who would alter the table, and nobody who reads or writes rows. So it waits longer than
@@ -62,14 +62,15 @@ func limited(ctx context.Context, tx pg.Tx, limitSQL string, statements ...strin
 	if _, err := tx.Exec(ctx, limitSQL); err != nil {
 		return err
 	}
-	if err := each(ctx, tx, statements); err != nil {
+	if err := Each(ctx, tx, statements); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, TimeoutsSQL)
 	return err
 }
 
-func each(ctx context.Context, tx pg.Tx, statements []string) error {
+// Each runs statements in their order.
+func Each(ctx context.Context, tx pg.Tx, statements []string) error {
 	for _, statement := range statements {
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return err
