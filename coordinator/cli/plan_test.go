@@ -85,6 +85,42 @@ func TestPlanLeadsAllTheWay(t *testing.T) {
 	}
 }
 
+// TestPlanOfARotationProvesWhatItSeals: a verified column that is to be rotated is verified again behind it, for its cutover
+// wants that; each step that is named leads on.
+func TestPlanOfARotationProvesWhatItSeals(t *testing.T) {
+	t.Parallel()
+	db := testenv.EmptyDatabase(t)
+	people(t, db, 200)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	s.must("verify", "--table", "users")
+	s.intent("  - table: users\n    columns:\n      - {source: email, scheme: 2, schemes: {1: {}, 2: {padding: 32}}, reach: cut-over, soak: 0s}\n")
+	steps := commands(s.plan(app.CodeWaiting).Columns[0])
+	equal(t, "steps", steps, []string{"cipherfleet scheme new users.email --number 2", "cipherfleet rotate users.email --to 2", "cipherfleet verify --table users --column email", "cipherfleet cutover users.email"})
+	for i, step := range steps {
+		s.must(strings.Fields(step)[1:]...)
+		if i+1 < len(steps) {
+			equal(t, "steps behind "+step, commands(s.plan(app.CodeWaiting).Columns[0]), steps[i+1:])
+		}
+	}
+	s.plan(app.CodeDone)
+}
+
+// TestPlanProvesWhatABackfillAdds: rows that have become uncovered since a verification are covered, and each step leads on.
+func TestPlanProvesWhatABackfillAdds(t *testing.T) {
+	t.Parallel()
+	s, db := backfilled(t)
+	s.must("verify", "--table", "users")
+	s.intent(usersTable(", reach: cut-over, soak: 0s"))
+	db.Run(t, `UPDATE users SET email = 'new' WHERE id = 1`)
+	for steps := commands(s.plan(app.CodeWaiting).Columns[0]); len(steps) > 0; {
+		s.must(strings.Fields(steps[0])[1:]...)
+		next := commands(parsed[roadmap.Roadmap](t, s.run("plan", "--json").out).Columns[0])
+		equal(t, "steps behind "+steps[0], next, steps[1:])
+		steps = next
+	}
+}
+
 // TestPlanLeadsToABlindIndex: it comes behind the cells, and when it is ready nothing is left; rows that lose their token
 // are work again. What is indexed by somebody else, or cannot be, stays a difference.
 func TestPlanLeadsToABlindIndex(t *testing.T) {

@@ -74,7 +74,7 @@ func underneath(l *status.Look) (of standing.Name, has bool) {
 
 func cutoverSteps(l *status.Look, add func(to lifecycle.Phase, does, command, lock string)) {
 	state := l.State
-	if !state.Sound() || state.Phase.Rung() < 4 {
+	if !state.Sound() || state.Phase.Rung() < 4 || rotates(l) { // which leaves nothing proved
 		add("", "open every cell and compare it with its source", verifyLine(l), "none; every row is read")
 	}
 	if l.Wanted.Soak > 0 {
