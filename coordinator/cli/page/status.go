@@ -135,7 +135,7 @@ func coverageLine(c status.Coverage) string {
 		text += fmt.Sprintf(", %d outside the condition", c.Outside)
 	}
 	if c.Behind != nil && *c.Behind > 0 {
-		text += fmt.Sprintf(", %d without a plaintext to go back to", *c.Behind)
+		text += fmt.Sprintf(", %d with no plaintext beside their cell: a rollback opens those first", *c.Behind)
 	}
 	if c.Quarantined > 0 {
 		text += fmt.Sprintf(", %d in quarantine", c.Quarantined)

@@ -76,7 +76,7 @@ func CheckDefinition(in string, r pg.Relation, d lifecycle.Definition, source, t
 	trial.Number, trial.KeyID = max(trial.Number, 1), 1
 	if err := trial.Validate(); err != nil {
 		_, why, _ := strings.Cut(err.Error(), ": ")
-		return standing.Reject(cmp.Or(strings.TrimSuffix(in, "."), "scheme"), "docs/keys.md says what a scheme can be", "such a scheme cannot be: %s", why)
+		return standing.Reject(cmp.Or(strings.TrimSuffix(in, "."), "scheme"), "docs/manifest.md says what a scheme can be", "such a scheme cannot be: %s", why)
 	}
 	if d.Tenant == "" {
 		return nil

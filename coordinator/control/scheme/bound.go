@@ -24,6 +24,8 @@ func (c column) bind(d lifecycle.Definition, w Wanted) (lifecycle.Definition, er
 	case w.Binding != cell.BoundToColumns:
 		d.RowBound, d.Columns = w.Binding == cell.BoundToKey, ""
 		return d, nil
+	case len(w.Columns) == 0 && d.Columns != "": // those of the present one
+		return d, nil
 	case len(w.Columns) == 0:
 		return d, standing.Reject("columns", "name them, as in --columns tenant_id,slug", "binding columns needs columns to bind cells to")
 	}
