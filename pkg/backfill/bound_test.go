@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cipherfleet/cipherfleet/pkg/backfill"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/keyspace"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/shape"
 	"github.com/cipherfleet/cipherfleet/pkg/backfill/work"
@@ -176,6 +177,30 @@ func TestABoundColumnThatChangesBeneathAWriteIsReadAgain(t *testing.T) {
 		t.Errorf("%d rows have another slug", n)
 	}
 	k.Proven(ctx, 50)
+}
+
+// Names that are exchanged in the middle of a job end it: under the name of a bound column stands another by then, and for
+// its values no cell is sealed.
+func TestBoundColumnsThatExchangeTheirNamesStopTheJob(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := tenantsDropped(t, fewTenants+`; ALTER TABLE public.items ADD other int NOT NULL DEFAULT 77`)
+	number := k.successor(ctx, "", k.bindTo("tenant"))
+	k.Rotate(ctx, number)
+	var once sync.Once
+	between(func() {
+		once.Do(func() {
+			k.DB.Run(t, `ALTER TABLE public.items RENAME tenant TO was; ALTER TABLE public.items RENAME other TO tenant; ALTER TABLE public.items RENAME was TO other`)
+		})
+	})(k.Kit)
+	claim := k.Claimed(t)
+	err := k.Executor(ctx, claim.Leaf).Execute(ctx, claim, func(backfill.Checkpoint) { t.Error("a chunk was committed") })
+	if !errors.Is(err, keyspace.ErrChanged) {
+		t.Errorf("the job went on: %v", err)
+	}
+	if n := testenv.One[int](t, k.DB, `SELECT count(*) FROM public.items WHERE substr(secret, 7, 2) = int2send($1::int2)`, int16(number)); n > 0 {
+		t.Errorf("%d cells were sealed", n)
+	}
 }
 
 // turnUnder runs the job that was prepared.

@@ -1,12 +1,16 @@
 package client_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cipherfleet/cipherfleet/pkg/cell"
 	"github.com/cipherfleet/cipherfleet/pkg/client"
+	"github.com/cipherfleet/cipherfleet/pkg/client/exchange"
+	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -53,4 +57,34 @@ func (s *shop) waiting(n int) error {
 		return fmt.Errorf("%d sessions wait for a row, want %d", have, n)
 	}
 	return nil
+}
+
+// A cell that is bound to the key stays as it is when its row becomes another firm's: who has looked at the firm, to bind
+// it to that, is too late then.
+func TestACellIsExchangedInTheVersionOfItsRowAlone(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := open(t, firmsSQL)
+	s.register()
+	s.dualWrite()
+	s.backfill()
+	s.cutOver("email_plaintext")
+	s.drop()
+	a := s.app(s.still())
+	for id := 1; id <= 2; id++ {
+		must(s.pool.Exec(ctx, `INSERT INTO users (id, firm, slug, {email ...}) VALUES ($1, 5, 's', {email $2 key $1})`, a.users, id, "mail"))(t)
+	}
+	exchanged := func(id int, meanwhile string) error {
+		t.Helper()
+		sealed := testenv.One[[]byte](t, s, `SELECT email FROM users WHERE id = $1`, id)
+		old := exchange.Relic{Table: s.column().Table, Column: "email", Stored: sealed, KeyID: must(cell.Parse(sealed))(t).KeyID, Key: []any{id},
+			Match: func(first int) string { return fmt.Sprintf("id = $%d", first) }}
+		check(t, old.Look(ctx, s.DB.DB, []string{"firm"}, func(pgx.Rows) error { return nil }))
+		s.Run(t, meanwhile)
+		return old.Replace(ctx, s.DB.DB, ddl.WriterSetting, ddl.WriterRotation, sealed, nil)
+	}
+	if err := exchanged(1, `UPDATE users SET firm = 6 WHERE id = 1`); !errors.Is(err, exchange.ErrGone) {
+		t.Errorf("a row that became another firm's: %v", err)
+	}
+	check(t, exchanged(2, `UPDATE users SET firm = 6 WHERE id = 1`))
 }

@@ -29,7 +29,7 @@ func (k *Kit) Start(ctx context.Context, rows int64) {
 func (k *Kit) Claimed(t *testing.T) work.Claim {
 	t.Helper()
 	k.Start(t.Context(), 1000)
-	id := testenv.One[int64](t, k.DB, `SELECT min(id) FROM cipherfleet.ranges`)
+	id := testenv.One[int64](t, k.DB, `SELECT min(id) FROM cipherfleet.ranges WHERE job_id = $1`, k.Job.ID)
 	claim, standing, _, err := k.Ranges.Claim(t.Context(), id)
 	if err != nil || standing != work.Claimed {
 		t.Fatalf("the range could not be claimed: %v, %v", standing, err)
