@@ -187,7 +187,11 @@ func (r *Registry) make(ctx context.Context, p BuildPlan) error {
 	if err := standing.IndexTurn(ctx, conn, p.column.ID); err != nil {
 		return err
 	}
-	if state, err := built(ctx, r.DB, p.column, p.row); err != nil || state == BuiltValid {
+	state, err := built(ctx, r.DB, p.column, p.row)
+	if err == nil && state == BuiltMissing {
+		err = mustBeFree(ctx, r.DB, p.steps)
+	}
+	if err != nil || state == BuiltValid {
 		return err // somebody else has built it meanwhile
 	}
 	if _, err := conn.Exec(ctx, standing.UnlimitedSQL); err != nil {

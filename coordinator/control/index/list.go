@@ -2,11 +2,8 @@ package index
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/cipherfleet/cipherfleet/coordinator/control/standing"
 	"github.com/cipherfleet/cipherfleet/messages"
@@ -113,29 +110,6 @@ func (c column) describe(ctx context.Context, q pg.Querier, x lifecycle.Index, c
 		return d, fmt.Errorf("count rows without a token: %w", err)
 	}
 	return d, nil
-}
-
-const builtSQL = `SELECT i.indisvalid AND i.indisready AND i.indislive FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class r ON r.oid = i.indexrelid
- WHERE i.indrelid = $1 AND r.relname = $2`
-
-// built says what stands of the index that lookups use.
-func built(ctx context.Context, q pg.Querier, c column, x lifecycle.Index) (string, error) {
-	return standingOf(ctx, q, c.Relation.OID, ddl.TokenIndexName(x.ID))
-}
-
-// standingOf says what stands of an index over a table, or over a partition.
-func standingOf(ctx context.Context, q pg.Querier, relation uint32, name string) (string, error) {
-	valid := false
-	err := q.QueryRow(ctx, builtSQL, relation, name).Scan(&valid)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return BuiltMissing, nil
-	case err != nil:
-		return "", fmt.Errorf("look for the index of tokens: %w", err)
-	case !valid:
-		return BuiltInvalid, nil
-	}
-	return BuiltValid, nil
 }
 
 // missed counts the rows that were left without a token; 0 where the count cannot be read.

@@ -72,8 +72,13 @@ func unlisted(ctx context.Context, q pg.Querier, all []part) ([]part, error) {
 
 // statements are what makes the index that lookups use, as far as it is not there.
 func (p *BuildPlan) statements(ctx context.Context, q pg.Querier) (list []string, err error) {
-	if p.Index.Built == BuiltValid {
+	switch p.Index.Built {
+	case BuiltValid:
 		return nil, nil
+	case BuiltMissing:
+		if err := mustBeFree(ctx, q, p.steps); err != nil {
+			return nil, err
+		}
 	}
 	if !p.column.Relation.IsPartitioned {
 		if p.Index.Built == BuiltInvalid {
@@ -100,8 +105,8 @@ func (p *BuildPlan) statements(ctx context.Context, q pg.Querier) (list []string
 // indexedSQL are the indexes that Postgres would make parts of the one over all partitions, whatever their names: those of
 // the tokens alone, that no index over all partitions has already. Alone: part of none.
 const indexedSQL = `SELECT i.indrelid, n.nspname::text, r.relname::text, i.indisvalid AND i.indisready AND i.indislive, NOT r.relispartition FROM pg_partition_tree($1) t
- JOIN pg_constraint k ON k.conrelid = t.relid AND k.contype = 'c' AND k.conname = $2 JOIN pg_index i ON i.indrelid = t.relid AND i.indnatts = 1 AND i.indkey[0] = k.conkey[1] AND i.indpred IS NULL AND NOT i.indisunique
- JOIN pg_class r ON r.oid = i.indexrelid JOIN pg_namespace n ON n.oid = r.relnamespace JOIN pg_am m ON m.oid = r.relam AND m.amname = 'btree'
+ JOIN pg_constraint k ON k.conrelid = t.relid AND k.contype = 'c' AND k.conname = $2 JOIN pg_index i ON i.indrelid = t.relid AND NOT i.indisunique
+ JOIN pg_class r ON r.oid = i.indexrelid AND ` + plainIndex + ` JOIN pg_namespace n ON n.oid = r.relnamespace
  JOIN pg_index top ON top.indexrelid = coalesce(pg_partition_root(i.indexrelid), i.indexrelid) WHERE top.indrelid <> $1`
 
 // unbuilt are the parts that have no index yet which can be one of the index over all partitions, and what stands of each.
@@ -134,12 +139,17 @@ func (p *BuildPlan) unbuilt(ctx context.Context, q pg.Querier, all []part) (list
 		return nil, nil, standing.Refuse("index", "DROP INDEX "+wrong+" takes it away; if somebody builds it just now, wait for its end. Then ask for the same again",
 			"index %s of the same tokens is not valid: the one over all partitions would take it, and not be valid either", wrong)
 	}
+	var missing []ddl.Token
 	for _, one := range all {
-		if is := state[one.relation]; is != BuiltValid {
-			list, states = append(list, one), append(states, cmp.Or(is, BuiltMissing))
+		is := cmp.Or(state[one.relation], BuiltMissing)
+		if is == BuiltMissing {
+			missing = append(missing, one.Token)
+		}
+		if is != BuiltValid {
+			list, states = append(list, one), append(states, is)
 		}
 	}
-	return list, states, nil
+	return list, states, mustBeFree(ctx, q, missing...)
 }
 
 // makeParts has every partition get its index, one after the other, beside readers and writers, and then the table the
