@@ -11,6 +11,7 @@ import (
 	"github.com/cipherfleet/cipherfleet/pkg/client"
 	"github.com/cipherfleet/cipherfleet/pkg/client/exchange"
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
+	"github.com/cipherfleet/cipherfleet/pkg/pg"
 	"github.com/cipherfleet/cipherfleet/pkg/testenv"
 )
 
@@ -87,4 +88,30 @@ func TestACellIsExchangedInTheVersionOfItsRowAlone(t *testing.T) {
 		t.Errorf("a row that became another firm's: %v", err)
 	}
 	check(t, exchanged(2, `UPDATE users SET firm = 6 WHERE id = 1`))
+}
+
+// An upsert brings what its cell is bound to, or asks for it: a row of another firm becomes the firm's that the cell was
+// sealed for, or stays as it is.
+func TestAnUpsertOfARowOfAnotherFirm(t *testing.T) {
+	t.Parallel()
+	for _, dropped := range []bool{false, true} {
+		t.Run(fmt.Sprint("dropped ", dropped), func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			s, a, _ := boundTo(t, dropped, "slug", "firm")
+			must(s.pool.Exec(ctx, insertWith, a.users, 1, "mail 1", 5, "s"))(t)
+			const upsert = insertWith + ` ON CONFLICT (id) DO UPDATE SET {email = excluded}`
+			must(s.pool.Exec(ctx, upsert+` WHERE (users.firm, users.slug) = (excluded.firm, excluded.slug)`, a.users, 1, "mail 2", 6, "s"))(t)
+			if email, err := a.readsWith(1); err != nil || *email != "mail 1" {
+				t.Errorf("a row of another firm: %v", err)
+			}
+			must(s.pool.Exec(ctx, upsert+`, firm = excluded.firm, slug = excluded.slug`, a.users, 1, "mail 3", 7, "z"))(t)
+			if email, err := a.readsWith(1); err != nil || *email != "mail 3" || testenv.One[string](t, s, `SELECT firm || slug FROM users`) != "7z" {
+				t.Errorf("a row that became another firm's: %v", err)
+			}
+			if n := testenv.One[int](t, s, `SELECT count(`+pg.Ident(s.column().Target)+`) FROM users`); n != 1 {
+				t.Error("its cell is gone")
+			}
+		})
+	}
 }
