@@ -33,6 +33,7 @@ type customer struct {
 	Cells       string // the column of the cells
 	Search      bool   // the column gets a blind index
 	Bound       bool   // rows have a firm, which their cells come to be bound to
+	Nulls       bool   // some values are NULL, and some are empty
 
 	chance   *rand.Rand
 	pool     *pgxpool.Pool
@@ -151,7 +152,7 @@ func (c *customer) deed(ctx context.Context) error {
 		if c.Bound && k < 15 {
 			return c.move(ctx, id)
 		}
-		return c.write(ctx, []int64{id}, true, func(ctx context.Context, id int64, value string) error {
+		return c.write(ctx, []int64{id}, true, func(ctx context.Context, id int64, value any) error {
 			tag, err := c.pool.Exec(ctx, c.says().update, c.with(id, value)...)
 			if err == nil && tag.RowsAffected() != 1 {
 				err = fmt.Errorf("an update of %d rows", tag.RowsAffected())
@@ -159,7 +160,7 @@ func (c *customer) deed(ctx context.Context) error {
 			return err
 		})
 	case k < 55:
-		return c.write(ctx, c.fresh(1), true, func(ctx context.Context, id int64, value string) error {
+		return c.write(ctx, c.fresh(1), true, func(ctx context.Context, id int64, value any) error {
 			_, err := c.pool.Exec(ctx, c.says().insert, c.with(id, value)...)
 			return err
 		})
@@ -195,9 +196,9 @@ func (c *customer) fresh(n int) []int64 {
 func (c *customer) added(n int64) int64 { return int64(c.Number+1)*1_000_000 + n }
 
 // write has one row written, with its tokens or without, and recorded.
-func (c *customer) write(ctx context.Context, ids []int64, tokens bool, how func(ctx context.Context, id int64, value string) error) error {
+func (c *customer) write(ctx context.Context, ids []int64, tokens bool, how func(ctx context.Context, id int64, value any) error) error {
 	return c.recorded(ctx, ids, tokens, func(ctx context.Context) error {
-		return how(ctx, ids[0], portrait(c.Seed, ids[0], c.versions[ids[0]]))
+		return how(ctx, ids[0], c.value(ids[0]))
 	})
 }
 
@@ -206,7 +207,7 @@ func (c *customer) copy(ctx context.Context, ids []int64) error {
 	return c.recorded(ctx, ids, true, func(ctx context.Context) error {
 		rows, names := make([][]any, len(ids)), []string{"id", "email", "firm"}
 		for i, id := range ids {
-			rows[i] = c.with(id, portrait(c.Seed, id, c.versions[id]))[1:]
+			rows[i] = c.with(id, c.value(id))[1:]
 		}
 		return pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
 			_, err := c.people.Copy(ctx, tx, names[:len(rows[0])], pgx.CopyFromRows(rows))
@@ -262,14 +263,14 @@ func (c *customer) read(ctx context.Context, from, to int64) error {
 	if err != nil {
 		return fmt.Errorf("read the record: %w", err)
 	}
-	have := map[int64]string{}
+	have := map[int64]*string{}
 	err = c.client.Do(ctx, func(ctx context.Context) error {
 		clear(have)
 		rows, err := c.people.Query(ctx, c.pool, c.says().read, from, to)
 		if err != nil {
 			return err
 		}
-		var value string
+		var value *string
 		into := []any{&id, &value}
 		if c.Bound {
 			into = []any{&id, nil, &value}
@@ -280,12 +281,18 @@ func (c *customer) read(ctx context.Context, from, to int64) error {
 	if err != nil {
 		return fmt.Errorf("read rows %d to %d: %w", from, to, err)
 	}
+	if c.Nulls {
+		return errors.Join(c.compareBlanks(ctx, have, least), c.note(ctx, []int64{from}, looked))
+	}
 	return errors.Join(c.compare(have, least), c.note(ctx, []int64{from}, looked))
 }
 
-func (c *customer) compare(have map[int64]string, least map[int64]int) error {
+func (c *customer) compare(have map[int64]*string, least map[int64]int) error {
 	for id, value := range have {
-		version, err := recognize(c.Seed, id, value)
+		if value == nil {
+			return fmt.Errorf("row %d has no value", id)
+		}
+		version, err := recognize(c.Seed, id, *value)
 		if err != nil {
 			return err
 		}

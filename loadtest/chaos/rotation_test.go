@@ -40,6 +40,7 @@ type rotation struct {
 	searched  bool            // the column has a blind index, or gets one
 	bound     bool            // rows have a firm, which their cells come to be bound to
 	firms     map[int64]int32 // by row, when all is over
+	blanks    bool            // some values are NULL, and some are empty
 }
 
 // TestARotationWithoutRestart: customers who notice at different paces go on reading and writing while the column moves to
@@ -226,7 +227,7 @@ func (w *rotation) openCustomers() {
 	w.must(err)
 	for i, poll := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, 500 * time.Millisecond} {
 		c := customer{Seed: w.plan.seed, Number: i, Name: fmt.Sprintf("customer%d", i), URL: w.postgres.URL("postgres"), KEK: w.kekURI,
-			Poll: poll, Lease: max(3*poll, 3*time.Second), Migrate: float64(20 * (i % 2)), Rows: founders, Cells: w.cells, Search: w.searched, Bound: w.bound}
+			Poll: poll, Lease: max(3*poll, 3*time.Second), Migrate: float64(20 * (i % 2)), Rows: founders, Cells: w.cells, Search: w.searched, Bound: w.bound, Nulls: w.blanks}
 		content, err := json.Marshal(c)
 		w.must(err)
 		file := filepath.Join(w.dir, c.Name+".json")

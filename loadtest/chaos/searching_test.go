@@ -43,8 +43,8 @@ func (s *searching) sent(ids []int64, versions map[int64]int, tokens bool) {
 }
 
 // scribble writes the cell of a row by a statement that knows of no token.
-func (c *customer) scribble(ctx context.Context, id int64, value string) error {
-	cell := client.In[string](c.people[0], id).Set(value)
+func (c *customer) scribble(ctx context.Context, id int64, value any) error {
+	cell := client.In[any](c.people[0], id).Set(value)
 	return pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
 		sql, args := "UPDATE people SET "+c.Cells+" = $2 WHERE id = $1", []any{id, cell}
 		if c.Cells != "email" { // plaintext is the truth still, and is written beside its cell

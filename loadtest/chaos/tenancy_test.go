@@ -133,7 +133,7 @@ func (c *customer) says() said {
 }
 
 // with are the arguments of a row's statement.
-func (c *customer) with(id int64, value string) []any {
+func (c *customer) with(id int64, value any) []any {
 	if c.Bound {
 		return []any{c.people, id, value, c.firms[id]}
 	}
