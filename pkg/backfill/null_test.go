@@ -353,3 +353,29 @@ func TestAnotherTransformSealsNullsToo(t *testing.T) {
 	k.Done(50)
 	k.holdsTenNulls(nil)
 }
+
+// Somebody else's NULL is one, too: it has a cell like what his values are opened to.
+func TestNullsAmongEncryptedValuesOfOthersAreSealed(t *testing.T) {
+	t.Parallel()
+	for name, f := range formats() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			k := prepare(t, ctx, "CREATE EXTENSION IF NOT EXISTS pgcrypto SCHEMA public; CREATE TABLE public.items (id bigint PRIMARY KEY, "+f.columns+
+				"); INSERT INTO public.items VALUES "+f.rows+"; INSERT INTO public.items (id) VALUES (90), (91)", from(f.origin, f.keys), sealsNulls)
+			k.Start(ctx, 10)
+			rows := testenv.One[int64](t, k.DB, `SELECT count(*) FROM public.items`)
+			k.Done(rows)
+			none := testenv.Column[int64](t, k.DB, `SELECT id FROM public.items WHERE secret IS NULL`)
+			found := k.contents()
+			for id, value := range found {
+				if (value == nil) != slices.Contains(none, id) {
+					t.Errorf("row %d: a cell of NULL %v", id, value == nil)
+				}
+			}
+			if r := k.Verify(ctx)[0]; int64(len(found)) != rows || r.Covered != rows {
+				t.Errorf("%d of %d rows have cells; verification found %+v", len(found), rows, r)
+			}
+		})
+	}
+}

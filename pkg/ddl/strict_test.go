@@ -66,6 +66,33 @@ func TestStrictRefusesAWriteThatMissesTheTarget(t *testing.T) {
 	}
 }
 
+// Where NULL is sealed, a NULL misses its cell like a value.
+func TestStrictRefusesANullThatMissesItsCell(t *testing.T) {
+	t.Parallel()
+	f := strict(t, users(t, "text"))
+	f.Nulls = true
+	f.do(t, append(f.Capture().Do, f.Strict().Do...))
+	const nobody, client = "1", "set_config('cipherfleet.writer', 'client', true)"
+	for _, sql := range []string{"UPDATE users SET email = NULL WHERE id = 1", "UPDATE users SET email = NULL WHERE id = 2", "INSERT INTO users VALUES (5, NULL)", "INSERT INTO users (id) VALUES (5)",
+		"UPDATE users SET email = NULL, cell = NULL WHERE id = 1"} {
+		for _, settings := range []string{nobody, client} {
+			if err := f.tries(t, settings, sql); pg.Code(err) != "23514" {
+				t.Errorf("%s: %v", sql, err)
+			}
+		}
+	}
+	for _, w := range []struct{ settings, sql string }{
+		{nobody, "UPDATE users SET note = 'm'"},
+		{client, "UPDATE users SET email = NULL, cell = '" + asHex(append(cellOf(7), 1)) + "' WHERE id = 1"},
+		{client, "INSERT INTO users VALUES (6, NULL, 'n', '" + asHex(cellOf(7)) + "')"},
+		{"set_config('session_replication_role', 'replica', true)", "UPDATE users SET email = NULL WHERE id = 2"},
+	} {
+		if err := f.tries(t, w.settings, w.sql); err != nil {
+			t.Errorf("%s: %v", w.sql, err)
+		}
+	}
+}
+
 // A trigger of the user's makes the fleet's cell stale: that row waits for the next sweep, and the chunk goes through.
 func TestStrictLetsTheFleetGoOn(t *testing.T) {
 	t.Parallel()
