@@ -27,15 +27,7 @@ func (c column) checkNulls(ctx context.Context, q pg.Querier, d lifecycle.Defini
 	if err := c.CheckUnshredded(ctx, q, "nulls"); err != nil {
 		return err
 	}
-	indexes, err := lifecycle.Indexes(ctx, q, c.ID)
-	if err != nil {
-		return err
-	}
-	if at := slices.IndexFunc(indexes, func(x lifecycle.Index) bool { return x.State != lifecycle.IndexDropped }); at >= 0 {
-		return standing.Refuse("nulls", "`"+c.command("index drop")+" "+indexes[at].Name+"` first, or leave NULL as NULL, with nulls keep",
-			"column %q of %s has blind index %q: rows without a token are those of NULL, whatever their cells look like", c.Source, table, indexes[at].Name)
-	}
-	return nil
+	return c.CheckUnindexed(ctx, q, "nulls")
 }
 
 // checkPolicy refuses to write with a scheme of another null policy than the one before: rows need cells, or must lose

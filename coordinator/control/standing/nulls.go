@@ -34,10 +34,28 @@ func (s Standing) Rewatched(steps ddl.Column, nulls bool) (statements []string) 
 // CheckNulls refuses a rotation that cannot do with the column's NULLs what its scheme says.
 func (s Standing) CheckNulls(ctx context.Context, q pg.Querier, schemes []lifecycle.SchemeRow, to cell.Nulls) error {
 	err := cmp.Or(s.CheckEmptied(schemes, to), s.CheckNullable(to))
-	if err == nil && to == cell.SealNulls && !s.Nulls { // a tenant may have been shredded since the scheme was made
-		err = s.CheckUnshredded(ctx, q, "scheme")
+	if err != nil || to == cell.KeepNulls || s.Nulls {
+		return err
 	}
-	return err
+	if err := s.CheckUnshredded(ctx, q, "scheme"); err != nil { // a tenant may have been since the scheme was made
+		return err
+	}
+	return s.CheckUnindexed(ctx, q, "scheme") // which may have been made at the very same time
+}
+
+// CheckUnindexed refuses to seal the NULLs of a column that has a blind index: missing tokens would tell them.
+func (s Standing) CheckUnindexed(ctx context.Context, q pg.Querier, field string) error {
+	indexes, err := lifecycle.Indexes(ctx, q, s.ID)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(indexes, func(x lifecycle.Index) bool { return x.State != lifecycle.IndexDropped })
+	if at < 0 {
+		return nil
+	}
+	name := Name{Schema: s.Relation.Schema, Table: s.Relation.Name, Column: s.Source}
+	return Refuse(field, "`"+name.Command("index drop")+" "+indexes[at].Name+"` first, or leave NULL as NULL, with nulls keep",
+		"column %q of %s has blind index %q: rows without a token are those of NULL, whatever their cells look like", s.Source, s.Relation.Table(), indexes[at].Name)
 }
 
 // CheckEmptied refuses a column of cells that is NOT NULL where cells that hold NULL are going to be taken away.
