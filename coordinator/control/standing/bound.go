@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/bound"
@@ -44,6 +46,25 @@ func (s Standing) CheckBound(ctx context.Context, q pg.Querier) error {
 		_, err = s.BoundColumns(schemes)
 	}
 	return err
+}
+
+const boundToSQL = `SELECT c.source, s.number FROM cipherfleet.schemes s JOIN cipherfleet.columns c ON c.id = s.column_id
+ WHERE c.relid = $1 AND c.retired_at IS NULL AND s.state IN ('readable', 'active') AND pg_catalog.to_jsonb(s)->'bound_attnums' @> pg_catalog.to_jsonb($2::int)
+ ORDER BY c.id, s.number LIMIT 1`
+
+// CheckFollowed refuses to cut over a column that cells of another one are bound to: they would stay bound to what becomes
+// of its plaintext.
+func (s Standing) CheckFollowed(ctx context.Context, q pg.Querier) error {
+	of, number := Name{Schema: s.Relation.Schema, Table: s.Relation.Name}, 0
+	err := q.QueryRow(ctx, boundToSQL, s.Relation.OID, s.Plain.Attnum).Scan(&of.Column, &number)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for cells that are bound to %s: %w", s.Plain.Name, err)
+	}
+	return Refuse("column", fmt.Sprintf("bind those to something else: %s makes another scheme, rotate to it and retire scheme %d", of.Command("scheme new"), number),
+		"cells of %s are bound to column %q, by scheme %d: nobody could open them any more", of, s.Plain.Name, number)
 }
 
 // Unbound makes a refusal of an error that says that a bound column is not what it was; any other stays.
