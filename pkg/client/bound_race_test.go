@@ -115,3 +115,42 @@ func TestAnUpsertOfARowOfAnotherFirm(t *testing.T) {
 		})
 	}
 }
+
+// Of a row with two encrypted columns whose cells are bound to different columns each is sealed for its own.
+func TestARowOfTwoBindingsIsRebound(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := open(t, `CREATE TABLE users (id bigint PRIMARY KEY, email text, ssn text, firm int NOT NULL, slug text NOT NULL)`)
+	bindings := map[string]string{"email": "firm", "ssn": "slug"}
+	for _, s.source = range []string{"email", "ssn"} {
+		s.register()
+		s.dualWrite()
+		s.backfill()
+		s.cutOver(s.source + "_plaintext")
+		s.drop()
+	}
+	c := s.still()
+	a := app{s, c, s.users(c, "email", "ssn")}
+	for _, s.source = range []string{"email", "ssn"} {
+		scheme := s.next(s.to(bindings[s.source]))
+		s.lookAfter(bindings[s.source])
+		check(t, c.Refresh(ctx))
+		s.activate(scheme)
+		check(t, c.Refresh(ctx))
+	}
+	must(s.pool.Exec(ctx, `INSERT INTO users (id, firm, slug, {email ...}, {ssn ...}) VALUES (1, 5, 's', {email $1 with firm $3}, {ssn $2 with slug $4})`, a.users, "mail", "number", 5, "s"))(t)
+	for _, set := range []map[string]any{{"firm": 6}, {"slug": "t"}, {"firm": 7, "slug": "z"}} {
+		check(t, pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return a.users.RebindWith(ctx, tx, client.Key{1}, set) }))
+		var email, ssn string
+		check(t, s.pool.QueryRow(ctx, `SELECT firm, slug, {email}, {ssn} FROM users`, a.users).Scan(a.users.Row(nil, nil, &email, &ssn)))
+		if email != "mail" || ssn != "number" {
+			t.Errorf("behind %v the row holds other values", set)
+		}
+	}
+	if _, err := s.pool.Exec(ctx, `UPDATE users SET slug = 'other'`); pg.Code(err) != "23514" {
+		t.Errorf("somebody else changes what one of them is bound to: %v", err)
+	}
+	if have := testenv.One[string](t, s, `SELECT firm || slug FROM users`); have != "7z" {
+		t.Errorf("the row is at %s", have)
+	}
+}
