@@ -58,8 +58,11 @@ func (p *RollbackPlan) planCutOver(ctx context.Context, q pg.Querier, r Rollback
 	if err != nil {
 		return err
 	}
-	if err := p.CheckEmptied(schemes, cell.KeepNulls); err != nil {
-		return err
+	required := slices.ContainsFunc(p.detail.Places, func(c standing.CutoverPlace) bool { return c.NotNull })
+	if !required || !p.Origin.Own() { // else the cells of NULL go back into cells
+		if err := p.CheckEmptied(schemes, cell.KeepNulls); err != nil {
+			return err
+		}
 	}
 	if r.Reason == "" && !p.WatchedInReverse() {
 		return standing.Refuse("column", "cipherfleet verify finds the plaintexts that are of another value; set those to NULL, and give a --reason to roll back all the same",
