@@ -99,3 +99,28 @@ func TestACellThatDoesNotOpenIsTheValuesFault(t *testing.T) {
 		t.Errorf("a cancelled Apply gave %v", err)
 	}
 }
+
+// A cell that is bound to columns which nobody read with its row says nothing against the value: the row is read again, by
+// who knows the scheme.
+func TestACellWhoseColumnsWereNotReadIsNotTheValuesFault(t *testing.T) {
+	t.Parallel()
+	ring, scheme := keyring(t)
+	scheme.Number, scheme.KeyID, scheme.Columns = 2, 4, "3i"
+	dek, err := cell.NewDEK()
+	if err == nil {
+		err = ring.Add(scheme, dek)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := address(1)
+	at.Bound = []cell.Bound{{Columns: "3i", Key: address(5).Key}}
+	sealed, err := ring.Seal(nil, scheme, at, []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := []transform.Value{{Address: address(1), In: sealed}}
+	if err := transform.NewDecrypt(ring, cell.CodecText, textType).Apply(t.Context(), values); !errors.Is(err, cell.ErrNoColumns) || errors.Is(err, transform.ErrValue) {
+		t.Errorf("the columns were not read: %v", err)
+	}
+}
