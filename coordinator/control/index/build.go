@@ -91,7 +91,10 @@ func (p *BuildPlan) look(ctx context.Context, q pg.Querier) (err error) {
 	if p.Filled, err = p.filled(ctx, q); err != nil {
 		return err
 	}
-	if p.Statements, err = p.statements(ctx, q); err != nil {
+	if p.Statements, err = p.statements(ctx, q); err == nil && len(p.Statements) > 0 {
+		err = c.mustOwn(ctx, q)
+	}
+	if err != nil {
 		return err
 	}
 	p.Already = p.Filled && p.Index.Built == BuiltValid && p.row.State == lifecycle.IndexReady

@@ -42,6 +42,9 @@ func (r *Registry) PlanDrop(ctx context.Context, n standing.Name, name string, g
 		}
 		if p.row.State != lifecycle.IndexPrepared {
 			p.Statements = c.steps(p.row, p.Index.Token, nil).Drop()
+			if err := c.mustOwn(ctx, tx); err != nil {
+				return err
+			}
 		}
 		for _, other := range c.live() {
 			if other.Name == name && other.ID != p.row.ID && other.State != lifecycle.IndexReady && p.row.State == lifecycle.IndexReady {

@@ -60,6 +60,9 @@ func (r *Registry) PlanNew(ctx context.Context, n standing.Name, w Wanted) (p Ne
 		if p.Already {
 			return nil
 		}
+		if err := p.column.mustOwn(ctx, tx); err != nil {
+			return err
+		}
 		if err := noJob(ctx, tx, p.column); err != nil {
 			return err
 		}

@@ -154,6 +154,21 @@ func (c column) key(ctx context.Context, q pg.Querier) (pg.Key, error) {
 	return key, nil
 }
 
+const foreignSQL = `SELECT pg_catalog.format('%s.%s', n.nspname, r.relname) FROM (SELECT $1::oid AS relid UNION SELECT relid::oid FROM pg_catalog.pg_partition_tree($1)) t
+ JOIN pg_catalog.pg_class r ON r.oid = t.relid JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace WHERE NOT pg_catalog.pg_has_role(r.relowner, 'USAGE') ORDER BY r.oid LIMIT 1`
+
+// mustOwn refuses a role that may not alter the table, or one of its partitions: half of what it asks for would be done.
+func (c column) mustOwn(ctx context.Context, q pg.Querier) error {
+	foreign, err := pg.Values[string](ctx, q, foreignSQL, c.Relation.OID)
+	if err != nil {
+		return fmt.Errorf("look for who owns %s and its partitions: %w", c.Relation.Table(), err)
+	}
+	if len(foreign) > 0 {
+		return standing.Deny("table", "run this as the owner of the table and of each partition", "role %q may not alter %s", c.Relation.Server.User, foreign[0])
+	}
+	return nil
+}
+
 // hold keeps jobs and other transitions away from the column until the transaction ends, and looks whether it is where
 // it was.
 func (c column) hold(ctx context.Context, tx pg.Tx) error {
