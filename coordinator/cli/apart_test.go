@@ -53,3 +53,37 @@ func TestAColumnThatWasOneOfTwoIsSweptAlone(t *testing.T) {
 		})
 	}
 }
+
+// TestADecryptedColumnIsSweptByItself: its plaintext is another column than the one that the last job knew, so the fleet
+// sweeps what is missed by a job of its own.
+func TestADecryptedColumnIsSweptByItself(t *testing.T) {
+	t.Parallel()
+	db := testenv.Database(t)
+	people(t, db, 100)
+	s := newShell(t, db.URL).withKey()
+	s.must(backfillUsers()...)
+	s.must("verify", "--table", "users")
+	s.must("cutover", "users.email", "--soak", "0")
+	s.must("drop", "users.email", "--apply")
+	s.must("decrypt", "users.email", "--reason", "a test")
+	nats := testenv.NATS(t)
+	s.inNATS(nats).with("CIPHERFLEET_RECONCILE", "200ms").serve()
+	leads(t, db)
+	hand(t, db, s, nats, "a worker")
+	for id := 1; id < 4; id += 2 { // by a job of its own, and by that one again
+		db.Run(t, `UPDATE users SET email = 'missed' WHERE id = $1`, id)
+		testenv.Eventually(t, time.Minute, func() error {
+			if n := testenv.One[int](t, db, `SELECT count(*) FROM users WHERE email IS NOT NULL AND email_encrypted IS NULL`); n > 0 {
+				return fmt.Errorf("%d rows were left without a cell", n)
+			}
+			if state := testenv.One[string](t, db, `SELECT string_agg(DISTINCT state, ' ') FROM cipherfleet.jobs`); state != "done" {
+				return fmt.Errorf("the jobs are %s", state)
+			}
+			return nil
+		})
+	}
+	if n := testenv.One[int](t, db, `SELECT count(*) FROM cipherfleet.jobs WHERE spec->'unasked' = 'true'`); n != 1 {
+		t.Errorf("the fleet began %d jobs by itself", n)
+	}
+	s.must("verify", "--table", "users")
+}

@@ -97,6 +97,9 @@ func (s *Jobs) CatchUp(ctx context.Context, id string, leaves, indexed []uint32)
 // charge.
 const newestForward = `WHERE spec->'columns' @> jsonb_build_array(jsonb_build_object('id', $1::bigint)) AND NOT ` + besides + ` ORDER BY created_at DESC, id LIMIT 1`
 
+// elsewhereSQL says that a column does not stand where a job took it: a decryption gave it another plaintext.
+const elsewhereSQL = `SELECT EXISTS (SELECT FROM cipherfleet.columns WHERE id = $1 AND (source_attnum <> $2 OR target_attnum <> $3))`
+
 // sweepable locks a job that is done, the last over each of its columns, all of which are backfilled.
 func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
 	job, err := jobBy(ctx, tx, "WHERE id::text = $1 FOR UPDATE", id)
@@ -118,7 +121,11 @@ func sweepable(ctx context.Context, tx pg.Tx, id string) (Job, error) {
 		if err != nil && !errors.Is(err, lifecycle.ErrImpossible) {
 			return job, err
 		}
-		if c.stays() != "" || state.Phase != lifecycle.PhaseBackfilled {
+		var elsewhere bool
+		if err := tx.QueryRow(ctx, elsewhereSQL, c.ID, c.SourceAttnum, c.TargetAttnum).Scan(&elsewhere); err != nil {
+			return job, err
+		}
+		if elsewhere || c.stays() != "" || state.Phase != lifecycle.PhaseBackfilled {
 			return job, fmt.Errorf("%s of %s: %w", c.LogColumn, c.LogTable, ErrNotReady)
 		}
 	}

@@ -118,3 +118,24 @@ func TestOnlyAColumnThatStandsOnBackfilledIsSweptAgain(t *testing.T) {
 	}))
 	refused(k, work.ErrNotReady)
 }
+
+// A decryption gives a column another plaintext under the old name: the job of before knows the one that was dropped.
+func TestAColumnWhosePlaintextIsAnotherIsNotSweptByTheJobOfBefore(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	k := prepare(t, ctx, `CREATE TABLE public.items (id bigint PRIMARY KEY, secret text); INSERT INTO public.items VALUES (1, 'a')`)
+	k.Start(ctx, 300)
+	k.Finish(ctx)
+	apart := func(want int) {
+		t.Helper()
+		if jobs := must(k.Jobs.Apart(ctx))(t); len(jobs) != want {
+			t.Errorf("%d columns come apart from their job, want %d", len(jobs), want)
+		}
+	}
+	apart(0)
+	k.DB.Run(t, `UPDATE cipherfleet.columns SET source_attnum = 4`)
+	if _, err := k.Jobs.CatchUp(ctx, k.Job.ID, k.Leaves(), nil); !errors.Is(err, work.ErrNotReady) || k.phase() != lifecycle.PhaseBackfilled {
+		t.Errorf("swept again: %v; the column is %s", err, k.phase())
+	}
+	apart(1)
+}
