@@ -12,7 +12,7 @@ import (
 
 // chainSQL is every key of every scheme, whatever became of it. That of no tenant comes first: a scheme is known by it.
 const chainSQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary,
- coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
+ coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), ` + retainSQL + `, ` + schemeOf + `
  FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number
  WHERE pg_catalog.cardinality($1::bigint[]) = 0 OR s.column_id = ANY ($1) ORDER BY d.tenant IS NOT NULL, d.id`
 

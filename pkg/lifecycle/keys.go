@@ -52,7 +52,7 @@ type Wrapped struct {
 }
 
 const wrappedSQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, d.id, d.kek, d.wrapped, d.canary,
- coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
+ coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), ` + retainSQL + `, ` + schemeOf + `
  FROM cipherfleet.deks d JOIN cipherfleet.schemes s ON s.column_id = d.column_id AND s.number = d.scheme
  WHERE d.wrapped IS NOT NULL AND ($1 = 0 OR d.id = $1) ORDER BY d.id`
 

@@ -100,7 +100,7 @@ type key struct {
 const schemeOf = `coalesce((SELECT pg_catalog.concat_ws('.', c.schema_name, c.table_name, c.source) FROM cipherfleet.columns c WHERE c.id = s.column_id), '')`
 
 // A scheme is written together with its key, and marked before its key is destroyed: one without is found, as damage.
-const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), s.retain, ` + schemeOf + `
+const keySQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, coalesce(d.id, 0), coalesce(d.kek, ''), d.wrapped, d.canary, coalesce(d.tenant, ''), coalesce(s.tenant_column, ''), ` + retainSQL + `, ` + schemeOf + `
  FROM cipherfleet.schemes s LEFT JOIN cipherfleet.deks d ON d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL
  WHERE s.state IN ('readable', 'active')`
 
@@ -115,6 +115,10 @@ func scanKey(row pgx.CollectableRow) (k key, err error) {
 
 // bindingSQL is a scheme's binding, and its columns as [cell.BoundTo] writes them. A schema of before version 5 knows none.
 const bindingSQL = `s.binding, ` + BoundSQL
+
+// retainSQL is how long a scheme is retained, in nanoseconds: an interval is printed as each session likes, and is read in
+// one way only where all comes as text.
+const retainSQL = `(extract(epoch FROM s.retain) OPERATOR(pg_catalog.*) 1000000000)::pg_catalog.int8`
 
 // BoundSQL are the columns that scheme s is bound to, as [cell.BoundTo] writes them; "" where there are none.
 const BoundSQL = `coalesce((SELECT pg_catalog.string_agg(b.n || b.t, ',' ORDER BY b.o) FROM ROWS FROM (

@@ -21,7 +21,7 @@ type SchemeRow struct {
 	Retired, Destroyed time.Time // zero: not yet
 }
 
-const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, coalesce(s.tenant_column, ''), s.retain, s.revision, s.activated,
+const schemesSQL = `SELECT s.column_id, s.number, s.suite, s.codec, ` + bindingSQL + `, s.padding, s.nulls, s.state, coalesce(s.tenant_column, ''), ` + retainSQL + `, s.revision, s.activated,
  s.created_at, s.retired_at, s.destroyed_at,
  coalesce((SELECT d.id FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.tenant IS NULL), 0),
  (SELECT count(*) FROM cipherfleet.deks d WHERE d.column_id = s.column_id AND d.scheme = s.number AND d.wrapped IS NOT NULL)
