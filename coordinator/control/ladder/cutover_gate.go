@@ -60,7 +60,7 @@ func (l *Ladder) gates(ctx context.Context, tx pg.Tx, r CutoverRequest, trusted 
 	if err := g.CheckRequired(g.Detail.Places); err != nil {
 		return g, err
 	}
-	if err := g.CheckFollowed(ctx, tx); err != nil {
+	if err := standing.CheckFollowed(ctx, tx, g.Relation, g.Plain); err != nil {
 		return g, err
 	}
 	if g.Detail.Proof, err = g.proof(ctx, tx, r.Reason, trusted); err != nil {

@@ -63,6 +63,9 @@ func (m *mapper) blockers(ctx context.Context, q pg.Querier, l *status.Look, ste
 	}
 	if slices.ContainsFunc(steps, func(s Step) bool { return s.To == lifecycle.PhaseCutOver }) {
 		list = append(list, m.dependents(l)...)
+		if refused, is := asObstacle("dependent", m.facts.follow.Check(l.Relation, l.Plain)); is {
+			list = append(list, refused)
+		}
 	}
 	return list, nil
 }

@@ -20,6 +20,7 @@ type facts struct {
 	widths  map[standing.Place]width
 	holders map[uint32][]holder // who has held a lock for long, by the table that it is on
 	depends map[standing.Place][]standing.Dependent
+	follow  standing.Followers
 }
 
 // width is what the statistics say of a column's values.
@@ -100,6 +101,13 @@ func readFacts(ctx context.Context, q pg.Querier, v *status.Survey, looks []*sta
 		}
 		for _, rate := range rates {
 			f.rate = rate
+		}
+		var relations []uint32
+		for _, l := range looks {
+			relations = append(relations, l.Relation.OID)
+		}
+		if f.follow, err = standing.ReadFollowers(ctx, q, relations...); err != nil {
+			return f, err
 		}
 	}
 	return f, f.readTables(ctx, q, looks, holds)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/cipherfleet/cipherfleet/pkg/ddl"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle"
 	"github.com/cipherfleet/cipherfleet/pkg/lifecycle/bound"
@@ -46,28 +44,6 @@ func (s Standing) CheckBound(ctx context.Context, q pg.Querier) error {
 		_, err = s.BoundColumns(schemes)
 	}
 	return err
-}
-
-const followedSQL = `SELECT c.source, s.number, coalesce(pg_catalog.to_jsonb(s)->>'tenant_column' = $3, false) FROM cipherfleet.schemes s JOIN cipherfleet.columns c ON c.id = s.column_id
- WHERE c.relid = $1 AND c.retired_at IS NULL AND s.state IN ('readable', 'active')
-  AND (pg_catalog.to_jsonb(s)->'bound_attnums' @> pg_catalog.to_jsonb($2::int) OR pg_catalog.to_jsonb(s)->>'tenant_column' = $3) ORDER BY c.id, s.number LIMIT 1`
-
-// CheckFollowed refuses to cut over a column that cells of another one are bound to, which would stay bound to what becomes
-// of its plaintext, or that chooses their keys: it would go on with cells, and a shredding would miss the rows.
-func (s Standing) CheckFollowed(ctx context.Context, q pg.Querier) error {
-	of, number, chooses := Name{Schema: s.Relation.Schema, Table: s.Relation.Name}, 0, false
-	err := q.QueryRow(ctx, followedSQL, s.Relation.OID, s.Plain.Attnum, s.Plain.Name).Scan(&of.Column, &number, &chooses)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look for cells that follow %s: %w", s.Plain.Name, err)
-	}
-	why := fmt.Sprintf("cells of %s are bound to column %q, by scheme %d: nobody could open them any more", of, s.Plain.Name, number)
-	if chooses {
-		why = fmt.Sprintf("column %q chooses the keys of %s, by scheme %d: its cells would do so from then on, each a tenant of its own", s.Plain.Name, of, number)
-	}
-	return Refuse("column", fmt.Sprintf("%s makes a scheme without that column; rotate to it and retire scheme %d", of.Command("scheme new"), number), "%s", why)
 }
 
 // Unbound makes a refusal of an error that says that a bound column is not what it was; any other stays.
